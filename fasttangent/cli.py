@@ -1,0 +1,363 @@
+"""The command line: ``fasttangent fit | score | select | info | doctor | warmup | demo``.
+
+Only click is imported here; what a command needs is imported inside it, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+try:
+    import click
+except ImportError:
+    print("fasttangent: error: the command line needs click: pip install 'fasttangent[cli]'", file=sys.stderr)
+    raise SystemExit(2) from None
+
+from fasttangent._version import __version__
+from fasttangent.cli_options import FIT, INPUT, JSON, OUTPUT, POOL, QUIET, TABLE, THREADS
+from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, shown, tell
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fasttangent.model import Model, Scores
+    from fasttangent.tables import Table
+
+POOL_ROWS = 1 << 17
+
+
+@click.group(cls=Edge, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fasttangent")
+def cli() -> None:
+    """Which unlabelled rows are worth a label: MLP regression that carries its regularity tangent.
+
+    Tables are .csv, .csv.gz, .parquet or .npy. Exit code 0: fine; 1: the work failed; 2: bad usage or
+    bad input.
+    """
+
+
+@cli.command(short_help="Train a model on a table and settle it.")
+@click.argument("data", metavar="DATA", type=INPUT)
+@click.option("-o", "--output", required=True, type=OUTPUT, help="Model to write (.npz).")
+@click.option(
+    "--target",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column to predict: name, or number from 0, negative from the end; repeatable."
+    "  [default: the last column]",
+)
+@click.option("--weights", metavar="COLUMN", help="Column with the weights of the rows.")
+@TABLE
+@FIT
+@THREADS
+@QUIET
+@JSON
+def fit(
+    data: str, output: str, target: Sequence[str], weights: str | None, drop: Sequence[str],
+    header: bool | None, quiet: bool, as_json: bool, **settings: Any,
+) -> int | None:  # fmt: skip
+    """Train a model on the table DATA and settle it, tangent included."""
+    from fasttangent.cli_columns import training_rows
+    from fasttangent.table_output import check_writable
+    from fasttangent.tables import open_table
+
+    check_writable(output, (".npz",))
+    table = open_table(data, header)
+    rows = training_rows(table, target, weights, drop)
+
+    import fasttangent as ft
+    from fasttangent.progress import reporting
+
+    with reporting(_shows_progress(quiet)) as report:
+        model = ft.fit(**rows, **settings, progress=report)
+    try:
+        model.save(output)
+    except OSError as error:
+        error.filename = output
+        raise
+    document = {"model": output, "interrupted": model.interrupted, **model.summary()}
+    say(as_json, document, f"{_described(model)}\nsaved to {output}")
+    if model.interrupted:
+        tell("error", f"interrupted; the model of that moment was saved to {output}")
+        return FAILED
+    if not model.certificate.trusted:
+        tell("warning", "scores of this model are not to be trusted: " + "; ".join(model.certificate.reasons))
+    return None
+
+
+@cli.command(short_help="Score every row of a pool.")
+@POOL
+@click.option("-o", "--output", required=True, type=OUTPUT, help="Table of scores to write.")
+@TABLE
+@THREADS
+@QUIET
+@JSON
+def score(
+    model_path: str, pool: str, output: str, drop: Sequence[str], header: bool | None, threads: int | None,
+    quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Score every row of the table POOL: prediction, sensitivity, curiosity.
+
+    Sensitivity is the derivative of the prediction by the strength of the regulariser, curiosity the expected
+    squared change of the model's complexity if the row were labelled. A row with a missing value gets empty
+    scores. The pool is read in chunks; it may be larger than the memory.
+    """
+    from fasttangent.table_output import writing
+
+    model, table, columns = _model_and_pool(model_path, pool, output, drop, header)
+    started = time.perf_counter()
+    scored = _Scored(model, table, columns, threads, quiet)
+    with writing(output) as write:
+        for start, scores in scored:
+            write(_score_columns(start, scores))
+    _say_scored(as_json, scored, started, {"output": output})
+
+
+@cli.command(short_help="Pick the rows of a pool to label next.")
+@POOL
+@click.option("-k", "k", required=True, type=click.IntRange(min=1), help="How many rows to pick.")
+@click.option("-o", "--output", required=True, type=OUTPUT, help="Table of picked rows to write.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["sample", "top", "random"]),
+    default="sample",
+    show_default=True,
+    help="sample: by chance, in proportion to curiosity; top: the most curious, which are much alike.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@TABLE
+@THREADS
+@QUIET
+@JSON
+def select(
+    model_path: str, pool: str, k: int, output: str, strategy: str, seed: int, drop: Sequence[str],
+    header: bool | None, threads: int | None, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Pick the K rows of the table POOL to label next, and write them with their row numbers and scores.
+
+    Rows with a missing value are never picked. The pool is read in chunks, twice.
+    """
+    import numpy as np
+
+    from fasttangent.selection import pick
+    from fasttangent.table_output import write_table
+
+    model, table, columns = _model_and_pool(model_path, pool, output, drop, header)
+    started = time.perf_counter()
+    scored = _Scored(model, table, columns, threads, quiet)
+    curiosity = np.concatenate([scores.curiosity for _, scores in scored])
+    if k > len(curiosity) - scored.missing:
+        usable = len(curiosity) - scored.missing
+        raise ValueError(
+            f"-k is {k:,} but the pool has only {usable:,} rows without missing values; ask for fewer"
+        )
+    picks = pick(curiosity, k, strategy, seed)
+    own = {f"pool_{name}" if name in ("row", "score") else name: c for name, c in table.take(picks).items()}
+    write_table(output, {"row": picks, "score": curiosity[picks], **own})
+    _say_scored(as_json, scored, started, {"picked": k, "strategy": strategy, "seed": seed, "output": output})
+
+
+def _model_and_pool(
+    model_path: str, pool: str, output: str, drop: Sequence[str], header: bool | None
+) -> tuple[Model, Table, list[int]]:
+    """Everything that can be wrong with the arguments of score and select, before the work."""
+    from fasttangent.cli_columns import feature_columns
+    from fasttangent.table_output import check_writable
+    from fasttangent.tables import open_table
+
+    check_writable(output)
+    if os.path.realpath(output) == os.path.realpath(pool):
+        raise ValueError(f"{output} is the pool itself and would be overwritten; give another --output")
+    model = _loaded(model_path)
+    table = open_table(pool, header)
+    return model, table, feature_columns(model, table, drop)
+
+
+def _loaded(path: str) -> Model:
+    import fasttangent as ft
+
+    try:
+        return ft.load(path)
+    except ValueError as error:
+        raise FailedError(str(error)) from error
+
+
+class _Scored:
+    """The scores of a pool, chunk by chunk, and what there is to say about its rows afterwards."""
+
+    def __init__(
+        self, model: Model, table: Table, columns: list[int], threads: int | None, quiet: bool
+    ) -> None:
+        self.model, self.table, self.columns, self.threads, self.quiet = model, table, columns, threads, quiet
+        self.rows = self.missing = 0
+        self.first_missing: int | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, Scores]]:
+        import numpy as np
+
+        from fasttangent.progress import reporting
+
+        with reporting(_shows_progress(self.quiet)) as report:
+            report("scoring", 0, self.table.rows or 0)
+            for start, X in self.table.chunks(POOL_ROWS, self.columns):
+                yield start, self._scores(X)
+                bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+                if len(bad) and self.first_missing is None:
+                    self.first_missing = start + int(bad[0])
+                self.missing += len(bad)
+                self.rows = start + len(X)
+                report("scoring", self.rows, self.table.rows or 0)
+        if self.missing:
+            message = (
+                f"{self.missing:,} of {self.rows:,} rows of {self.table.path} have missing or infinite "
+                f"values, first row {self.first_missing} (counted from 0); they have no scores"
+            )
+            warnings.warn(message, stacklevel=2)
+
+    def _scores(self, X: np.ndarray) -> Scores:
+        with warnings.catch_warnings():
+            # It counts from the start of the chunk; the end of __iter__ tells of all chunks at once.
+            warnings.filterwarnings("ignore", message=".*value that is not finite")
+            return self.model.score(X, threads=self.threads)
+
+
+def _score_columns(start: int, scores: Scores) -> dict[str, np.ndarray]:
+    """One chunk of the table that `score` writes."""
+    import numpy as np
+
+    columns = {"row": np.arange(start, start + len(scores.curiosity), dtype=np.int64)}
+    for name in ("prediction", "sensitivity"):
+        values = getattr(scores, name)
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns.update({f"{name}_{j}": values[:, j] for j in range(values.shape[1])})
+    return columns | {"curiosity": scores.curiosity}
+
+
+def _say_scored(as_json: bool, scored: _Scored, started: float, more: dict[str, Any]) -> None:
+    seconds = time.perf_counter() - started
+    document = {
+        "rows": scored.rows,
+        "missing_rows": scored.missing,
+        "first_missing_row": scored.first_missing,
+        "trusted": scored.model.certificate.trusted,
+        "seconds": seconds,
+        **more,
+    }
+    what = f"picked {shown(more['picked'])} of" if "picked" in more else "scored"
+    say(as_json, document, f"{what} {scored.rows:,} rows in {seconds:.1f} s; saved {more['output']}")
+
+
+@cli.command(short_help="Describe a model and whether to trust it.")
+@click.argument("model_path", metavar="MODEL", type=INPUT)
+@JSON
+def info(model_path: str, as_json: bool) -> None:
+    """Describe a model: network, objective, training, and whether its scores can be trusted."""
+    model = _loaded(model_path)
+    say(as_json, {"model": model_path, **model.summary()}, _described(model))
+
+
+def _described(model: Model) -> str:
+    """The summary of a model for people: one block per part, one line per reason for mistrust."""
+    rows: list[tuple[str, Any]] = []
+    for part, value in model.summary().items():
+        if not isinstance(value, dict):
+            rows.append((part, "without names" if value is None else value))
+            continue
+        rows.append((part, ""))
+        for name, one in value.items():
+            if name == "sizes":
+                one = "-".join(map(str, one))
+            several = one if isinstance(one, list) and one else [one]
+            rows.append((f"  {name.replace('_', ' ')}", several[0]))
+            rows += [("", more) for more in several[1:]]
+    return aligned(rows)
+
+
+@cli.command(short_help="Show what runs here and test it.")
+@click.option("--no-self-test", "tested", is_flag=True, default=True, flag_value=False, help="Only look.")
+@QUIET
+@JSON
+def doctor(tested: bool, quiet: bool, as_json: bool) -> int | None:
+    """Show versions, threads, vector width and cache, and test the installation (about ten seconds)."""
+    from fasttangent.doctor import examine, self_test
+    from fasttangent.progress import reporting
+
+    found = examine()
+    results: list[tuple[str, bool, str]] = []
+    if tested:
+        with reporting(_shows_progress(quiet)) as report:
+            results = self_test(report)
+    passed = all(good for _, good, _ in results)
+    tests = [{"name": name, "passed": good, "detail": detail} for name, good, detail in results]
+    lines = [(name.replace("_", " "), value) for name, value in found.items()]
+    lines += [(name, f"{'passed' if good else 'FAILED'}: {detail}") for name, good, detail in results]
+    say(as_json, {**found, "self_test": tests, "passed": passed}, aligned(lines))
+    if not passed:
+        tell("error", "the self-test failed: " + ", ".join(name for name, good, _ in results if not good))
+        return FAILED
+    return None
+
+
+@cli.command(short_help="Compile everything beforehand.")
+@QUIET
+@JSON
+def warmup(quiet: bool, as_json: bool) -> None:
+    """Compile everything now and keep it in the cache, so that the first real call is quick."""
+    from fasttangent import doctor
+    from fasttangent.progress import reporting
+
+    started = time.perf_counter()
+    with reporting(_shows_progress(quiet)) as report:
+        doctor.warmup(report)
+    seconds, folder = time.perf_counter() - started, doctor.examine()["cache_folder"]
+    kept = f"kept in {folder}" if folder else "no cache folder is writable, so it holds for this process only"
+    say(as_json, {"seconds": seconds, "cache_folder": folder}, f"compiled in {seconds:.1f} s; {kept}")
+
+
+@cli.command(short_help="See curiosity choose experiments.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=4, show_default=True, help="Batches labelled in turn."
+)
+@click.option(
+    "--pool", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Candidates scored."
+)
+@click.option(
+    "--labels", type=click.IntRange(min=2), default=200, show_default=True, help="Labels to start with."
+)
+@click.option("--batch", type=click.IntRange(min=1), default=50, show_default=True, help="Labels per round.")
+@click.option("--picture", type=OUTPUT, default="demo.png", show_default=True, help="Picture to write.")
+@THREADS
+@QUIET
+@JSON
+def demo(quiet: bool, as_json: bool, **settings: Any) -> None:
+    """Choose experiments on a robot arm by curiosity and by chance, and say which was better."""
+    from fasttangent.table_output import check_writable
+
+    check_writable(settings["picture"], (".png", ".pdf", ".svg"))
+    from fasttangent import demo as arm
+    from fasttangent.progress import reporting
+
+    with reporting(_shows_progress(quiet)) as report:
+        result = arm.run(**settings, report=report)
+    say(as_json, result, arm.table(result))
+
+
+def _shows_progress(quiet: bool) -> bool:
+    return not quiet and sys.stderr is not None and sys.stderr.isatty()
+
+
+def main() -> None:
+    """Entry point of the command ``fasttangent``."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

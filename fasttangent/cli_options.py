@@ -1,0 +1,122 @@
+"""The options of the command line, and the two that need a type of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+class Widths(click.ParamType):
+    """``64,64`` as (64, 64); ``none`` as ()."""
+
+    name = "widths"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        try:
+            return () if value.strip().lower() == "none" else tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no list of widths such as 64,64, nor 'none'", param, ctx)
+
+
+class Settle(click.ParamType):
+    """``yes``, ``no`` or a number of seconds."""
+
+    name = "yes|no|seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool | float:
+        if value.lower() in ("yes", "no"):
+            return value.lower() == "yes"
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither 'yes' nor 'no' nor a number of seconds", param, ctx)
+
+
+_ACTIVATIONS = ["tanh", "silu", "relu", "softplus", "gelu", "identity"]
+INPUT = click.Path(exists=True, dir_okay=False)
+OUTPUT = click.Path(dir_okay=False)
+
+
+def _several(*decorators: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def _number(name: str, kind: type, default: float, help: str = "") -> Callable[..., Any]:
+    return click.option(name, type=kind, default=default, show_default=True, help=help)
+
+
+def _choice(name: str, words: str, help: str = "") -> Callable[..., Any]:
+    """An option that takes one of several words; the first is the default."""
+    kinds = click.Choice(words.split())
+    return click.option(name, type=kinds, default=words.split()[0], show_default=True, help=help)
+
+
+INPUT = click.Path(exists=True, dir_okay=False)
+OUTPUT = click.Path(dir_okay=False)
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+QUIET = click.option("--quiet", is_flag=True, help="No progress on standard error.")
+THREADS = click.option("--threads", type=int, help="Threads to use.  [default: one per available core]")
+TABLE = _several(
+    click.option(
+        "--drop", multiple=True, metavar="COLUMN", help="Leave out this column (name or number); repeatable."
+    ),
+    click.option(
+        "--header/--no-header",
+        default=None,
+        help="Whether the first line of a CSV file names the columns."
+        "  [default: yes, unless all its cells are numbers]",
+    ),
+)
+POOL = _several(
+    click.argument("model_path", metavar="MODEL", type=INPUT),
+    click.argument("pool", metavar="POOL", type=INPUT),
+)
+
+# The defaults are those of fasttangent.fit; a test compares them.
+FIT = _several(
+    click.option(
+        "--hidden",
+        type=Widths(),
+        default="64,64",
+        show_default=True,
+        help="Widths of the hidden layers; 'none' for a linear model.",
+    ),
+    _choice("--activation", "tanh silu relu softplus gelu identity", "Of the hidden layers."),
+    _choice("--loss", "squared huber log-cosh", "What is minimised over the rows."),
+    _number("--delta", float, 1.0, "Where the Huber loss becomes linear."),
+    _number("--strength", float, 1e-3, "Strength of the regulariser."),
+    _choice("--complexity", "l2 l2-weights", "What is regularised: all parameters, or all but the biases."),
+    _choice("--optimizer", "adam momentum sgd", "Of the first stage."),
+    _number("--learning-rate", float, 1e-2, "At the start; it falls to zero."),
+    _number("--momentum", float, 0.9, "For --optimizer momentum."),
+    _number("--epochs", int, 200, "Passes over the rows in the first stage."),
+    _number("--batch-size", int, 64, "Rows per step."),
+    _choice("--curvature", "gauss-newton hessian", "What carries the tangent while training."),
+    click.option(
+        "--settle",
+        type=Settle(),
+        default="yes",
+        show_default=True,
+        help="Second stage, to stationarity, or so many seconds of it; without it no tangent is exact.",
+    ),
+    click.option(
+        "--standardize/--no-standardize",
+        default=True,
+        show_default=True,
+        help="Whether the model scales features and targets; results are in their own units either way.",
+    ),
+    click.option("--validation", type=float, help="Fraction of the rows held out for early stopping."),
+    _number("--patience", int, 20, "Epochs without gain before stopping early."),
+    _choice("--dtype", "float32 float64", "Of the first stage and of scoring."),
+    _number("--seed", int, 0, "Of the initial parameters and the order of the rows."),
+)

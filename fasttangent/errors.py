@@ -1,0 +1,13 @@
+"""What goes wrong, by name."""
+
+
+class DivergenceError(ArithmeticError):
+    """Training ran away: the parameters are of no use, so none are returned."""
+
+
+class UntrustedTangentWarning(UserWarning):
+    """A score was computed from a tangent whose certificate says that it is not to be trusted."""
+
+
+class ModelFileError(ValueError):
+    """A file is not a readable model: truncated, foreign, or written by a newer version."""

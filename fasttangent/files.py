@@ -1,0 +1,157 @@
+"""Models as files: one .npz of plain arrays, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttangent._version import __version__
+from fasttangent.certificate import Certificate
+from fasttangent.errors import ModelFileError
+from fasttangent.model import Model
+from fasttangent.network import Network
+from fasttangent.objective import Objective
+from fasttangent.scaling import Scaling
+
+FORMAT = 1  # raise it when a version writes what an older one cannot read
+HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
+SCALING = tuple(f.name for f in fields(Scaling))
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write `model` to `path`; see `Model.save`."""
+    header = {
+        "format": FORMAT,
+        "version": __version__,
+        "sizes": list(model.network.sizes),
+        "activation": model.network.activation,
+        "objective": asdict(model.objective),
+        "certificate": asdict(model.certificate),
+        "dtype": model.dtype,
+        "feature_names": model.feature_names,
+        "flat_targets": model.flat_targets,
+        "interrupted": model.interrupted,
+        "training": model.training,
+    }
+    arrays: dict[str, NDArray] = {
+        HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8),
+        "params": model.params,
+        "slope_squared": model.slope_squared,
+        **{name: getattr(model.scaling, name) for name in SCALING},
+        **{f"tangent/{name}": tangent for name, tangent in model.tangents.items()},
+        **{f"history/{name}": values for name, values in model.history.items()},
+    }
+    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+
+def write_whole(path: str | os.PathLike[str], write: Any) -> None:
+    """Call write(binary file) on a temporary file next to `path` and rename it, or leave nothing behind."""
+    target = Path(path)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)  # mkstemp makes files private; a model is as public as any other file
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model that `Model.save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        (A ValueError.)  If the file is truncated, damaged, not a model, or written by a newer format.
+
+    Examples
+    --------
+    >>> import numpy as np, fasttangent as ft, tempfile, pathlib
+    >>> X = np.linspace(-1, 1, 50)[:, None]
+    >>> model = ft.fit(X, X[:, 0] ** 2, hidden=(4,), epochs=20)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(pathlib.Path(folder) / "m.npz")
+    ...     again = ft.load(pathlib.Path(folder) / "m.npz")
+    >>> bool((again.predict(X) == model.predict(X)).all())
+    True
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile) or HEADER not in archive:
+                raise ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
+            header = json.loads(archive[HEADER].tobytes())
+            if header["format"] > FORMAT:
+                raise ModelFileError(
+                    f"{path} was written by fasttangent {header['version']} (format {header['format']}); this is "
+                    f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
+                )
+            return _model(header, {name: archive[name] for name in archive.files})
+    except ModelFileError:
+        raise
+    except OSError as error:
+        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+            raise
+        raise _damaged(path, error) from error
+    except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
+    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ModelFileError(f"{path} is not a readable model ({detail}); it is damaged, truncated or another kind of file")
+
+
+def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
+    network = Network(tuple(header["sizes"]), header["activation"])
+    names = header["feature_names"]
+    certificate = {**header["certificate"], "reasons": tuple(header["certificate"]["reasons"])}
+    model = Model(
+        network=network,
+        objective=Objective(**header["objective"]),
+        scaling=Scaling(*(arrays[name] for name in SCALING)),
+        params=arrays["params"],
+        tangents=_under("tangent/", arrays),
+        certificate=Certificate(**certificate),
+        slope_squared=arrays["slope_squared"],
+        dtype=header["dtype"],
+        feature_names=tuple(names) if names is not None else None,
+        flat_targets=header["flat_targets"],
+        interrupted=header["interrupted"],
+        training=header["training"],
+        history=_under("history/", arrays),
+    )
+    p = network.layout.n_params
+    for flat in (model.params, *model.tangents.values()):
+        if flat.shape != (p,) or flat.dtype != np.float64:
+            raise ValueError(f"a flat vector has shape {flat.shape}, the network {p} parameters")
+    return model
+
+
+def _under(prefix: str, arrays: dict[str, NDArray]) -> dict[str, NDArray]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}

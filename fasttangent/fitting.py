@@ -1,0 +1,303 @@
+"""`fit`: labelled rows in, a trained model with its tangent and certificate out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent import checks
+from fasttangent.certificate import certify
+from fasttangent.influence import slope
+from fasttangent.model import Model
+from fasttangent.network import Network
+from fasttangent.objective import Objective, Problem
+from fasttangent.progress import reporting
+from fasttangent.scaling import Scaling, fit_scaling, identity_scaling
+from fasttangent.settling import settle as settle_down
+from fasttangent.training import DTYPES, Schedule, train
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+
+def fit(
+    X: Any,
+    y: Any,
+    *,
+    hidden: Sequence[int] = (64, 64),
+    activation: str = "tanh",
+    loss: str = "squared",
+    delta: float = 1.0,
+    strength: float = 1e-3,
+    complexity: str = "l2",
+    sample_weight: Any = None,
+    optimizer: str = "adam",
+    learning_rate: float = 1e-2,
+    momentum: float = 0.9,
+    epochs: int = 200,
+    batch_size: int = 64,
+    tangents: str | None = "strength",
+    curvature: str = "gauss-newton",
+    settle: bool | float = True,
+    standardize: bool = True,
+    validation: float | None = None,
+    patience: int = 20,
+    dtype: str = "float32",
+    seed: int = 0,
+    threads: int | None = None,
+    progress: bool | Callable[..., None] = False,
+    feature_names: Sequence[str] | None = None,
+) -> Model:
+    """Train a multilayer perceptron together with its regularity tangent.
+
+    Minimises F(theta) = (1/S) sum_i w_i loss(f(x_i), y_i) + strength C(theta), S = sum_i w_i, first by minibatch
+    steps, then (`settle`) to a stationary point in float64, where tau = d theta / d strength is exact.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, n_features)
+        Labelled rows, any real dtype, in any units.  A data frame's column names are kept and checked later.
+    y : array_like of shape (n,) or (n, n_outputs)
+        Labels, in any units.
+    hidden : sequence of int
+        Units of each hidden layer; () for a linear model.
+    activation : {"tanh", "silu", "relu", "softplus", "gelu", "identity"}
+        relu has kinks, at which a model may end without a gradient and so without a trusted tangent.
+    loss : {"squared", "huber", "log-cosh"}
+        Of the residual r in standard deviations of y: r^2/2, or robust versions of it.
+    delta : float
+        Residual at which the robust losses turn from quadratic to linear, in standard deviations of y.
+    strength : float
+        lambda >= 0.  Small strengths fit closer and settle slower; at 0 there is usually no tangent.
+    complexity : {"l2", "l2-weights"}
+        C = ||theta||^2 / 2 over all parameters, or over the weights alone (then units that went dead leave the
+        tangent undetermined).
+    sample_weight : array_like of shape (n,), optional
+        w >= 0; 2 means a row twice, 0 no row.
+    optimizer : {"adam", "momentum", "sgd"}
+        Of the minibatch steps.
+    learning_rate : float
+        At first; it falls to zero along a cosine.
+    momentum : float
+        beta of Nesterov momentum, beta_1 of Adam.
+    epochs, batch_size : int
+        Passes over the rows and rows per step, before settling.
+    tangents : {"strength", None}
+        None carries no tangent: a plain regressor.
+    curvature : {"gauss-newton", "hessian"}
+        The matrix that propagates the tangent during minibatch steps.
+    settle : bool or float
+        True: until stationary.  A number: for at most so many seconds.  False: not at all; such a model scores
+        with the tangent of an early-stopped system and says so.
+    standardize : bool
+        Fit means and standard deviations of inputs and targets, and work in those units inside.
+    validation : float, optional
+        Share of the rows to hold back, to end minibatch steps when their loss stops falling.  The rows held back
+        take no part in settling either.
+    patience : int
+        Epochs to wait for a lower validation loss.
+    dtype : {"float32", "float64"}
+        Of minibatch steps and of scores; settling is always in float64.
+    seed : int
+        Of initial weights, order of rows and validation split: the same seed gives the same model.
+    threads : int, optional
+        Default: all cores.  Results do not depend on it.
+    progress : bool or callable
+        True: bars on stderr.  A callable gets (stage, done, total, **figures).
+    feature_names : sequence of str, optional
+        Default: the columns of X if it is a data frame.
+
+    Returns
+    -------
+    Model
+        After Ctrl-C, the model as far as it got, marked `interrupted`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad input, before any work starts.
+    DivergenceError
+        If the minibatch steps ran away.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fasttangent as ft
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, (100, 2))
+    >>> y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
+    >>> model = ft.fit(X, y, hidden=(16,), strength=1e-2)
+    >>> model.certificate.trusted
+    True
+    >>> model.sensitivity(X[:3]).shape
+    (3,)
+
+    References
+    ----------
+    Eaton 2024, "Regularity tangents", arXiv 2411.15292; Pearlmutter 1994 for the dual pass.
+    """
+    objective = Objective(loss, delta, complexity, strength)
+    schedule = Schedule(optimizer, learning_rate, momentum, epochs, batch_size, curvature, validation, patience)
+    rows = checks.matrix("X", X, min_rows=2)
+    Y = checks.targets("y", y, len(rows))
+    w = checks.row_weights("sample_weight", sample_weight, len(rows))
+    checks.finite("X", rows)
+    checks.finite("y", Y)
+    names = _names(X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None)
+    network = _network(hidden, activation, rows.shape[1], 1 if Y.ndim == 1 else Y.shape[1])
+    if tangents is not None:
+        checks.choice("tangents", tangents, ("strength",))
+    budget = _seconds(settle)
+    kind = np.dtype(checks.choice("dtype", dtype, DTYPES))
+    n_threads = _threads(threads)
+    rng = np.random.default_rng(checks.integer("seed", seed, at_least=0))
+    standardize = checks.flag("standardize", standardize)
+
+    keep, held_back = _split(len(rows), w, schedule.validation, rng)
+    targets = Y.reshape(len(rows), -1)
+    scaling = (
+        fit_scaling(rows[keep], targets[keep], w[keep], names)
+        if standardize
+        else identity_scaling(rows.shape[1], targets.shape[1])
+    )
+
+    def standard(chosen: NDArray[np.int64]) -> tuple[Float, Float, Float]:
+        float64 = np.dtype(np.float64)
+        return scaling.inputs(rows[chosen], float64), scaling.targets(targets[chosen], float64), w[chosen]
+
+    problem = Problem(network, objective, *standard(keep), n_threads)
+    with reporting(progress) as report:
+        return _fit(
+            problem,
+            schedule,
+            network.initial_params(rng),
+            int(tangents is not None),
+            kind,
+            rng,
+            budget,
+            report,
+            standard(held_back) if len(held_back) else None,
+            scaling,
+            names,
+            Y.ndim == 1,
+            threads,
+            seed,
+        )
+
+
+def _fit(
+    problem: Problem,
+    schedule: Schedule,
+    theta: Float,
+    n_tangents: int,
+    kind: np.dtype,
+    rng: np.random.Generator,
+    budget: float,
+    report: Callable[..., None],
+    held_back: tuple[Float, Float, Float] | None,
+    scaling: Scaling,
+    names: tuple[str, ...] | None,
+    flat_targets: bool,
+    threads: int | None,
+    seed: int,
+) -> Model:
+    start = time.perf_counter()
+    first = train(problem, schedule, theta, n_tangents, kind, rng, report, held_back)
+    trained = time.perf_counter()
+    theta, tau, notes, history = first.theta, first.tangents, first.notes, dict(first.history)
+    stopped = first.stopped
+    if stopped == "interrupted":
+        notes = (*notes, "training was interrupted; fit again, or settle longer")
+    elif budget > 0:
+        # A tangent lost in the first stage starts again from zero: settling solves for it.
+        tau = tau if len(tau) == n_tangents else np.zeros((n_tangents, len(theta)))
+        second = settle_down(problem, theta, tau, budget, report)
+        theta, tau, stopped = second.theta, second.tangents, second.stopped
+        history.update(second.history)
+        notes = () if stopped == "settled" else (f"settling ended early: {stopped}",)
+    settled = time.perf_counter()
+    certificate = certify(problem, theta, tau, notes)
+    residual = problem.predictions(theta) - problem.rows.Y
+    return Model(
+        network=problem.network,
+        objective=problem.objective,
+        scaling=scaling,
+        params=theta,
+        tangents={"strength": tau[0]} if len(tau) else {},
+        certificate=certificate,
+        slope_squared=np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0),
+        dtype=kind.name,
+        feature_names=names,
+        flat_targets=flat_targets,
+        interrupted=stopped == "interrupted",
+        training={
+            "rows": problem.n_rows,
+            "optimizer": schedule.optimizer,
+            "learning_rate": schedule.learning_rate,
+            "epochs": schedule.epochs,
+            "batch_size": schedule.batch_size,
+            "curvature": schedule.curvature,
+            "seed": int(seed),
+            "stopped": stopped,
+            "objective": problem.value_and_gradient(theta)[0],
+            "training_seconds": trained - start,
+            "settling_seconds": settled - trained,
+        },
+        history={name: np.array(values) for name, values in history.items() if len(values)},
+        threads=threads,
+    )
+
+
+def _network(hidden: Any, activation: str, n_features: int, n_outputs: int) -> Network:
+    try:
+        widths = tuple(hidden)
+    except TypeError:
+        raise TypeError(
+            f"hidden must be a sequence of layer widths, got {hidden!r}; one layer is (64,), a linear model ()"
+        ) from None
+    return Network((n_features, *widths, n_outputs), activation)
+
+
+def _names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | None:
+    names = tuple(map(str, source)) if given else checks.column_names(source)
+    if names is not None and len(names) != n_features:
+        raise ValueError(f"feature_names must have {n_features} names, one per column of X, got {len(names)}")
+    if names is not None and len(set(names)) != len(names):
+        twice = next(c for c in names if names.count(c) > 1)
+        raise ValueError(f"feature_names must differ, got {twice!r} more than once; rename the columns")
+    return names
+
+
+def _seconds(settle: Any) -> float:
+    """The budget of the second stage."""
+    if isinstance(settle, (bool, np.bool_)):
+        return math.inf if settle else 0.0
+    return checks.number("settle", settle, at_least=0)
+
+
+def _threads(threads: Any) -> int:
+    from fasttangent.kernels import threads as pool
+
+    return pool.available() if threads is None else checks.integer("threads", threads, at_least=1)
+
+
+def _split(
+    n: int, w: Float, share: float | None, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the rows to train on, those of weight 0 left out, and of those held back."""
+    present = np.flatnonzero(w > 0)
+    if share is None:
+        return present, present[:0]
+    n_held_back = round(share * len(present))
+    if not 1 <= n_held_back <= len(present) - 2:
+        raise ValueError(
+            f"validation must leave at least 2 of the {len(present)} rows to train on and hold back 1, got {share}"
+        )
+    order = rng.permutation(present)
+    return np.sort(order[n_held_back:]), np.sort(order[:n_held_back])

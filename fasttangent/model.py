@@ -1,0 +1,307 @@
+"""What `fit` returns: a trained network with its tangents, its certificate, and the scores they give."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fasttangent import checks, influence
+from fasttangent.certificate import Certificate
+from fasttangent.errors import UntrustedTangentWarning
+from fasttangent.influence import Outputs
+from fasttangent.network import Network
+from fasttangent.objective import Objective
+from fasttangent.scaling import Scaling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+
+class Scores(NamedTuple):
+    """All scores of rows from one pass; nan where a row holds a value that is not finite."""
+
+    prediction: NDArray  # (n,) or (n, n_outputs), units of y
+    sensitivity: NDArray  # the same shape, units of y per unit of strength
+    curiosity: NDArray  # (n,), without unit
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network and its regularity tangent tau = d theta / d strength.
+
+    Made by `fit` and `load`.  Scores are computed in `dtype`; parameters and tangents are kept in float64.
+
+    Attributes
+    ----------
+    network : Network
+        Architecture; ``network.layout`` has the views of a layer in a flat vector.
+    objective : Objective
+        Loss, complexity and strength.
+    params : ndarray of float64, shape (p,)
+        theta, for inputs and targets in standard units.
+    tangents : dict of str to ndarray of float64, shape (p,)
+        ``{"strength": tau}``; empty when none was carried.
+    certificate : Certificate
+        Whether the scores are to be trusted, and if not, why and what to do.
+    history : dict of str to ndarray
+        "loss" by epoch, "tangent_residual" at some "residual_epoch"s, and "gradient_norm", "objective" and
+        "seconds" while settling.
+    interrupted : bool
+        Whether training ended by Ctrl-C.
+    """
+
+    network: Network
+    objective: Objective
+    scaling: Scaling
+    params: Float
+    tangents: dict[str, Float]
+    certificate: Certificate
+    slope_squared: Float  # (n_outputs,) mean of loss'^2 over the training rows, standard units
+    dtype: str = "float32"
+    feature_names: tuple[str, ...] | None = None
+    flat_targets: bool = True  # y was (n,), not (n, n_outputs)
+    interrupted: bool = False
+    training: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, NDArray] = field(default_factory=dict)
+    threads: int | None = None
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs."""
+        return self.network.sizes[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return self.network.sizes[-1]
+
+    def __repr__(self) -> str:
+        trusted = "trusted" if self.certificate.trusted else "not trusted"
+        return f"Model({self.network}, strength={self.objective.strength:g}, {trusted})"
+
+    def predict(self, X: Any, *, threads: int | None = None) -> NDArray:
+        """Predictions.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            Rows in the units the model was fitted on, of any real dtype; also a memory map.
+        threads : int, optional
+            Default: the model's, else all cores.
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (n,) or (n, n_outputs)
+            In the units of y, of the shape y had.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns or a value that is not finite.
+        """
+        out = self._finite_outputs(X, False, threads)
+        return self._shaped(self.scaling.predictions(out.f))
+
+    def sensitivity(self, X: Any, *, threads: int | None = None) -> NDArray:
+        """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
+        changes by h s(x).
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (n,) or (n, n_outputs)
+            Units of y per unit of strength.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`, or if the model carries no tangent.
+
+        References
+        ----------
+        Eaton 2024, arXiv 2411.15292.
+        """
+        out = self._finite_outputs(X, True, threads)
+        return self._shaped(out.ft[:, 0] * self.scaling.y_scale)
+
+    def influence(self, X: Any, y: Any, *, threads: int | None = None) -> Float:
+        """tau . grad loss(x, y) = loss'(f - y) s(x): what labelling a row does to the model's complexity.
+
+        As an experiment: add eps loss(x, y) to the objective F, refit, and C changes by eps times this number.
+        One further row among n has eps = 1/n.  Positive: the row makes the model more complex.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        y : array_like of shape (n,) or (n, n_outputs)
+            Labels, in the units of y.
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Change of C = ||theta||^2 / 2, theta in standard units (so without unit), per unit of eps.
+
+        Raises
+        ------
+        ValueError
+            As for `sensitivity`, or if y does not match X or is not finite.
+        """
+        rows = checks.features("X", X, self.n_features, self.feature_names)
+        Y = checks.targets("y", y, len(rows))
+        checks.finite("y", Y)
+        if Y[:1].size != self.n_outputs * len(rows[:1]):
+            raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
+        out = self._finite_outputs(rows, True, threads)
+        y_standard = self.scaling.targets(Y.reshape(len(rows), -1), np.dtype(float))
+        return influence.influence(self.objective, out.f, y_standard, out.ft[:, 0])
+
+    def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
+        """E_y[influence^2] = E[loss'^2] s(x)^2, which needs no label: for squared loss sigma^2(x) s(x)^2.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        variance : float or array_like of shape (n,) or (n, n_outputs), optional
+            sigma^2, the variance of y given x that you believe in, in units of y squared.  Default: what the
+            training rows show, the mean of loss'^2 (for squared loss the residual variance).
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Expected squared change of C per squared unit of eps, as in `influence`; without unit.
+
+        Raises
+        ------
+        ValueError
+            As for `sensitivity`, or if the variance is negative or of another shape.
+        """
+        rows = checks.features("X", X, self.n_features, self.feature_names)
+        slope_squared = self._slope_squared(variance, len(rows))
+        out = self._finite_outputs(rows, True, threads)
+        return influence.curiosity(slope_squared, out.ft[:, 0])
+
+    def score(self, X: Any, *, threads: int | None = None) -> Scores:
+        """Prediction, sensitivity and curiosity of rows in one pass.
+
+        Rows that hold a value that is not finite have nan for all three, and a warning counts them; the other
+        methods raise.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        threads : int, optional
+
+        Returns
+        -------
+        Scores
+        """
+        out = self._outputs(X, True, threads)
+        if len(out.bad):
+            warnings.warn(
+                f"{len(out.bad)} rows hold a value that is not finite (first: row {out.bad[0]}); their scores are nan",
+                UserWarning,
+                stacklevel=2,
+            )
+        return Scores(
+            self._shaped(self.scaling.predictions(out.f)),
+            self._shaped(out.ft[:, 0] * self.scaling.y_scale),
+            influence.curiosity(self.slope_squared, out.ft[:, 0]),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
+
+        The file is written under another name and renamed, so `path` holds the old model or the new one, never
+        half of one.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        OSError
+            If the folder is not writable or the disk is full.
+        """
+        from fasttangent import files
+
+        files.save(self, path)
+
+    def summary(self) -> dict[str, Any]:
+        """Network, objective, training and certificate as plain Python values."""
+        return {
+            "network": {
+                "sizes": list(self.network.sizes),
+                "activation": self.network.activation,
+                "parameters": self.network.layout.n_params,
+            },
+            "objective": asdict(self.objective),
+            "training": {**self.training, "dtype": self.dtype, "interrupted": self.interrupted},
+            "features": list(self.feature_names) if self.feature_names else None,
+            "tangents": list(self.tangents),
+            "certificate": {**asdict(self.certificate), "reasons": list(self.certificate.reasons)},
+        }
+
+    def _outputs(self, X: Any, with_tangent: bool, threads: int | None) -> Outputs:
+        from fasttangent.kernels import threads as pool
+
+        rows = checks.features("X", X, self.n_features, self.feature_names)
+        wanted = self.threads if threads is None else checks.integer("threads", threads, at_least=1)
+        tangents = self._tangent()[None] if with_tangent else np.empty((0, len(self.params)))
+        return influence.outputs_of_rows(
+            self.network,
+            self.scaling,
+            self.params,
+            tangents,
+            rows,
+            np.dtype(self.dtype),
+            wanted or pool.available(),
+        )
+
+    def _finite_outputs(self, X: Any, with_tangent: bool, threads: int | None) -> Outputs:
+        out = self._outputs(X, with_tangent, threads)
+        if len(out.bad):
+            rows, i = checks.matrix("X", X), int(out.bad[0])
+            raise ValueError(checks.non_finite_message("X", rows, i, np.isfinite(rows[i : i + 1])))
+        return out
+
+    def _tangent(self) -> Float:
+        if "strength" not in self.tangents:
+            why = "; ".join(self.certificate.reasons)
+            raise ValueError(f"the model carries no tangent, so it gives no scores: {why}")
+        if not self.certificate.trusted:
+            warnings.warn(
+                "scores are not to be trusted: " + "; ".join(self.certificate.reasons),
+                UntrustedTangentWarning,
+                stacklevel=5,
+            )
+        return self.tangents["strength"]
+
+    def _slope_squared(self, variance: Any, n: int) -> Float:
+        """E[loss'^2] in standard units, to broadcast against (n, n_outputs)."""
+        if variance is None:
+            return self.slope_squared
+        v = checks.array("variance", variance).astype(np.float64)
+        if v.shape not in ((), (n,), (n, self.n_outputs)):
+            raise ValueError(f"variance must be a number or have shape ({n},) to match X, got shape {v.shape}")
+        if not (np.isfinite(v).all() and (v >= 0).all()):
+            raise ValueError("variance must be finite and >= 0; it is a variance of y, in units of y squared")
+        standard = (v[:, None] if v.ndim == 1 else v) / self.scaling.y_scale**2
+        return influence.expected_slope_squared(self.objective, standard)
+
+    def _shaped(self, values: NDArray) -> NDArray:
+        """(n, n_outputs) in the dtype of the model and the shape of y."""
+        values = values.astype(self.dtype, copy=False)
+        return values[:, 0] if self.flat_targets else values

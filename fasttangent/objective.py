@@ -1,0 +1,150 @@
+"""What is minimised: F(theta) = (1/S) sum_i w_i loss(f(x_i), y_i) + strength C(theta)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasttangent import checks
+from fasttangent.network import Network
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.kernels.rows import Loss, Rows
+
+    Float = NDArray[np.float64]
+
+LOSSES = ("squared", "huber", "log-cosh")
+COMPLEXITIES = ("l2", "l2-weights")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Loss, complexity and the strength that weighs them.
+
+    Parameters
+    ----------
+    loss : {"squared", "huber", "log-cosh"}
+        Of the residual r = f - y in standard units: r^2/2; r^2/2 up to delta, then linear;
+        delta^2 log cosh(r/delta).
+    delta : float
+        Where the Huber and log-cosh losses turn from quadratic to linear, in standard deviations of y.
+    complexity : {"l2", "l2-weights"}
+        C = ||theta||^2 / 2 over all parameters, or over the weights alone.
+    strength : float
+        lambda, the weight of C.
+    """
+
+    loss: str = "squared"
+    delta: float = 1.0
+    complexity: str = "l2"
+    strength: float = 1e-3
+
+    def __post_init__(self) -> None:
+        checks.choice("loss", self.loss, LOSSES)
+        checks.choice("complexity", self.complexity, COMPLEXITIES)
+        object.__setattr__(self, "delta", checks.number("delta", self.delta, above=0))
+        object.__setattr__(self, "strength", checks.number("strength", self.strength, at_least=0))
+
+    def mask(self, network: Network) -> Float:
+        """C = 1/2 sum_j mask_j theta_j^2: the diagonal of C'', (p,)."""
+        if self.complexity == "l2-weights":
+            return network.layout.weight_mask()
+        return np.ones(network.layout.n_params)
+
+    @property
+    def kernel_loss(self) -> Loss:
+        """What kernels know of the loss."""
+        from fasttangent.kernels import losses, rows
+
+        return rows.Loss(losses.CODES[self.loss], self.delta)
+
+
+class Problem:
+    """F on given rows in standard units, full batch, in float64: values, gradients, curvature products.
+
+    Sums run over a number of chunks of rows that depends on the problem alone and are reduced in their order,
+    so every result is bit-identical for any number of threads.
+
+    Parameters
+    ----------
+    network, objective : Network, Objective
+    X : ndarray of float64, shape (n, n_features)
+    Y : ndarray of float64, shape (n, n_outputs)
+    w : ndarray of float64, shape (n,)
+        Weights of the rows; F divides by their sum S.
+    threads : int
+    """
+
+    CHUNK_ROWS = 64  # the least a thread is given: below, starting it costs more than the rows
+    MOST_CHUNKS = 32
+    MOST_SUMS = 2**24  # values in the chunks' own sums of one direction: 128 MB
+
+    def __init__(self, network: Network, objective: Objective, X: Float, Y: Float, w: Float, threads: int) -> None:
+        from fasttangent.kernels.rows import Rows
+
+        self.network, self.objective, self.threads = network, objective, threads
+        self.mask = objective.mask(network)
+        self.rows: Rows = Rows(X, Y, w / w.sum())
+        most = max(1, min(self.MOST_CHUNKS, self.MOST_SUMS // network.layout.n_params))
+        blocks = -(-len(X) // self.CHUNK_ROWS)
+        self._chunk = self.CHUNK_ROWS * -(-blocks // most)
+        self._n_chunks = -(-len(X) // self._chunk)
+
+    def value_and_gradient(self, theta: Float) -> tuple[float, Float]:
+        """F and its gradient (p,)."""
+        value, gradient, _ = self._sums(theta, np.empty((0, len(theta))), False)
+        strength = self.objective.strength
+        return value + strength * self.complexity(theta), gradient + strength * self.mask * theta
+
+    def product(self, theta: Float, V: Float, *, gauss_newton: bool = False) -> Float:
+        """(H + strength C'') v for each row v of V (K, p), H the Hessian or Gauss-Newton matrix of the data term."""
+        _, _, HV = self._sums(theta, V, gauss_newton)
+        return HV + self.objective.strength * self.mask * V
+
+    def complexity(self, theta: Float) -> float:
+        """C(theta)."""
+        return 0.5 * float(np.sum(self.mask * theta * theta))
+
+    def complexity_gradient(self, theta: Float) -> Float:
+        """grad C = C'' theta, the right-hand side of the tangent with respect to the strength."""
+        return self.mask * theta
+
+    def tangent_residual(self, theta: Float, tau: Float, *, gauss_newton: bool = False) -> Float:
+        """(H + strength C'') tau + grad C for each row of tau (K, p): zero for the implicit tangent."""
+        return self.product(theta, tau, gauss_newton=gauss_newton) + self.complexity_gradient(theta)
+
+    def predictions(self, theta: Float) -> Float:
+        """f (n, n_outputs) in standard units."""
+        return self._outputs(theta, np.empty((0, len(theta))))[0]
+
+    def _outputs(self, theta: Float, tangents: Float) -> tuple[Float, Float]:
+        from fasttangent.kernels.rows import outputs
+
+        n, n_outputs = self.rows.Y.shape
+        F, FT = np.empty((n, n_outputs)), np.empty((n, len(tangents), n_outputs))
+        outputs(F, FT, theta, tangents, self.rows.X, self.network.kernel_view)
+        return F, FT
+
+    def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
+        from fasttangent.kernels import threads
+        from fasttangent.kernels.rows import loss_of_chunk
+
+        C, p, K = self._n_chunks, len(theta), len(V)
+        values, G, GT = np.empty(C), np.empty((C, p)), np.empty((C, K, p))
+        V = np.ascontiguousarray(V)
+        network, loss = self.network.kernel_view, self.objective.kernel_loss
+
+        def task(c: int) -> None:
+            loss_of_chunk(c, self._chunk, values, G, GT, theta, V, self.rows, network, loss, gauss_newton)
+
+        threads.run(task, C, self.threads)
+        return float(values.sum()), G.sum(axis=0), GT.sum(axis=0)
+
+    @cached_property
+    def n_rows(self) -> int:
+        return len(self.rows.w)
