@@ -75,10 +75,11 @@ def _cache() -> dict[str, Any]:
 
     folder = cache_folder()
     if folder is None:
-        return {"cache_folder": None, "cache_writable": False, "cache_megabytes": 0.0}
+        return {"cache_folder": None, "cache_enabled": False, "cache_writable": False, "cache_megabytes": 0.0}
     size = sum(file.stat().st_size for file in folder.glob("**/*") if file.is_file())
     return {
         "cache_folder": str(folder),
+        "cache_enabled": True,
         "cache_writable": os.access(folder, os.W_OK),
         "cache_megabytes": size / 1e6,
     }

@@ -62,9 +62,8 @@ def outputs_of_rows(
         start, stop = c * CHUNK, min((c + 1) * CHUNK, n)
         rows = X[start:stop]
         wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        outputs(
-            F[start:stop], FT[start:stop], theta, tangents, scaling.inputs(rows, dtype), network.kernel_view
-        )
+        inputs, every = scaling.inputs(rows, dtype), np.arange(stop - start)
+        outputs(F[start:stop], FT[start:stop], theta, tangents, inputs, every, network.kernel_view)
         if len(wrong):
             bad[c] = start + wrong
             F[bad[c]] = np.nan

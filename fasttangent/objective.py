@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,6 +89,7 @@ class Problem:
         self.network, self.objective, self.threads = network, objective, threads
         self.mask = objective.mask(network)
         self.rows: Rows = Rows(X, Y, w / w.sum())
+        self.every = np.arange(len(X))
         most = max(1, min(self.MOST_CHUNKS, self.MOST_SUMS // network.layout.n_params))
         blocks = -(-len(X) // self.CHUNK_ROWS)
         self._chunk = self.CHUNK_ROWS * -(-blocks // most)
@@ -127,7 +127,7 @@ class Problem:
 
         n, n_outputs = self.rows.Y.shape
         F, FT = np.empty((n, n_outputs)), np.empty((n, len(tangents), n_outputs))
-        outputs(F, FT, theta, tangents, self.rows.X, self.network.kernel_view)
+        outputs(F, FT, theta, tangents, self.rows.X, self.every, self.network.kernel_view)
         return F, FT
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
@@ -135,16 +135,18 @@ class Problem:
         from fasttangent.kernels.rows import loss_of_chunk
 
         C, p, K = self._n_chunks, len(theta), len(V)
-        values, G, GT = np.empty(C), np.empty((C, p)), np.empty((C, K, p))
+        values, G, GT = np.empty(C), np.zeros((C, p)), np.zeros((C, K, p))
         V = np.ascontiguousarray(V)
         network, loss = self.network.kernel_view, self.objective.kernel_loss
 
         def task(c: int) -> None:
-            loss_of_chunk(c, self._chunk, values, G, GT, theta, V, self.rows, network, loss, gauss_newton)
+            loss_of_chunk(
+                c, self._chunk, values, G, GT, theta, V, self.rows, self.every, network, loss, gauss_newton
+            )
 
         threads.run(task, C, self.threads)
         return float(values.sum()), G.sum(axis=0), GT.sum(axis=0)
 
-    @cached_property
+    @property
     def n_rows(self) -> int:
         return len(self.rows.w)

@@ -90,18 +90,17 @@ class _Stages:
         self.done = 0
         self.total = 0
         self.figures: dict[str, float] = {}
-        self.started = 0.0
+        self.started = self.reported = 0.0
 
     def report(self, stage: str, done: int, total: int, **figures: float) -> None:
-        if self.stage is not None and (stage != self.stage or done < self.done):
+        # Going back is no new stage (a gradient norm may rise again), unless all was done before.
+        if self.stage is not None and (stage != self.stage or (done < self.done and self.done >= self.total)):
             self.end()
         if self.stage is None:
             self.stage, self.started = stage, time.perf_counter()
             self.begin()
-        self.done, self.total, self.figures = done, total, figures
+        self.done, self.total, self.figures, self.reported = done, total, figures, time.perf_counter()
         self.step()
-        if 0 < total <= done:
-            self.end()
 
     def begin(self) -> None:
         """Called at the first report of a stage."""
@@ -112,7 +111,7 @@ class _Stages:
     def end(self) -> None:
         """Called once per stage, complete or not."""
         self.write_line(self.line())
-        self.stage, self.done = None, 0
+        self.stage = None
 
     def close(self) -> None:
         if self.stage is not None:
@@ -120,7 +119,7 @@ class _Stages:
 
     def line(self) -> str:
         parts = [f"{self.stage:<12}", _counted(self.done, self.total), _shown(self.figures)]
-        return "  ".join(part for part in parts if part) + f"  {time.perf_counter() - self.started:.1f} s"
+        return "  ".join(part for part in parts if part) + f"  {self.reported - self.started:.1f} s"
 
     def write_line(self, line: str) -> None:
         if sys.stderr is not None:

@@ -56,7 +56,7 @@ class Metric:
             sample = np.sort(np.random.default_rng(0).choice(len(X), most, replace=False))
             X, Y, w = X[sample], Y[sample], w[sample] * (len(X) / most)
         J = np.empty((len(X), n_outputs, len(theta)))
-        output_jacobian(J, theta, X, problem.network.kernel_view)
+        output_jacobian(J, theta, X, np.arange(len(X)), problem.network.kernel_view)
         # loss'' is between 0 and 1; 1 keeps the metric definite where a robust loss has no curvature
         J *= np.sqrt(w)[:, None, None]
         return J.reshape(-1, len(theta))

@@ -65,6 +65,14 @@ def add_multiple(c, a, b):
 
 
 @kernel
+def fill(A, value):
+    """A = value, for a 2-d A; a slice assignment would do the same after a second of compilation."""
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            A[i, j] = value
+
+
+@kernel
 def transpose(T, A):
     """T = A^T."""
     m, n = A.shape
@@ -84,5 +92,6 @@ def low_rank_plus_identity(x, v, U, UT, c):
     add_product(inner, v, UT)
     for a in range(len(U)):
         inner[0, a] *= c[a]
-    x[:] = v
+    for j in range(x.shape[1]):
+        x[0, j] = v[0, j]
     add_product(x, inner, U)

@@ -11,7 +11,7 @@
 K = 0 is the primal pass: one definition serves predictions, gradients, scores and curvature products.
 """
 
-from fasttangent.kernels.arithmetic import add_multiple, add_product, transpose
+from fasttangent.kernels.arithmetic import add_multiple, add_product, fill, transpose
 from fasttangent.kernels.jit import kernel
 
 
@@ -56,10 +56,10 @@ def tangent_through(ht, p, zt):
 def back(e, et, d, dt, theta, tangents, table, l, gauss_newton):
     """e = d W^T,   et = dt W^T + d V^T; the Gauss-Newton product has no term with V."""
     W = weights(theta, table, l)
-    e[:] = 0
+    fill(e, 0)
     add_product(e, W, d)
     for k in range(len(tangents)):
-        et[k] = 0
+        fill(et[k], 0)
         add_product(et[k], W, dt[k])
         if not gauss_newton:
             add_product(et[k], weights(tangents[k], table, l), d)
@@ -101,7 +101,8 @@ def add_gradients(g, gt, d, dt, h, ht, table, l, gauss_newton, rows):
 @kernel
 def _spread(z, b):
     for u in range(z.shape[0]):
-        z[u] = b[u]
+        for j in range(z.shape[1]):
+            z[u, j] = b[u]
 
 
 @kernel

@@ -47,9 +47,10 @@ class Work(NamedTuple):
 @kernel
 def workspace(theta, n_tangents, table):
     """Buffers of the dtype of `theta` for blocks of a network with K = n_tangents directions."""
-    units = table[:, 0].sum() * LANES
-    widest = table[:, :2].max() * LANES
-    K = n_tangents
+    K, units, widest = n_tangents, 0, 0
+    for l in range(len(table)):
+        units += table[l, 0] * LANES
+        widest = max(widest, table[l, 0] * LANES, table[l, 1] * LANES)
     return Work(
         np.zeros(units, theta.dtype),
         np.empty(units, theta.dtype),
@@ -83,16 +84,13 @@ def load_rows(work, X, order, start, stop):
         for i in range(X.shape[1]):
             x[i, j] = row[i]
     for i in range(X.shape[1]):
-        x[i, stop - start :] = 0
+        for j in range(stop - start, LANES):
+            x[i, j] = 0
 
 
 @kernel
-def forward(f, ft, work, theta, tangents, network, order):
-    """Outputs f (n_outputs, LANES) and their tangents ft (K, n_outputs, LANES) of the loaded rows.
-
-    `order` is the number of derivatives of phi to keep for what follows: 0 for f alone, 1 for ft, 2 for
-    second derivatives on the way back.
-    """
+def forward(f, ft, work, theta, tangents, network):
+    """Outputs f (n_outputs, LANES) and their tangents ft (K, n_outputs, LANES) of the loaded rows."""
     table, K = network.table, len(tangents)
     for l in range(len(table)):
         n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
@@ -104,13 +102,13 @@ def forward(f, ft, work, theta, tangents, network, order):
             z, zt = _matrix(work.d, 0, n_out), _matrices(work.zt, K, at, n_out)
             affine(z, zt, h, ht, theta, tangents, table, l)
             p, q = _matrix(work.p, at, n_out), _matrix(work.q, at, n_out)
-            activate(_matrix(work.h, at, n_out), p, q, z, network.activation, order)
+            activate(_matrix(work.h, at, n_out), p, q, z, network.activation)
             tangent_through(_matrices(work.ht, K, at, n_out), p, zt)
 
 
 @kernel
 def backward(g, gt, d, dt, work, theta, tangents, network, gauss_newton):
-    """Add the block's gradient to g (p,) and its tangents to gt (K, p), after `forward` with order 2.
+    """Add the block's gradient to g (p,) and its tangents to gt (K, p), after `forward`.
 
     d (n_outputs, LANES), dt (K, n_outputs, LANES): adjoints of the outputs and their tangents; zero for
     columns without a row.
@@ -133,7 +131,8 @@ def backward(g, gt, d, dt, work, theta, tangents, network, gauss_newton):
 def row_gradients(J, d, work, theta, network):
     """J (rows, p): gradient of each of the block's rows for adjoints d (n_outputs, LANES), after `forward`."""
     table = network.table
-    no_tangent = _matrices(work.ht, 0, 0, 0)
+    none, no_tangent = np.empty((0, 0), theta.dtype), _matrices(work.ht, 0, 0, 0)
+    exact = len(none) == 0  # a variable: the literal False would compile `back` once more
     for l in range(len(table) - 1, -1, -1):
         n_in, n_out, w_at, b_at, at = table[l]
         h = _matrix(work.h, at, n_in)
@@ -145,7 +144,7 @@ def row_gradients(J, d, work, theta, network):
                 J[j, b_at + o] = d[o, j]
         if l > 0:
             e = _matrix(work.e, 0, n_in)
-            back(e, no_tangent, d, no_tangent, theta, np.empty((0, 0), theta.dtype), table, l, True)
+            back(e, no_tangent, d, no_tangent, theta, none, table, l, exact)
             d = _matrix(work.d, 0, n_in)
             p, q = _matrix(work.p, at, n_in), _matrix(work.q, at, n_in)
-            adjoint_through(d, no_tangent, e, no_tangent, p, q, no_tangent, True)
+            adjoint_through(d, no_tangent, e, no_tangent, p, q, no_tangent, exact)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasttangent.kernels.arithmetic import fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import (
@@ -32,17 +33,19 @@ class Loss(NamedTuple):
 
 
 @kernel
-def outputs(F, FT, theta, tangents, X, network):
-    """Predictions F (n, n_outputs) and their tangents FT (n, K, n_outputs) for rows X (n, n_features)."""
+def outputs(F, FT, theta, tangents, X, every, network):
+    """Predictions F (n, n_outputs) and their tangents FT (n, K, n_outputs) for rows X (n, n_features).
+
+    `every` is 0, 1 ... n - 1: the order in which blocks are loaded.
+    """
     n, K, n_outputs = len(X), len(tangents), F.shape[1]
     work = workspace(theta, K, network.table)
     f = np.empty((n_outputs, LANES), theta.dtype)
     ft = np.empty((K, n_outputs, LANES), theta.dtype)
-    every = np.arange(n)
     for start in range(0, n, LANES):
         stop = min(start + LANES, n)
         load_rows(work, X, every, start, stop)
-        forward(f, ft, work, theta, tangents, network, min(K, 1))
+        forward(f, ft, work, theta, tangents, network)
         for j in range(stop - start):
             for o in range(n_outputs):
                 F[start + j, o] = f[o, j]
@@ -62,7 +65,7 @@ def add_loss(g, gt, theta, tangents, rows, order, start, stop, scale, network, l
     for first in range(start, stop, LANES):
         last = min(first + LANES, stop)
         load_rows(work, rows.X, order, first, last)
-        forward(f, ft, work, theta, tangents, network, min(K, 1) + 1)
+        forward(f, ft, work, theta, tangents, network)
         total += _output_adjoints(f, ft, rows, order, first, last, scale, loss)
         backward(g, gt, f, ft, work, theta, tangents, network, gauss_newton)
     return total
@@ -81,38 +84,41 @@ def _output_adjoints(f, ft, rows, order, first, last, scale, loss):
             f[o, j] = w * slope
             for k in range(len(ft)):
                 ft[k, o, j] = w * curvature * ft[k, o, j]
-    f[:, last - first :] = 0
-    ft[:, :, last - first :] = 0
+    for j in range(last - first, LANES):
+        for o in range(f.shape[0]):
+            f[o, j] = 0
+            for k in range(len(ft)):
+                ft[k, o, j] = 0
     return total
 
 
 @kernel
-def loss_of_chunk(c, chunk, values, G, GT, theta, tangents, rows, network, loss, gauss_newton):
-    """Chunk c of the full-batch sums: rows [c chunk, (c + 1) chunk) into values[c], G[c] (p,), GT[c] (K, p)."""
-    n = len(rows.w)
-    start, stop = c * chunk, min((c + 1) * chunk, n)
-    G[c] = 0
-    GT[c] = 0
+def loss_of_chunk(c, chunk, values, G, GT, theta, tangents, rows, every, network, loss, gauss_newton):
+    """Chunk c of the full-batch sums: rows [c chunk, (c + 1) chunk) into values[c], G[c] (p,), GT[c] (K, p).
+
+    G and GT hold zeros; `every` is 0, 1 ... n - 1.
+    """
+    start, stop = c * chunk, min((c + 1) * chunk, len(every))
     work = workspace(theta, len(tangents), network.table)
     values[c] = add_loss(
-        G[c], GT[c], theta, tangents, rows, np.arange(n), start, stop, 1.0, network, loss, gauss_newton, work
+        G[c], GT[c], theta, tangents, rows, every, start, stop, 1.0, network, loss, gauss_newton, work
     )
 
 
 @kernel
-def output_jacobian(J, theta, X, network):
+def output_jacobian(J, theta, X, every, network):
     """J (n, n_outputs, p) = d f_io / d theta."""
     n, n_outputs = J.shape[0], J.shape[1]
     none = np.empty((0, theta.size), theta.dtype)
     work = workspace(theta, 0, network.table)
     f = np.empty((n_outputs, LANES), theta.dtype)
     ft = np.empty((0, n_outputs, LANES), theta.dtype)
-    every = np.arange(n)
     for start in range(0, n, LANES):
         stop = min(start + LANES, n)
         load_rows(work, X, every, start, stop)
-        forward(f, ft, work, theta, none, network, 1)
+        forward(f, ft, work, theta, none, network)
         for o in range(n_outputs):
-            f[:] = 0
-            f[o] = 1
+            fill(f, 0)
+            for j in range(LANES):
+                f[o, j] = 1
             row_gradients(J[start:stop, o], f, work, theta, network)

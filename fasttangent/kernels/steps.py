@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasttangent.kernels.arithmetic import fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.network import workspace
 from fasttangent.kernels.rows import add_loss
@@ -68,8 +69,9 @@ def train_steps(
         start = (first + s) * batch_size
         stop = min(start + batch_size, n)
         scale = n / (stop - start)
-        g[:] = 0
-        gt[:] = 0
+        for j in range(g.size):
+            g[j] = 0
+        fill(gt, 0)
         value = add_loss(
             g,
             gt,
