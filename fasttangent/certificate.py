@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LARGEST_GRADIENT = 1e-8
 LARGEST_RESIDUAL = 1e-6
 LARGEST_ERROR = 1e-3
+FLAT = 1e-12  # share of the largest curvature; what is smaller is zero to rounding
 DENSE_UP_TO = 200  # parameters; below, all eigenvalues are cheap and Lanczos is not worth its care
 KINK = 1e-9  # a pre-activation of relu this small, in standard units, lies on the kink
 
@@ -99,7 +100,11 @@ def curvature_bracket(problem: Problem, theta: Float, metric: Metric) -> Bracket
         values, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=60, tol=1e-2, maxiter=10)
         nu, u = float(values[0]), vectors[:, 0]
     except ArpackNoConvergence as error:
-        nu, u = (float(error.eigenvalues[0]), error.eigenvectors[:, 0]) if len(error.eigenvalues) else (0.0, start)
+        nu, u = (
+            (float(error.eigenvalues[0]), error.eigenvectors[:, 0])
+            if len(error.eigenvalues)
+            else (0.0, start)
+        )
     x = metric.unscale(u)
     x /= norm(x)
     rayleigh = float(np.sum(x * problem.product(theta, x[None])[0]))
@@ -114,14 +119,14 @@ def largest_curvature(problem: Problem, theta: Float) -> float:
     p = len(theta)
     if p <= DENSE_UP_TO:
         return float(np.linalg.eigvalsh(problem.product(theta, np.eye(p)))[-1])
-    operator = LinearOperator((p, p), matvec=lambda v: problem.product(theta, v.ravel()[None])[0], dtype=float)
+    operator = LinearOperator(
+        (p, p), matvec=lambda v: problem.product(theta, v.ravel()[None])[0], dtype=float
+    )
     start = np.random.default_rng(0).normal(size=p)
     return float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)[0])
 
 
-def certify(
-    problem: Problem, theta: Float, tangents: Float, notes: tuple[str, ...] = ()
-) -> Certificate:
+def certify(problem: Problem, theta: Float, tangents: Float, notes: tuple[str, ...] = ()) -> Certificate:
     """Measure the certificate of parameters (p,) and tangents (K, p); `notes` are further reasons for distrust."""
     _, gradient = problem.value_and_gradient(theta)
     gradient_norm = relative_gradient(problem, theta, gradient)
@@ -129,7 +134,10 @@ def certify(
     metric = Metric(problem, theta, max(problem.objective.strength, 1e-9))
     bracket = curvature_bracket(problem, theta, metric)
     smallest = bracket.rayleigh
-    condition = largest_curvature(problem, theta) / smallest if smallest > 0 else np.inf
+    largest = largest_curvature(problem, theta)
+    if abs(smallest) <= FLAT * largest:
+        smallest = 0.0
+    condition = largest / smallest if smallest > 0 else np.inf
     residual = error = np.nan
     if len(tangents) and pull > 0:
         off = max(norm(r) for r in problem.tangent_residual(theta, tangents))
@@ -141,8 +149,19 @@ def certify(
         *_reasons(problem, theta, gradient_norm, residual, smallest, error, len(tangents) > 0),
     )
     return Certificate(
-        float(gradient_norm), float(residual), float(smallest), float(condition), float(error), not reasons, reasons
+        float(gradient_norm),
+        float(residual),
+        float(smallest),
+        float(condition),
+        float(error),
+        not reasons,
+        reasons,
     )
+
+
+def unmeasured(reason: str) -> Certificate:
+    """The certificate of a model that could not be examined."""
+    return Certificate(np.nan, np.nan, np.nan, np.nan, np.nan, False, (reason,))
 
 
 def _reasons(
@@ -169,19 +188,32 @@ def _reasons(
     if not smallest > 0:
         reasons.append(
             f"smallest curvature {smallest:.1e} is not positive, so the tangent is not unique; raise the strength"
-            + ("" if problem.objective.complexity == "l2" else ', or use complexity="l2"')
+            + _why_flat(problem)
         )
     if not has_tangent:
         reasons.append('no tangent was carried; fit with tangents="strength"')
     elif not norm(problem.complexity_gradient(theta)) > 1e-6:
-        reasons.append("the model has shrunk to a constant, so no row can change its complexity; lower the strength")
+        reasons.append(
+            "the model has shrunk to a constant, so no row can change its complexity; lower the strength"
+        )
     elif not residual <= LARGEST_RESIDUAL:
         reasons.append(
             f"tangent residual {residual:.1e} > {LARGEST_RESIDUAL:.0e}: the tangent of an early-stopped system; settle"
         )
     elif smallest > 0 and not error <= LARGEST_ERROR:
-        reasons.append(f"the tangent may be off by {error:.0e} of its length; raise the strength, or settle longer")
+        reasons.append(
+            f"the tangent may be off by {error:.0e} of its length; raise the strength, or settle longer"
+        )
     return reasons
+
+
+def _why_flat(problem: Problem) -> str:
+    """Two settings under which a curvature of zero is no accident."""
+    if problem.objective.complexity == "l2-weights":
+        return ', or use complexity="l2" (biases of units that fit nothing are held by nothing)'
+    if problem.network.activation == "identity" and problem.network.layout.n_layers > 1:
+        return ", or use hidden=() (several linear layers in a row have a continuum of minima)"
+    return ""
 
 
 def _kinks(problem: Problem, theta: Float) -> int:

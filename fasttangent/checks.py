@@ -25,7 +25,12 @@ def choice(name: str, value: object, valid: Iterable[str]) -> str:
 
 
 def number(
-    name: str, value: Any, *, above: float | None = None, at_least: float | None = None, below: float = math.inf
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float = math.inf,
 ) -> float:
     """`value` as a finite float within bounds."""
     if above is not None:
@@ -79,7 +84,9 @@ def array(name: str, value: Any) -> NDArray:
     except (TypeError, ValueError) as error:  # ragged lists, mostly
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
     if a.dtype.kind == "c":
-        raise TypeError(f"{name} must hold real numbers, got {a.dtype}; pass the real and imaginary parts as columns")
+        raise TypeError(
+            f"{name} must hold real numbers, got {a.dtype}; pass the real and imaginary parts as columns"
+        )
     if a.dtype.kind not in "buif":
         raise TypeError(
             f"{name} must hold numbers, got dtype {a.dtype}; encode text as numbers and convert with "

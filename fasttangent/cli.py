@@ -298,7 +298,8 @@ def doctor(tested: bool, quiet: bool, as_json: bool) -> int | None:
     tests = [{"name": name, "passed": good, "detail": detail} for name, good, detail in results]
     lines = [(name.replace("_", " "), value) for name, value in found.items()]
     if not found["cache_enabled"]:
-        lines.append(("", "no cache: switched off or no folder is writable; every process compiles anew"))
+        what = "none: switched off, or no folder is writable; every process compiles anew"
+        lines = [(name, what if name == "cache folder" else value) for name, value in lines]
     lines += [(name, f"{'passed' if good else 'FAILED'}: {detail}") for name, good, detail in results]
     say(as_json, {**found, "self_test": tests, "passed": passed}, aligned(lines))
     if not passed:

@@ -72,7 +72,7 @@ class Edge(click.Group):
 def outcome(error: Exception) -> tuple[str, int]:
     """The line to print for an exception and the exit code."""
     if isinstance(error, click.UsageError):
-        return error.format_message() + _see_help(error.ctx), BAD_INPUT
+        return error.format_message().rstrip(".") + _see_help(error.ctx), BAD_INPUT
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
     if isinstance(error, click.Abort):

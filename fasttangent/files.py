@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
 import zipfile
 from dataclasses import asdict, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttangent._version import __version__
+from fasttangent.atomic import replacing
 from fasttangent.certificate import Certificate
 from fasttangent.errors import ModelFileError
 from fasttangent.model import Model
@@ -50,26 +48,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         **{f"tangent/{name}": tangent for name, tangent in model.tangents.items()},
         **{f"history/{name}": values for name, values in model.history.items()},
     }
-    write_whole(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
-
-
-def write_whole(path: str | os.PathLike[str], write: Any) -> None:
-    """Call write(binary file) on a temporary file next to `path` and rename it, or leave nothing behind."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes files private; a model is as public as any other file
-        os.replace(name, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -102,8 +82,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     True
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile) or HEADER not in archive:
+        with open(path, "rb") as file, _archive(path, file) as archive:
+            if HEADER not in archive:
                 raise ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
             header = json.loads(archive[HEADER].tobytes())
             if header["format"] > FORMAT:
@@ -115,16 +95,26 @@ def load(path: str | os.PathLike[str]) -> Model:
     except ModelFileError:
         raise
     except OSError as error:
-        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+        if error.errno is not None:  # about the file system, not about the content
             raise
         raise _damaged(path, error) from error
     except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
 
 
+def _archive(path: str | os.PathLike[str], file: BinaryIO) -> Any:
+    start = file.read(4)
+    file.seek(0)
+    if start != b"PK\x03\x04":
+        raise ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
+    return np.load(file, allow_pickle=False)
+
+
 def _damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
     detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ModelFileError(f"{path} is not a readable model ({detail}); it is damaged, truncated or another kind of file")
+    return ModelFileError(
+        f"{path} is not a readable model ({detail}); it is damaged, truncated or another kind of file"
+    )
 
 
 def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent import checks
-from fasttangent.certificate import certify
+from fasttangent.certificate import Certificate, certify, unmeasured
 from fasttangent.influence import slope
 from fasttangent.model import Model
 from fasttangent.network import Network
 from fasttangent.objective import Objective, Problem
 from fasttangent.progress import reporting
-from fasttangent.scaling import Scaling, fit_scaling, identity_scaling
+from fasttangent.scaling import fit_scaling, identity_scaling
 from fasttangent.settling import settle as settle_down
 from fasttangent.training import DTYPES, Schedule, train
 
@@ -143,13 +144,17 @@ def fit(
     Eaton 2024, "Regularity tangents", arXiv 2411.15292; Pearlmutter 1994 for the dual pass.
     """
     objective = Objective(loss, delta, complexity, strength)
-    schedule = Schedule(optimizer, learning_rate, momentum, epochs, batch_size, curvature, validation, patience)
+    schedule = Schedule(
+        optimizer, learning_rate, momentum, epochs, batch_size, curvature, validation, patience
+    )
     rows = checks.matrix("X", X, min_rows=2)
     Y = checks.targets("y", y, len(rows))
     w = checks.row_weights("sample_weight", sample_weight, len(rows))
     checks.finite("X", rows)
     checks.finite("y", Y)
-    names = _names(X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None)
+    names = _names(
+        X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None
+    )
     network = _network(hidden, activation, rows.shape[1], 1 if Y.ndim == 1 else Y.shape[1])
     if tangents is not None:
         checks.choice("tangents", tangents, ("strength",))
@@ -172,86 +177,94 @@ def fit(
         return scaling.inputs(rows[chosen], float64), scaling.targets(targets[chosen], float64), w[chosen]
 
     problem = Problem(network, objective, *standard(keep), n_threads)
+    start = network.initial_params(rng), np.zeros((int(tangents is not None), network.layout.n_params))
     with reporting(progress) as report:
-        return _fit(
-            problem,
-            schedule,
-            network.initial_params(rng),
-            int(tangents is not None),
-            kind,
-            rng,
-            budget,
-            report,
-            standard(held_back) if len(held_back) else None,
-            scaling,
-            names,
-            Y.ndim == 1,
-            threads,
-            seed,
-        )
+        run = _two_stages(problem, schedule, start, kind, rng, budget, report, standard(held_back))
+    return Model(
+        network=network,
+        objective=objective,
+        scaling=scaling,
+        params=run.theta,
+        tangents={"strength": run.tangents[0]} if len(run.tangents) else {},
+        certificate=_certify(problem, run),
+        slope_squared=_mean_slope_squared(problem, run.theta),
+        dtype=kind.name,
+        feature_names=names,
+        flat_targets=Y.ndim == 1,
+        interrupted=run.stopped == "interrupted",
+        training={
+            "rows": problem.n_rows,
+            **{name: value for name, value in asdict(schedule).items() if value is not None},
+            "seed": int(seed),
+            "stopped": run.stopped,
+            "training_seconds": run.training_seconds,
+            "settling_seconds": run.settling_seconds,
+        },
+        history={name: np.array(values) for name, values in run.history.items() if len(values)},
+        threads=threads,
+    )
 
 
-def _fit(
+@dataclass
+class _Run:
+    """What two stages of training end with."""
+
+    theta: Float  # (p,)
+    tangents: Float  # (K, p)
+    stopped: str
+    notes: tuple[str, ...]  # reasons for distrust that no measurement shows
+    history: dict[str, list[float]]
+    training_seconds: float
+    settling_seconds: float
+
+
+def _two_stages(
     problem: Problem,
     schedule: Schedule,
-    theta: Float,
-    n_tangents: int,
+    start: tuple[Float, Float],
     kind: np.dtype,
     rng: np.random.Generator,
     budget: float,
     report: Callable[..., None],
-    held_back: tuple[Float, Float, Float] | None,
-    scaling: Scaling,
-    names: tuple[str, ...] | None,
-    flat_targets: bool,
-    threads: int | None,
-    seed: int,
-) -> Model:
-    start = time.perf_counter()
-    first = train(problem, schedule, theta, n_tangents, kind, rng, report, held_back)
-    trained = time.perf_counter()
-    theta, tau, notes, history = first.theta, first.tangents, first.notes, dict(first.history)
-    stopped = first.stopped
-    if stopped == "interrupted":
-        notes = (*notes, "training was interrupted; fit again, or settle longer")
-    elif budget > 0:
-        # A tangent lost in the first stage starts again from zero: settling solves for it.
-        tau = tau if len(tau) == n_tangents else np.zeros((n_tangents, len(theta)))
-        second = settle_down(problem, theta, tau, budget, report)
-        theta, tau, stopped = second.theta, second.tangents, second.stopped
-        history.update(second.history)
-        notes = () if stopped == "settled" else (f"settling ended early: {stopped}",)
-    settled = time.perf_counter()
-    certificate = certify(problem, theta, tau, notes)
-    residual = problem.predictions(theta) - problem.rows.Y
-    return Model(
-        network=problem.network,
-        objective=problem.objective,
-        scaling=scaling,
-        params=theta,
-        tangents={"strength": tau[0]} if len(tau) else {},
-        certificate=certificate,
-        slope_squared=np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0),
-        dtype=kind.name,
-        feature_names=names,
-        flat_targets=flat_targets,
-        interrupted=stopped == "interrupted",
-        training={
-            "rows": problem.n_rows,
-            "optimizer": schedule.optimizer,
-            "learning_rate": schedule.learning_rate,
-            "epochs": schedule.epochs,
-            "batch_size": schedule.batch_size,
-            "curvature": schedule.curvature,
-            "seed": int(seed),
-            "stopped": stopped,
-            "objective": problem.value_and_gradient(theta)[0],
-            "training_seconds": trained - start,
-            "settling_seconds": settled - trained,
-        },
-        history={name: np.array(values) for name, values in history.items() if len(values)},
-        threads=threads,
+    held_back: tuple[Float, Float, Float],
+) -> _Run:
+    """Minibatch steps from `start`, parameters and zero tangents; then settling within the budget."""
+    clock = time.perf_counter
+    began = clock()
+    first = train(problem, schedule, start, kind, rng, report, held_back)
+    trained = clock()
+    if first.stopped == "interrupted":
+        notes = (*first.notes, "training was interrupted; fit again, and let it settle")
+        return _Run(first.theta, first.tangents, first.stopped, notes, first.history, trained - began, 0.0)
+    if budget == 0:
+        return _Run(
+            first.theta, first.tangents, first.stopped, first.notes, first.history, trained - began, 0.0
+        )
+    # A tangent lost in the first stage starts again from zero: settling solves for it.
+    tangents = first.tangents if len(first.tangents) == len(start[1]) else start[1]
+    second = settle_down(problem, first.theta, tangents, budget, report)
+    return _Run(
+        second.theta,
+        second.tangents,
+        second.stopped,
+        () if second.stopped == "settled" else (f"settling ended early: {second.stopped}",),
+        {**first.history, **second.history},
+        trained - began,
+        clock() - trained,
     )
+
+
+def _certify(problem: Problem, run: _Run) -> Certificate:
+    try:
+        return certify(problem, run.theta, run.tangents, run.notes)
+    except KeyboardInterrupt:
+        return unmeasured("the certificate was not measured, because of an interrupt; fit again")
+
+
+def _mean_slope_squared(problem: Problem, theta: Float) -> Float:
+    """Weighted mean of loss'^2 over the training rows, per output: what curiosity takes for E[loss'^2]."""
+    residual = problem.predictions(theta) - problem.rows.Y
+    return np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0)
 
 
 def _network(hidden: Any, activation: str, n_features: int, n_outputs: int) -> Network:

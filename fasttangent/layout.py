@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +41,7 @@ class Layout:
     def __init__(self, sizes: tuple[int, ...]) -> None:
         self.sizes = sizes
         rows, at, units_before = [], 0, 0
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        for n_in, n_out in pairwise(sizes):
             rows.append((n_in, n_out, at, at + n_in * n_out, units_before))
             at += (n_in + 1) * n_out
             units_before += n_in

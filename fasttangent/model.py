@@ -295,7 +295,9 @@ class Model:
             return self.slope_squared
         v = checks.array("variance", variance).astype(np.float64)
         if v.shape not in ((), (n,), (n, self.n_outputs)):
-            raise ValueError(f"variance must be a number or have shape ({n},) to match X, got shape {v.shape}")
+            raise ValueError(
+                f"variance must be a number or have shape ({n},) to match X, got shape {v.shape}"
+            )
         if not (np.isfinite(v).all() and (v >= 0).all()):
             raise ValueError("variance must be finite and >= 0; it is a variance of y, in units of y squared")
         standard = (v[:, None] if v.ndim == 1 else v) / self.scaling.y_scale**2

@@ -83,7 +83,9 @@ class Problem:
     MOST_CHUNKS = 32
     MOST_SUMS = 2**24  # values in the chunks' own sums of one direction: 128 MB
 
-    def __init__(self, network: Network, objective: Objective, X: Float, Y: Float, w: Float, threads: int) -> None:
+    def __init__(
+        self, network: Network, objective: Objective, X: Float, Y: Float, w: Float, threads: int
+    ) -> None:
         from fasttangent.kernels.rows import Rows
 
         self.network, self.objective, self.threads = network, objective, threads

@@ -1,13 +1,13 @@
 """A robot arm with eight joints: an expensive experiment that anybody can run.
 
 Joint k turns the rest of the arm about the z axis (k = 0, 2, 4, 6) or the y axis (k = 1, 3, 5, 7) of the link
-before it, and link k leads along its own x axis.  With R_k the rotation by the angle of joint k, l_k the length of
-link k and e_x = (1, 0, 0), the end of the arm is at
+before it, and link k leads along its own x axis.  With R_k the rotation by the angle of joint k, l_k the length
+of link k and e_x = (1, 0, 0), the end of the arm is at
 
-    p = R_0 (l_0 e_x + R_1 (l_1 e_x + ... R_7 l_7 e_x)),
+    p = R_0 (l_0 e_x + R_1 (l_1 e_x + ... R_7 (l_7 e_x))),
 
-and the experiment measures the distance |p - target|.  It is a smooth function of eight angles with products of up
-to eight sines and cosines, as in the "kin" family of DELVE (kin8nm is a sample of one such arm with noise).
+and the experiment measures the distance |p - target|.  It is a smooth function of eight angles with products of
+up to eight sines and cosines, as in the "kin" family of DELVE (kin8nm is a sample of such an arm, with noise).
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def end_points(angles: Any) -> Float:
     """
     rows = checks.matrix("angles", angles)
     if rows.shape[1] != N_JOINTS:
-        raise ValueError(f"angles must have {N_JOINTS} columns, one per joint, got {rows.shape[1]}; pass (n, 8)")
+        raise ValueError(
+            f"angles must have {N_JOINTS} columns, one per joint, got {rows.shape[1]}; pass (n, 8)"
+        )
     x, y, z = np.zeros((3, len(rows)))
     for k in reversed(range(N_JOINTS)):
         cos, sin = np.cos(rows[:, k], dtype=np.float64), np.sin(rows[:, k], dtype=np.float64)

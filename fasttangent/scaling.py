@@ -50,7 +50,9 @@ def fit_scaling(X: NDArray, Y: NDArray, w: Float, names: Sequence[str] | None) -
     if not y_scale.all():
         o = int(np.argmin(y_scale))
         which = f" (output {o})" if len(y_scale) > 1 else ""
-        raise ValueError(f"y must vary, got {y_mean[o]:g} in every row{which}; there is nothing to learn from it")
+        raise ValueError(
+            f"y must vary, got {y_mean[o]:g} in every row{which}; there is nothing to learn from it"
+        )
     constant = np.flatnonzero(x_scale == 0)
     if len(constant) == len(x_scale):
         raise ValueError("X must vary, got the same values in every row; there is nothing to learn from it")

@@ -98,7 +98,11 @@ def select(
     rows = checks.features("pool", pool, model.n_features, model.feature_names)
     if k > len(rows):
         raise ValueError(f"k must be at most the {len(rows)} rows of the pool, got {k}")
-    known = checks.features("labeled", labeled, model.n_features, model.feature_names) if labeled is not None else None
+    known = (
+        checks.features("labeled", labeled, model.n_features, model.feature_names)
+        if labeled is not None
+        else None
+    )
     scores = model.score(rows, threads=threads).curiosity
     if known is not None:
         scores[_rows_among(rows, known)] = np.nan

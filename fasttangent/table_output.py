@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fasttangent.atomic import replacing
 from fasttangent.tables import SUFFIXES, arrow, kind_of, suffix
 
 
@@ -54,29 +55,6 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, Any
         yield write
 
 
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the path of a new temporary file that replaces `path` at the end, or is removed on failure."""
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())  # some systems say only here that the disk is full
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if (
-            isinstance(error, OSError)
-            and error.errno is not None
-            and error.filename in (None, str(temporary))
-        ):
-            error.filename = str(path)
-        raise
-
-
 def check_writable(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES) -> None:
     """Raise now what writing `path` would raise later: unknown suffix, missing or unwritable folder.
 
@@ -87,7 +65,7 @@ def check_writable(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES
     OSError
         If the folder cannot be written to.
     """
-    suffix(path, known)
+    suffix(path, known, "choose another name")
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise ValueError(f"{path} is a folder; give the name of a file in it")

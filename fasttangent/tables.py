@@ -68,7 +68,7 @@ def open_table(path: str | os.PathLike[str], header: bool | None = None) -> Tabl
     return _ParquetTable(path) if kind == ".parquet" else _CsvTable(path, header)
 
 
-def suffix(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES) -> str:
+def suffix(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES, advice: str = "convert it") -> str:
     """The one of `known` that the file's name ends in.
 
     Raises
@@ -80,7 +80,7 @@ def suffix(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES) -> str
     for one in known:
         if name.endswith(one):
             return one
-    raise ValueError(f"{path} must end in {either(known)}; rename or convert it")
+    raise ValueError(f"{path} must end in {either(known)}; {advice}")
 
 
 class Table(ABC):

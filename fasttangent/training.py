@@ -28,7 +28,7 @@ DTYPES = ("float32", "float64")
 CALL_SECONDS = 0.2  # of steps in one call of a kernel: how long Ctrl-C and the progress bar may wait
 RESIDUALS = 20  # measurements of the tangent's residual in a training; each costs about a pass over the data
 BLOW_UP = 1e6  # a loss this many times the first one cannot come back
-LOST_TANGENT = 10.0  # relative residual; no tangent at all has 1, minibatch noise leaves it below 2
+LOST_TANGENT = 1e4  # relative residual; no tangent at all has 1, noise of minibatches up to 40 on the way
 
 
 @dataclass(frozen=True)
@@ -92,22 +92,21 @@ class Trained:
 def train(
     problem: Problem,
     schedule: Schedule,
-    theta: Float,
-    n_tangents: int,
+    start: tuple[Float, Float],
     dtype: np.dtype,
     rng: np.random.Generator,
     report: Report,
     held_back: tuple[Float, Float, Float] | None = None,
 ) -> Trained:
-    """Run minibatch steps from theta (p,), with the tangent of the strength where n_tangents is 1.
+    """Run minibatch steps, with the tangents carried along.
 
     Parameters
     ----------
     problem : Problem
         The training rows in standard units.
     schedule : Schedule
-    theta : ndarray of float64, shape (p,)
-    n_tangents : {0, 1}
+    start : (ndarray of float64, shape (p,), ndarray of float64, shape (K, p))
+        Parameters and tangents with respect to the strength; K = 0 or 1.
     dtype : numpy.dtype
         Of the arithmetic.
     rng : numpy.random.Generator
@@ -115,15 +114,15 @@ def train(
     report : callable
         Called as report("training", epoch, epochs, loss=...).
     held_back : (X, Y, w), optional
-        Rows for early stopping.
+        Rows for early stopping; none, or no rows, for none.
 
     Raises
     ------
     DivergenceError
         If the parameters run away.
     """
-    run = _Run(problem, schedule, theta, n_tangents, dtype, rng, report)
-    watch = _EarlyStopping(problem, schedule, held_back) if held_back is not None else None
+    run = _Run(problem, schedule, start, dtype, rng, report)
+    watch = _EarlyStopping(problem, schedule, held_back) if held_back and len(held_back[0]) else None
     stopped = "done"
     try:
         for epoch in range(schedule.epochs):
@@ -143,22 +142,21 @@ class _Run:
         self,
         problem: Problem,
         schedule: Schedule,
-        theta: Float,
-        n_tangents: int,
+        start: tuple[Float, Float],
         dtype: np.dtype,
         rng: np.random.Generator,
         report: Report,
     ) -> None:
         from fasttangent.kernels import rows, steps
 
-        p = len(theta)
+        theta, tangents = start
         self.problem, self.schedule, self.rng, self.report = problem, schedule, rng, report
         self.state: State = steps.State(
             theta.astype(dtype),
-            np.zeros(p, dtype),
-            np.zeros(p, dtype),
-            np.zeros((n_tangents, p), dtype),
-            np.zeros((n_tangents, p), dtype),
+            np.zeros(theta.shape, dtype),
+            np.zeros(theta.shape, dtype),
+            tangents.astype(dtype),
+            np.zeros(tangents.shape, dtype),
         )
         X, Y, w = problem.rows
         self.rows = rows.Rows(X.astype(dtype, copy=False), Y.astype(dtype, copy=False), w)
@@ -174,7 +172,14 @@ class _Run:
         self.notes: tuple[str, ...] = ()
         self.history: dict[str, list[float]] = {
             name: []
-            for name in ("epoch", "loss", "learning_rate", "validation_loss", "residual_epoch", "tangent_residual")
+            for name in (
+                "epoch",
+                "loss",
+                "learning_rate",
+                "validation_loss",
+                "residual_epoch",
+                "tangent_residual",
+            )
         }
         every = max(1, schedule.epochs // RESIDUALS)
         self.residual_epochs = set(range(every - 1, schedule.epochs, every)) | {schedule.epochs - 1}
@@ -226,9 +231,7 @@ class _Run:
         )
 
     def _drop_tangent(self, why: str) -> None:
-        p = len(self.state.theta)
-        none = np.zeros((0, p), self.state.theta.dtype)
-        self.state = self.state._replace(tangents=none, mt=none.copy())
+        self.state = self.state._replace(tangents=self.state.tangents[:0], mt=self.state.mt[:0])
         advice = 'settle, use curvature="gauss-newton", or lower the learning_rate'
         self.notes = (*self.notes, f"{why}; {advice}")
 

@@ -3,6 +3,8 @@
 `t` marks tangents, `d` adjoints.  Nothing here is shared with the package.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.special import erf
 
@@ -64,7 +66,7 @@ LOSSES = {
 def unflatten(flat, sizes):
     """[(W_0, b_0), ...] from the flat vector: W_l (n_in, n_out) in C order, then b_l."""
     layers, at = [], 0
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in pairwise(sizes):
         W = flat[at : at + n_in * n_out].reshape(n_in, n_out)
         b = flat[at + n_in * n_out : at + (n_in + 1) * n_out]
         layers.append((W, b))
@@ -123,7 +125,7 @@ def gradient(theta, X, Y, w, sizes, activation, loss, delta):
 
 
 def row_jacobian(theta, X, sizes, activation):
-    """d f_io / d theta, shape (n, n_outputs, p), by central differences of nothing: unit adjoints, row by row."""
+    """d f_io / d theta, shape (n, n_outputs, p), one backward pass per row and output."""
     n_outputs = sizes[-1]
     J = np.empty((len(X), n_outputs, len(theta)))
     for i in range(len(X)):

@@ -107,7 +107,7 @@ def _gelu(h, p, q, z):
             x = z[i, j]
             P = half * math.erfc(-x * root_half)
             N = density_at_0 * math.exp(-half * x * x)
-            h[i, j] = x * P if P > zero else P  # not -inf * 0
+            h[i, j] = x * P if zero < P else P  # not -inf * 0
             p[i, j] = P + x * N
             q[i, j] = N * (two - x * x)
 

@@ -14,6 +14,7 @@ in every process.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -68,10 +69,8 @@ def _candidate_roots() -> Iterator[Path]:
     if chosen := os.environ.get("FASTTANGENT_CACHE"):
         yield Path(chosen)
         return
-    try:
+    with contextlib.suppress(RuntimeError):  # no home folder
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fasttangent"
-    except RuntimeError:  # no home folder
-        pass
     # Cached code is unpickled when it is read, so a folder that others may write to must be ours alone.
     private = Path(tempfile.gettempdir()) / f"fasttangent-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
     try:

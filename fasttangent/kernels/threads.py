@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+_lock = threading.Lock()
 _helpers: ThreadPoolExecutor | None = None
 _helpers_size = 0
 
@@ -46,8 +48,9 @@ def run(task: Callable[[int], object], n_tasks: int, threads: int) -> None:
 
     helpers: list[Future] = []
     if (extra := min(threads, n_tasks) - 1) > 0:
-        pool = _pool(extra)
-        helpers = [pool.submit(work) for _ in range(extra)]
+        with _lock:  # another caller may be about to replace the pool
+            pool = _pool(extra)
+            helpers = [pool.submit(work) for _ in range(extra)]
     try:
         work()
     finally:
@@ -88,9 +91,9 @@ def _pool(size: int) -> ThreadPoolExecutor:
 
 
 def _forget_helpers() -> None:
-    """Threads do not survive a fork: the child makes its own."""
-    global _helpers, _helpers_size
-    _helpers, _helpers_size = None, 0
+    """Threads do not survive a fork: the child makes its own, and a lock that nobody holds."""
+    global _lock, _helpers, _helpers_size
+    _lock, _helpers, _helpers_size = threading.Lock(), None, 0
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,0 +1,277 @@
+"""What settling does to a tangent, and what carrying one costs.
+
+    python bench/settling.py DATA_FOLDER [--seeds 3] [-o FILE]
+
+Three tables in Markdown, medians over seeds with their range.  The first stage is the default of `fit` (200
+epochs, batches of 64) with the learning rates of `RATES`.
+
+1. The certificate after the first stage (Adam) and after settling.
+2. Spearman correlation of |sensitivity| on rows not trained on: a model after its first stage against the
+   model that settled from there.
+3. Training with the tangent against training without: time of each stage, taken turn by turn in one process,
+   and memory, each figure in a process of its own: the highest resident size during the stage above the size
+   before it, after a short run of the same stage (VmHWM and VmRSS of Linux; malloc keeps nothing back).
+
+DATA_FOLDER holds kin8nm, concrete and energy as .csv.gz without header, the target in the last column.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+import fasttangent as ft
+from fasttangent.network import Network
+from fasttangent.objective import Objective, Problem
+from fasttangent.settling import settle
+from fasttangent.training import Schedule, train
+
+RATES = {"sgd": 0.05, "momentum": 0.02, "adam": 0.01}
+LABELLED, MOST_CANDIDATES = 500, 2000
+COLUMNS = ("gradient_norm", "tangent_residual", "smallest_curvature", "condition")
+
+
+def load(folder: Path, name: str, seed: int):
+    """(X, y) to train on, and X of up to 2,000 others; of rows with equal inputs the first alone is kept."""
+    table = np.loadtxt(folder / f"{name}.csv.gz", delimiter=",")
+    _, first = np.unique(table[:, :-1], axis=0, return_index=True)
+    table = np.random.default_rng(seed).permutation(table[np.sort(first)])
+    train, rest = table[:LABELLED], table[LABELLED : LABELLED + MOST_CANDIDATES]
+    return train[:, :-1], train[:, -1], rest[:, :-1]
+
+
+def fit(X, y, case, seed, optimizer="adam", **options):
+    """A model, or None where the minibatch steps ran away."""
+    _, hidden, strength = case
+    rate = RATES[optimizer]
+    try:
+        return ft.fit(
+            X,
+            y,
+            hidden=hidden,
+            strength=strength,
+            seed=seed,
+            optimizer=optimizer,
+            learning_rate=rate,
+            **options,
+        )
+    except ft.DivergenceError as error:
+        print(f"{case} {optimizer} seed {seed}: {error}", file=sys.stderr)
+        return None
+
+
+def measure(folder: Path, case, seed: int) -> dict:
+    """Certificates, seconds and scores of one case and seed, after either stage, for each optimizer."""
+    X, y, candidates = load(folder, case[0], seed)
+    found = {}
+    for optimizer, settled in itertools.product(RATES, (False, True)):
+        start = time.perf_counter()
+        model = fit(X, y, case, seed, optimizer, settle=settled)
+        if model is None:
+            continue
+        stage = "settling_seconds" if settled else "training_seconds"
+        scores = np.abs(model.sensitivity(candidates)) if model.tangents else None
+        found[optimizer, settled] = (model.certificate, model.training[stage], scores)
+        seconds = time.perf_counter() - start
+        print(
+            f"{case} seed {seed} {optimizer} settle={settled}: {seconds:.1f} s", file=sys.stderr, flush=True
+        )
+    return found
+
+
+def spread(values, form: str) -> str:
+    """Median (smallest to largest)."""
+    values = [v for v in values if not np.isnan(v)]
+    if not values:
+        return "-"
+    low, middle, high = min(values), np.median(values), max(values)
+    shown = format(middle, form)
+    return shown if len(values) == 1 else f"{shown} ({format(low, form)} to {format(high, form)})"
+
+
+def verdict(certificates) -> str:
+    """How many are trusted, and why the others are not."""
+    trusted = sum(c.trusted for c in certificates)
+    why = Counter(
+        re.split(r"[:;(]| -?[0-9.]+e", reason)[0].strip() for c in certificates for reason in c.reasons
+    )
+    reasons = "".join(f"; {reason} ({count})" for reason, count in why.most_common())
+    return f"{trusted} of {len(certificates)}{reasons}"
+
+
+def certificate_table(results) -> list[list[str]]:
+    rows = [
+        ["data", "hidden", "strength", "stage", *(c.replace("_", " ") for c in COLUMNS), "seconds", "trusted"]
+    ]
+    for (name, hidden, strength), runs in results.items():
+        for settled in (False, True):
+            kept = [run["adam", settled][:2] for run in runs if ("adam", settled) in run]
+            certificates = [c for c, _ in kept]
+            figures = [spread([getattr(c, column) for c in certificates], ".1e") for column in COLUMNS]
+            seconds = spread([s for _, s in kept], ".2f")
+            stage = "settled" if settled else "first"
+            rows.append([name, str(hidden), f"{strength:g}", stage, *figures, seconds, verdict(certificates)])
+    return rows
+
+
+def rank_correlation(a, b) -> float:
+    """Spearman of the scores of two runs; nan where one of them has none."""
+    if a is None or b is None or a[2] is None or b[2] is None:
+        return np.nan
+    return float(spearmanr(a[2], b[2]).statistic)
+
+
+def correlation_table(results) -> list[list[str]]:
+    optimizers = [f"{o}, rate {r:g}" for o, r in RATES.items()]
+    rows = [
+        ["data", "hidden", "strength", *optimizers, "settled from sgd vs from adam", "settled ones trusted"]
+    ]
+    for (name, hidden, strength), runs in results.items():
+        own = [
+            spread([rank_correlation(run.get((o, False)), run.get((o, True))) for run in runs], ".2f")
+            for o in RATES
+        ]
+        starts = [rank_correlation(run.get(("sgd", True)), run.get(("adam", True))) for run in runs]
+        settled = [run[o, True][0].trusted for run in runs for o in RATES if (o, True) in run]
+        trusted = f"{sum(settled)} of {len(settled)}"
+        rows.append([name, str(hidden), f"{strength:g}", *own, spread(starts, ".2f"), trusted])
+    return rows
+
+
+def slow_down(folder: Path, case, seeds: int, optimizer: str, stage: str) -> str:
+    """Seconds of a stage with the tangent over seconds without."""
+    settled, repeats = (True, 1) if stage == "settling" else (False, 3)
+    found = []
+    for seed in range(seeds):
+        X, y, _ = load(folder, case[0], seed)
+        seconds: dict = {"strength": [], None: []}
+        for _, tangents in itertools.product(range(repeats), seconds):
+            model = fit(X, y, case, seed, optimizer, settle=settled, tangents=tangents)
+            seconds[tangents].append(model.training[f"{stage}_seconds"] if model else np.nan)
+        found.append(np.median(seconds["strength"]) / np.median(seconds[None]))
+    return spread(found, ".2f")
+
+
+def cost_table(folder: Path, cases, seeds: int) -> list[list[str]]:
+    rows = [["data", "hidden", "strength", "stage", "slow-down", "MB with", "MB without", "memory ratio"]]
+    for case in cases:
+        name, hidden, strength = case
+        for optimizer, stage in [*((o, "training") for o in RATES), ("adam", "settling")]:
+            slower = slow_down(folder, case, seeds, optimizer, stage)
+            with_it, without = (stage_memory(folder, case, optimizer, stage, K) for K in (1, 0))
+            shown = f"first, {optimizer}" if stage == "training" else "settling"
+            memory = [f"{with_it:.2f}", f"{without:.2f}", f"{with_it / without:.2f}"]
+            rows.append([name, str(hidden), f"{strength:g}", shown, slower, *memory])
+    return rows
+
+
+def stage_memory(folder: Path, case, optimizer: str, stage: str, n_tangents: int) -> float:
+    """MB that a stage needs at its height."""
+    task = json.dumps([str(folder), case, optimizer, stage, n_tangents])
+    frugal = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    command = [sys.executable, __file__, "--memory-of", task]
+    child = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **frugal}
+    )
+    return float(child.stdout)
+
+
+def print_memory(task: str) -> None:
+    """The child's side of `stage_memory`."""
+    folder, (name, hidden, strength), optimizer, stage, n_tangents = json.loads(task)
+    X, y, _ = load(Path(folder), name, 0)
+    rows = [(a - a.mean(axis=0)) / a.std(axis=0) for a in (X, y[:, None])]
+    network = Network((X.shape[1], *hidden, 1), "tanh")
+    problem = Problem(network, Objective(strength=strength), *rows, np.ones(len(X)), threads=1)
+    theta = network.initial_params(np.random.default_rng(0))
+
+    def run(epochs: int, seconds: float) -> None:
+        def quiet(*figures, **more) -> None:
+            pass
+
+        if stage == "settling":
+            settle(problem, theta, np.zeros((n_tangents, len(theta))), seconds, quiet)
+        else:
+            schedule = Schedule(optimizer, RATES[optimizer], epochs=epochs)
+            train(problem, schedule, theta, n_tangents, np.dtype("float32"), np.random.default_rng(0), quiet)
+
+    run(2, 0.5)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
+    run(200, np.inf)
+    print(resident("VmHWM") - before)
+
+
+def resident(name: str) -> float:
+    """A line of /proc/self/status in MB (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
+
+
+def markdown(rows: list[list[str]]) -> str:
+    head, *body = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, nargs="?", metavar="DATA_FOLDER")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", nargs="+", default=["kin8nm", "concrete", "energy"], metavar="NAME")
+    parser.add_argument("--widths", nargs="+", type=int, default=[32, 64], help="of the two hidden layers")
+    parser.add_argument("--strengths", nargs="+", type=float, default=[1e-2, 1e-3])
+    parser.add_argument("-o", "--output", type=Path, help="also write the tables to this file")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", ft.UntrustedTangentWarning)  # what the tables are about
+    if arguments.memory_of:
+        return print_memory(arguments.memory_of)
+    if arguments.folder is None:
+        parser.error("DATA_FOLDER is needed")
+
+    cases = [
+        (name, (width, width), strength)
+        for name, width, strength in itertools.product(arguments.data, arguments.widths, arguments.strengths)
+    ]
+    X, y, _ = load(arguments.folder, cases[0][0], 0)
+    for optimizer, tangents in itertools.product(RATES, ("strength", None)):  # compile
+        fit(X[:100], y[:100], ("", (4,), 1e-1), 0, optimizer, epochs=2, tangents=tangents)
+    results = {
+        case: [measure(arguments.folder, case, seed) for seed in range(arguments.seeds)] for case in cases
+    }
+    text = "\n\n".join(
+        f"### {title}\n\n{markdown(rows)}"
+        for title, rows in [
+            ("Certificates", certificate_table(results)),
+            ("Spearman of |sensitivity|, first stage against settled", correlation_table(results)),
+            (
+                "With the tangent against without",
+                cost_table(arguments.folder, cases[:: len(arguments.strengths)], arguments.seeds),
+            ),
+        ]
+    )
+    head = (
+        f"{LABELLED} labelled rows, {arguments.seeds} seeds (median, smallest to largest), "
+        f"{os.cpu_count()} cores, fasttangent {ft.__version__}"
+    )
+    print(f"{head}\n\n{text}")
+    if arguments.output:
+        arguments.output.write_text(f"{head}\n\n{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

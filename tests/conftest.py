@@ -1,0 +1,82 @@
+"""What several test files share: problems in standard units, small data, small models.
+
+Compiled kernels are kept where ``FASTTANGENT_CACHE`` says, as for any other use of the package.
+"""
+
+import naive
+import numpy as np
+import pytest
+
+import fasttangent as ft
+from fasttangent.kernels import rows
+from fasttangent.network import Network
+from fasttangent.objective import Objective, Problem
+
+
+def random_problem(
+    sizes,
+    n_rows,
+    activation="tanh",
+    loss="squared",
+    *,
+    delta=0.7,
+    strength=0.0,
+    complexity="l2",
+    unequal=False,
+    threads=1,
+    seed=0,
+):
+    """(problem, theta (p,), V (2, p)) with normal data, parameters and directions.
+
+    The residuals at theta are spread evenly over -2 ... 2, on both sides of `delta`.
+    """
+    rng = np.random.default_rng(seed)
+    network = Network(sizes, activation)
+    X = rng.normal(size=(n_rows, sizes[0]))
+    theta = 0.6 * rng.normal(size=network.layout.n_params)
+    residuals = rng.permutation(np.linspace(-2, 2, n_rows * sizes[-1])).reshape(n_rows, -1)
+    Y = naive.predict(theta, X, sizes, activation) - residuals
+    w = rng.uniform(0.1, 3, n_rows) if unequal else np.ones(n_rows)
+    V = rng.normal(size=(2, network.layout.n_params))
+    return Problem(network, Objective(loss, delta, complexity, strength), X, Y, w, threads), theta, V
+
+
+def outputs(network, theta, V, X, dtype="float64"):
+    """Predictions (n, n_outputs) and their tangents (n, K, n_outputs) from the kernel, in `dtype`."""
+    F = np.empty((len(X), network.sizes[-1]), dtype)
+    FT = np.empty((len(X), len(V), F.shape[1]), dtype)
+    X, theta, V = (np.ascontiguousarray(a, dtype) for a in (X, theta, V))
+    rows.outputs(F, FT, theta, V, X, np.arange(len(X)), network.kernel_view)
+    return F, FT
+
+
+def relative(value, reference):
+    """||value - reference|| / ||reference||."""
+    return float(np.linalg.norm(np.asarray(value) - reference) / np.linalg.norm(reference))
+
+
+def quiet(*_args, **_figures):
+    """A report that nobody reads."""
+
+
+@pytest.fixture(scope="session")
+def data():
+    """60 rows of a smooth function of three inputs in odd units, with noise."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(60, 3)) * [1.0, 20.0, 0.03] + [0.0, 5.0, -1.0]
+    Z = (X - [0.0, 5.0, -1.0]) / [1.0, 20.0, 0.03]
+    return X, 40 + 10 * (np.sin(Z[:, 0]) + 0.5 * Z[:, 1] * Z[:, 2] + 0.2 * rng.normal(size=60))
+
+
+@pytest.fixture(scope="session")
+def model(data):
+    """A settled float64 model of `data`."""
+    return ft.fit(*data, hidden=(5,), epochs=20, strength=0.02, dtype="float64")
+
+
+@pytest.fixture(scope="session")
+def model2(data):
+    """A settled float64 model with two outputs."""
+    X, y = data
+    Y = np.column_stack([y, np.cos(X[:, 0]) + 0.1 * X[:, 1]])
+    return ft.fit(X, Y, hidden=(5,), epochs=20, strength=0.02, dtype="float64")
