@@ -225,10 +225,10 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def options() -> argparse.Namespace:
+    """What the command line says."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("folder", type=Path, nargs="?", metavar="DATA_FOLDER")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--data", nargs="+", default=["kin8nm", "concrete", "energy"], metavar="NAME")
@@ -236,41 +236,44 @@ def main() -> None:
     parser.add_argument("--strengths", nargs="+", type=float, default=[1e-2, 1e-3])
     parser.add_argument("-o", "--output", type=Path, help="also write the tables to this file")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore", ft.UntrustedTangentWarning)  # what the tables are about
-    if arguments.memory_of:
-        return print_memory(arguments.memory_of)
-    if arguments.folder is None:
+    chosen = parser.parse_args()
+    if chosen.folder is None and chosen.memory_of is None:
         parser.error("DATA_FOLDER is needed")
+    return chosen
 
+
+def tables(folder: Path, cases, seeds: int) -> dict[str, list[list[str]]]:
+    """Title and rows of each table; cost is measured at the first strength of each data set and width."""
+    results = {case: [measure(folder, case, seed) for seed in range(seeds)] for case in cases}
+    dear = [case for case in cases if case[2] == cases[0][2]]
+    return {
+        "Certificates": certificate_table(results),
+        "Spearman of abs(sensitivity), first stage against settled": correlation_table(results),
+        "With the tangent against without": cost_table(folder, dear, seeds),
+    }
+
+
+def main() -> None:
+    chosen = options()
+    warnings.simplefilter("ignore", ft.UntrustedTangentWarning)  # what the tables are about
+    if chosen.memory_of:
+        return print_memory(chosen.memory_of)
     cases = [
         (name, (width, width), strength)
-        for name, width, strength in itertools.product(arguments.data, arguments.widths, arguments.strengths)
+        for name, width, strength in itertools.product(chosen.data, chosen.widths, chosen.strengths)
     ]
-    X, y, _ = load(arguments.folder, cases[0][0], 0)
+    X, y, _ = load(chosen.folder, cases[0][0], 0)
     for optimizer, tangents in itertools.product(RATES, ("strength", None)):  # compile
         fit(X[:100], y[:100], ("", (4,), 1e-1), 0, optimizer, epochs=2, tangents=tangents)
-    results = {
-        case: [measure(arguments.folder, case, seed) for seed in range(arguments.seeds)] for case in cases
-    }
-    text = "\n\n".join(
-        f"### {title}\n\n{markdown(rows)}"
-        for title, rows in [
-            ("Certificates", certificate_table(results)),
-            ("Spearman of |sensitivity|, first stage against settled", correlation_table(results)),
-            (
-                "With the tangent against without",
-                cost_table(arguments.folder, cases[:: len(arguments.strengths)], arguments.seeds),
-            ),
-        ]
-    )
     head = (
-        f"{LABELLED} labelled rows, {arguments.seeds} seeds (median, smallest to largest), "
-        f"{os.cpu_count()} cores, fasttangent {ft.__version__}"
+        f"{LABELLED} labelled rows; {chosen.seeds} seeds: median (smallest to largest); "
+        f"{os.cpu_count()} cores; fasttangent {ft.__version__}"
     )
-    print(f"{head}\n\n{text}")
-    if arguments.output:
-        arguments.output.write_text(f"{head}\n\n{text}\n", encoding="utf-8")
+    found = tables(chosen.folder, cases, chosen.seeds)
+    text = "\n\n".join([head, *(f"### {title}\n\n{markdown(rows)}" for title, rows in found.items())])
+    print(text)
+    if chosen.output:
+        chosen.output.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

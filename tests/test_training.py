@@ -15,7 +15,11 @@ from fasttangent.training import Schedule, train
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(50, 3))
 Y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * RNG.normal(size=50)
-FLOAT64 = np.dtype(float)
+
+
+def trained(problem, schedule, theta, *, seed=0, report=quiet, held_back=None):
+    start = theta, np.zeros((1, len(theta)))
+    return train(problem, schedule, start, np.dtype(float), np.random.default_rng(seed), report, held_back)
 
 
 # ---- the carried tangent ----
@@ -81,12 +85,12 @@ def test_parameters_and_tangent_follow_the_recurrence(optimizer, curvature):
     sizes, strength = (3, 4, 2), 0.03
     problem, theta, _ = random_problem(sizes, 20, "silu", "huber", strength=strength, unequal=True)
     schedule = Schedule(optimizer, 0.05, 0.8, epochs=4, batch_size=6, curvature=curvature)
-    trained = train(problem, schedule, theta, 1, FLOAT64, np.random.default_rng(9), quiet)
+    found = trained(problem, schedule, theta, seed=9)
     about = (*problem.rows, sizes, "silu", "huber", problem.objective.delta)
     gauss_newton = curvature == "gauss-newton"
     expected, tangent = slow_training(optimizer, gauss_newton, about, theta, 0.05, 0.8, 4, 6, strength, 9)
-    assert relative(trained.theta, expected) <= 1e-10
-    assert relative(trained.tangents[0], tangent) <= (1e-10 if gauss_newton else 1e-6)
+    assert relative(found.theta, expected) <= 1e-10
+    assert relative(found.tangents[0], tangent) <= (1e-10 if gauss_newton else 1e-6)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
@@ -147,35 +151,29 @@ def test_runaway_parameters_are_never_returned(optimizer, dtype):
         ft.fit(X, 1e3 * Y, hidden=(), optimizer=optimizer, learning_rate=50, epochs=50, dtype=dtype)
 
 
-def runaway_tangent(**options):
-    """Plain steps too long for the curvature of the tangent but not for parameters at a fixed point."""
-    return ft.fit(
-        X, Y, hidden=(8, 8), optimizer="adam", curvature="hessian", learning_rate=0.1, epochs=150,
-        strength=1e-4, batch_size=10, **options,
-    )  # fmt: skip
-
-
 def test_a_runaway_tangent_is_dropped_with_a_reason():
-    model = runaway_tangent(settle=False)
+    """Adam in long steps survives what its tangent, propagated with an indefinite Hessian, does not."""
+    model = ft.fit(
+        X, Y, hidden=(16, 16), optimizer="adam", curvature="hessian", learning_rate=0.3, epochs=100,
+        strength=1e-6, batch_size=10, settle=False,
+    )  # fmt: skip
+    assert max(model.history["tangent_residual"]) > 1e6
     assert model.tangents == {}
     assert np.isfinite(model.params).all()
     assert not model.certificate.trusted
-    assert any("the tangent" in r and "gauss-newton" in r for r in model.certificate.reasons)
+    assert any("the tangent diverged" in r and "gauss-newton" in r for r in model.certificate.reasons)
     with pytest.raises(ValueError, match=r"carries no tangent.*gauss-newton"):
         model.curiosity(X)
 
 
-def test_settling_solves_for_a_tangent_that_was_dropped():
-    model = ft.fit(
-        X, Y, hidden=(4,), optimizer="sgd", curvature="hessian", learning_rate=0.05, epochs=2, strength=0.05,
-        dtype="float64",
-    )  # fmt: skip
-    dropped = ft.fit(
-        X, Y, hidden=(4,), optimizer="sgd", curvature="hessian", learning_rate=0.05, epochs=2, strength=0.05,
-        dtype="float64", tangents=None,
-    )  # fmt: skip
-    np.testing.assert_allclose(model.params, dropped.params, rtol=1e-6, atol=1e-9)
-    assert model.certificate.trusted, model.certificate.reasons
+def test_settling_solves_for_a_tangent_that_was_dropped(monkeypatch):
+    options = {"hidden": (4,), "epochs": 5, "strength": 0.05, "dtype": "float64"}
+    carried = ft.fit(X, Y, **options)
+    monkeypatch.setattr("fasttangent.training.LOST_TANGENT", 0.0)
+    assert ft.fit(X, Y, settle=False, **options).tangents == {}
+    dropped = ft.fit(X, Y, **options)
+    assert dropped.certificate.trusted, dropped.certificate.reasons
+    assert relative(dropped.tangents["strength"], carried.tangents["strength"]) <= 1e-6
 
 
 def test_early_stopping():
@@ -197,19 +195,15 @@ def test_early_stopping_keeps_the_best_parameters():
     problem, theta, _ = random_problem((3, 20, 1), 30, strength=1e-6)
     held_back, _, _ = random_problem((3, 20, 1), 20, strength=1e-6, seed=1)
     schedule = Schedule("momentum", 0.05, epochs=100, batch_size=10, validation=0.4, patience=4)
-    seen = []
 
     def train_until(last_epoch):
         def report(stage, done, total, **figures):
             if done == last_epoch:
                 raise KeyboardInterrupt
 
-        return train(problem, schedule, theta, 1, FLOAT64, np.random.default_rng(0), report)
+        return trained(problem, schedule, theta, report=report)
 
-    def rows_of(problem):
-        return problem.rows.X, problem.rows.Y, problem.rows.w
-
-    stopped = train(problem, schedule, theta, 1, FLOAT64, np.random.default_rng(0), quiet, rows_of(held_back))
+    stopped = trained(problem, schedule, theta, held_back=tuple(held_back.rows))
     seen = stopped.history["validation_loss"]
     assert stopped.stopped == "early"
     best = train_until(int(np.argmin(seen)) + 1)

@@ -1,4 +1,8 @@
-"""The two operations every kernel is made of: a fused multiply-add and a product that accumulates."""
+"""What every kernel is made of: two instructions, emitted as LLVM IR, and a product that accumulates.
+
+The instructions work on scalars of float32 or float64, and LLVM vectorises them in loops.  Each has a plain
+twin that defines it and runs in its place under ``NUMBA_DISABLE_JIT``.
+"""
 
 import numpy as np
 from llvmlite import ir
@@ -27,7 +31,32 @@ def _fma_instruction(typing_context, a, b, c):
     return a(a, a, a), code
 
 
+def _power_of_two_definition(t):
+    return np.exp2(t - t.dtype.type(SHIFT_32 if t.itemsize == 4 else SHIFT_64))
+
+
+@intrinsic
+def _power_of_two_instruction(typing_context, t):
+    """2^k for t = k + SHIFT, k a whole number in the range of normal numbers.
+
+    The last bits of t are those of k: moved to the place of the exponent they are the result.
+    """
+
+    def code(context, builder, signature, args):
+        single = args[0].type == ir.FloatType()
+        whole = ir.IntType(32 if single else 64)
+        bits = builder.add(builder.bitcast(args[0], whole), whole(127 if single else 1023))
+        bits = builder.shl(bits, whole(23 if single else 52))
+        return builder.bitcast(bits, args[0].type)
+
+    return t(t), code
+
+
+# Adding it to a small number rounds that to a whole one, which then stands in the last bits.
+SHIFT_32, SHIFT_64 = 1.5 * 2**23, 1.5 * 2**52
+
 fma = _fma_definition if config.DISABLE_JIT else _fma_instruction
+power_of_two = _power_of_two_definition if config.DISABLE_JIT else _power_of_two_instruction
 
 
 @kernel
