@@ -10,7 +10,8 @@ epochs, batches of 64) with the learning rates of `RATES`.
    model that settled from there.
 3. Training with the tangent against training without: time of each stage, taken turn by turn in one process,
    and memory, each figure in a process of its own: the highest resident size during the stage above the size
-   before it, after a short run of the same stage (VmHWM and VmRSS of Linux; malloc keeps nothing back).
+   before it, after a short run of the same stage (VmHWM and VmRSS of Linux, good to 0.1 MB; malloc is told to
+   keep nothing back).
 
 DATA_FOLDER holds kin8nm, concrete and energy as .csv.gz without header, the target in the last column.
 """
@@ -33,10 +34,6 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import fasttangent as ft
-from fasttangent.network import Network
-from fasttangent.objective import Objective, Problem
-from fasttangent.settling import settle
-from fasttangent.training import Schedule, train
 
 RATES = {"sgd": 0.05, "momentum": 0.02, "adam": 0.01}
 LABELLED, MOST_CANDIDATES = 500, 2000
@@ -170,16 +167,16 @@ def cost_table(folder: Path, cases, seeds: int) -> list[list[str]]:
         name, hidden, strength = case
         for optimizer, stage in [*((o, "training") for o in RATES), ("adam", "settling")]:
             slower = slow_down(folder, case, seeds, optimizer, stage)
-            with_it, without = (stage_memory(folder, case, optimizer, stage, K) for K in (1, 0))
+            with_it, without = (stage_memory(folder, case, optimizer, stage, t) for t in ("strength", None))
             shown = f"first, {optimizer}" if stage == "training" else "settling"
             memory = [f"{with_it:.2f}", f"{without:.2f}", f"{with_it / without:.2f}"]
             rows.append([name, str(hidden), f"{strength:g}", shown, slower, *memory])
     return rows
 
 
-def stage_memory(folder: Path, case, optimizer: str, stage: str, n_tangents: int) -> float:
+def stage_memory(folder: Path, case, optimizer: str, stage: str, tangents: str | None) -> float:
     """MB that a stage needs at its height."""
-    task = json.dumps([str(folder), case, optimizer, stage, n_tangents])
+    task = json.dumps([str(folder), case, optimizer, stage, tangents])
     frugal = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     command = [sys.executable, __file__, "--memory-of", task]
     child = subprocess.run(
@@ -189,29 +186,32 @@ def stage_memory(folder: Path, case, optimizer: str, stage: str, n_tangents: int
 
 
 def print_memory(task: str) -> None:
-    """The child's side of `stage_memory`."""
-    folder, (name, hidden, strength), optimizer, stage, n_tangents = json.loads(task)
-    X, y, _ = load(Path(folder), name, 0)
-    rows = [(a - a.mean(axis=0)) / a.std(axis=0) for a in (X, y[:, None])]
-    network = Network((X.shape[1], *hidden, 1), "tanh")
-    problem = Problem(network, Objective(strength=strength), *rows, np.ones(len(X)), threads=1)
-    theta = network.initial_params(np.random.default_rng(0))
+    """The child's side of `stage_memory`: read the high-water mark each time the stage reports progress."""
+    folder, case, optimizer, wanted, tangents = json.loads(task)
+    X, y, _ = load(Path(folder), case[0], 0)
+    peaks = []
 
-    def run(epochs: int, seconds: float) -> None:
-        def quiet(*figures, **more) -> None:
-            pass
+    def watch(stage: str, *figures, **more) -> None:
+        if stage == wanted:
+            peaks.append(resident("VmHWM"))
 
-        if stage == "settling":
-            settle(problem, theta, np.zeros((n_tangents, len(theta))), seconds, quiet)
-        else:
-            schedule = Schedule(optimizer, RATES[optimizer], epochs=epochs)
-            train(problem, schedule, theta, n_tangents, np.dtype("float32"), np.random.default_rng(0), quiet)
-
-    run(2, 0.5)
+    settled = wanted == "settling"
+    fit(
+        X,
+        y,
+        case,
+        0,
+        optimizer,
+        tangents=tangents,
+        epochs=2,
+        settle=0.5 if settled else False,
+        progress=watch,
+    )
+    peaks.clear()
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
-    run(200, np.inf)
-    print(resident("VmHWM") - before)
+    fit(X, y, case, 0, optimizer, tangents=tangents, settle=settled, progress=watch)
+    print(peaks[-1] - before)
 
 
 def resident(name: str) -> float:

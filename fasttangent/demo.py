@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 WAYS = ("random", "sample")
 TEST = 10_000
-# Chosen on seeds 100 and up, which the demo does not show.
-SETTINGS: dict[str, Any] = {"hidden": (16, 16), "strength": 1e-2}
+# Chosen, like the spread of the poses, on seeds 100-108, which the demo does not show.  On 104-108 curiosity
+# changed the error by -5 +- 3 %; with poses uniform within +-90 degrees, none far out, by -4 to 0 %.
+SETTINGS: dict[str, Any] = {"hidden": (32,), "strength": 3e-3}
 
 
 def run(

@@ -28,8 +28,8 @@ LENGTHS = (1 / N_JOINTS,) * N_JOINTS
 """Length of each link, in arm lengths: the straight arm has length 1."""
 TARGET = (0.3, 0.4, 0.5)
 """The fixed point (x, y, z), in arm lengths from the first joint."""
-LARGEST_ANGLE = np.pi / 2
-"""Joints turn from minus this to this, in radians."""
+SPREAD = 0.6
+"""Standard deviation of each joint's angle about the straight arm, in radians."""
 
 
 def end_points(angles: Any) -> Float:
@@ -100,5 +100,8 @@ def distance(angles: Any) -> Float:
 
 
 def poses(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Candidates: n poses (n, 8), float32, each joint uniform within its range."""
-    return rng.uniform(-LARGEST_ANGLE, LARGEST_ANGLE, (n, N_JOINTS)).astype(np.float32)
+    """Candidates: n poses (n, 8), float32; each angle is normal about 0 with standard deviation `SPREAD`.
+
+    So most poses are much alike and a few are far out, as in a log of what an arm did.
+    """
+    return (SPREAD * rng.standard_normal((n, N_JOINTS))).astype(np.float32)

@@ -40,10 +40,11 @@ def test_a_chunk_gives_the_same_as_the_whole():
     np.testing.assert_array_equal(np.concatenate(parts), robot.distance(angles))
 
 
-def test_poses_stay_within_the_range():
+def test_poses_spread_about_the_straight_arm():
     angles = robot.poses(10_000, np.random.default_rng(2))
     assert angles.dtype == np.float32
-    assert 0.99 * robot.LARGEST_ANGLE < np.abs(angles).max() <= np.float32(robot.LARGEST_ANGLE)
+    np.testing.assert_allclose(angles.mean(axis=0), 0, atol=0.03)
+    np.testing.assert_allclose(angles.std(axis=0), robot.SPREAD, rtol=0.03)
 
 
 def test_wrong_number_of_joints():
