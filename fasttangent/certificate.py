@@ -19,6 +19,9 @@ LARGEST_GRADIENT = 1e-8
 LARGEST_RESIDUAL = 1e-6
 LARGEST_ERROR = 1e-3
 FLAT = 1e-12  # share of the largest curvature; what is smaller is zero to rounding
+PRECONDITIONER_RANK = (
+    600  # of the metric in Newton and Lanczos systems, where an iteration costs a product with H
+)
 DENSE_UP_TO = 200  # parameters; below, all eigenvalues are cheap and Lanczos is not worth its care
 KINK = 1e-9  # a pre-activation of relu this small, in standard units, lies on the kink
 
@@ -71,7 +74,7 @@ def relative_gradient(problem: Problem, theta: Float, gradient: Float) -> float:
 class Bracket:
     """The smallest eigenvalue of H + strength C'' between two bounds."""
 
-    lower: float  # from the smallest eigenvalue of M^-1/2 H M^-1/2, where H is positive definite
+    lower: float  # the smallest eigenvalue of T^T H T, where H is positive definite
     rayleigh: float  # x.Hx / x.x: an upper bound; negative proves negative curvature
     direction: Float  # x, of length 1
 
@@ -80,8 +83,8 @@ def curvature_bracket(problem: Problem, theta: Float, metric: Metric) -> Bracket
     """Lanczos for the smallest eigenvalue, in the variables of the Gauss-Newton metric M.
 
     The eigenvalues of H spread over six decades and Lanczos would need thousands of products to see the smallest;
-    those of M^-1/2 H M^-1/2 spread over two.  By Sylvester's law of inertia both have as many negative ones,
-    and if nu is the smallest there, H >= nu M >= nu floor.
+    those of T^T H T, with T T^T = floor M^-1, spread over two.  By Sylvester's law of inertia both have as many
+    negative ones, and if nu >= 0 is the smallest there, H >= nu M / floor >= nu.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
@@ -92,7 +95,7 @@ def curvature_bracket(problem: Problem, theta: Float, metric: Metric) -> Bracket
         return Bracket(float(eigenvalues[0]), float(eigenvalues[0]), vectors[:, 0])
 
     def scaled(u: Float) -> Float:
-        return metric.unscale(problem.product(theta, metric.unscale(u.ravel())[None])[0])
+        return metric.scale_back(problem.product(theta, metric.scale(u.ravel())[None])[0])
 
     start = np.random.default_rng(0).normal(size=p)
     operator = LinearOperator((p, p), matvec=scaled, dtype=np.float64)
@@ -105,7 +108,7 @@ def curvature_bracket(problem: Problem, theta: Float, metric: Metric) -> Bracket
             if len(error.eigenvalues)
             else (0.0, start)
         )
-    x = metric.unscale(u)
+    x = metric.scale(u)
     x /= norm(x)
     rayleigh = float(np.sum(x * problem.product(theta, x[None])[0]))
     # 1 % is the error Lanczos was allowed
@@ -131,7 +134,7 @@ def certify(problem: Problem, theta: Float, tangents: Float, notes: tuple[str, .
     _, gradient = problem.value_and_gradient(theta)
     gradient_norm = relative_gradient(problem, theta, gradient)
     pull = norm(problem.complexity_gradient(theta))
-    metric = Metric(problem, theta, max(problem.objective.strength, 1e-9))
+    metric = Metric(problem, theta, PRECONDITIONER_RANK)
     bracket = curvature_bracket(problem, theta, metric)
     smallest = bracket.rayleigh
     largest = largest_curvature(problem, theta)

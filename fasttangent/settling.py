@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.certificate import FLAT, curvature_bracket, relative_gradient
+from fasttangent.certificate import FLAT, PRECONDITIONER_RANK, curvature_bracket, relative_gradient
+from fasttangent.lbfgs import minimize
 from fasttangent.objective import Problem
 from fasttangent.solvers import Metric, conjugate_gradients, dot, norm
 
@@ -40,6 +41,7 @@ ROUND = 400  # L-BFGS iterations in one metric
 MOST_ROUNDS = 60
 MOST_NEWTON_STEPS = 30
 MOST_KRYLOV_STEPS = 1000
+APPROACH_RANK = 128  # of the metric of L-BFGS, whose iterations are cheap
 JITTER = 1e-3  # of a typical parameter, after a saddle
 
 
@@ -140,16 +142,15 @@ def _rounds(state: Settling) -> None:
     near = NEAR
     for _ in range(MOST_ROUNDS):
         before = state.value
-        metric = _metric(state)
         if state.gradient_norm > near:
-            _approach(state, metric, near)
+            _approach(state, near)
             state.record()
             if state.gradient_norm > near and before - state.value > 1e-10 * abs(before):
                 continue
-            metric = _metric(state)
-        saddle = _newton(state, metric)
+        saddle = _newton(state)
         if saddle is None and state.gradient_norm <= ENOUGH:
-            bracket = curvature_bracket(state.problem, state.theta, _metric(state))
+            metric = _metric(state)
+            bracket = curvature_bracket(state.problem, state.theta, metric)
             saddle = bracket.direction if bracket.rayleigh < -FLAT * metric.largest else None
             if saddle is None:
                 state.stopped = "settled"
@@ -163,41 +164,30 @@ def _rounds(state: Settling) -> None:
 
 
 def _metric(state: Settling) -> Metric:
-    return Metric(state.problem, state.theta, max(state.problem.objective.strength, 1e-9))
+    return Metric(state.problem, state.theta, PRECONDITIONER_RANK)
 
 
-def _approach(state: Settling, metric: Metric, near: float) -> None:
+def _approach(state: Settling, near: float) -> None:
     """L-BFGS in the variables of the metric, its floor at 0.3 % of the largest curvature."""
-    from scipy.optimize import minimize
-
-    metric = metric.raised(max(metric.floor, 3e-3 * metric.largest))
+    metric = Metric(state.problem, state.theta, APPROACH_RANK)
+    metric = metric.with_floor(max(metric.floor, 3e-3 * metric.largest))
     origin = state.theta
 
     def function(u: Float) -> tuple[float, Float]:
-        theta = origin + metric.unscale(u)
+        theta = origin + metric.scale(u)
         value, gradient = state.evaluate(theta)
         if value <= state.value:
             state.move(theta, value, gradient)
-        return value, metric.unscale(gradient)
+        return value, metric.scale_back(gradient)
 
-    def stop_when_near(u: Float) -> None:
-        if state.gradient_norm <= near:
-            raise StopIteration
-
-    minimize(
-        function,
-        np.zeros_like(origin),
-        jac=True,
-        method="L-BFGS-B",
-        callback=stop_when_near,
-        options={"maxcor": 30, "maxiter": ROUND, "maxfun": 2 * ROUND, "ftol": 0, "gtol": 0},
-    )
+    minimize(function, np.zeros_like(origin), metric.floor, ROUND, lambda: state.gradient_norm <= near)
 
 
-def _newton(state: Settling, metric: Metric) -> Float | None:
+def _newton(state: Settling) -> Float | None:
     """Damped Newton steps for theta, and the same for the tangents; a direction if it ends at a saddle."""
-    problem, unit = state.problem, metric.floor
-    damping, accepted = 1e-2 * unit, 0
+    problem, metric = state.problem, _metric(state)
+    unit = metric.floor
+    damping = 1e-2 * unit
     for _ in range(MOST_NEWTON_STEPS):
         relative = state.gradient_norm
         if relative <= GOAL:
@@ -212,7 +202,9 @@ def _newton(state: Settling, metric: Metric) -> Float | None:
                 raise _OutOfTime
             return problem.product(theta, V) + damping * V
 
-        found = conjugate_gradients(product, B, metric.raised(unit + damping), tolerance, MOST_KRYLOV_STEPS)
+        found = conjugate_gradients(
+            product, B, metric.with_floor(unit + damping), tolerance, MOST_KRYLOV_STEPS
+        )
         if found.negative is not None:
             if relative <= NEAR and damping <= unit:
                 return found.negative
@@ -222,9 +214,6 @@ def _newton(state: Settling, metric: Metric) -> Float | None:
         if ratio > 1e-3:
             state.tangents = state.tangents + found.x[1:]
             state.record()
-            accepted += 1
-            if accepted % 3 == 0:
-                metric = _metric(state)
         elif relative <= ENOUGH:
             return None  # as far as rounding allows
         if ratio < 0.25:

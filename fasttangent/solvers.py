@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,36 +18,40 @@ if TYPE_CHECKING:
 
 
 class Metric:
-    """M = J^T D J + floor I, the Gauss-Newton matrix with its small eigenvalues levelled.
+    """M = B^T B + floor I, where B^T B is the Gauss-Newton matrix of the data term, or the large part of it.
 
-    J (n, p) is the Jacobian of the outputs and D the weights times loss''; the eigenvectors of the matrix are
-    found from its dual J J^T (n, n).  Where there are many rows a fixed sample of them stands for all.
+    With J (n, p) the Jacobian of the outputs, scaled by the roots of the weights, the Gauss-Newton matrix is
+    J^T J.  Where the rank allowed is less than n, B = Q^T J with Q an orthonormal basis of the range of
+    J J^T Omega, Omega random (Halko, Martinsson & Tropp 2011, arXiv 0909.4061); where there are more than
+    MOST_ROWS rows, a fixed sample of them stands for all.
 
     Parameters
     ----------
     problem : Problem
     theta : ndarray of float64, shape (p,)
-    floor : float
-        Eigenvalues below it are raised to it; the rank follows from it.
+    rank : int
+        Rows of B at the most; a product with M^-1 costs 4 p rank operations.
+    floor : float, optional
+        Default: the strength, or 1e-9 where that is 0.
     """
 
-    MOST_ROWS = 1000  # rows of the dual: its eigenvectors cost 0.1 s
-    MOST_VALUES = 2**25  # values of the Jacobian: 256 MB
-    MOST_RANK = 400
+    MOST_ROWS = 1000
+    MOST_VALUES = 2**25  # of the Jacobian: 256 MB
 
-    def __init__(self, problem: Problem, theta: Float, floor: float) -> None:
-        J = self._weighted_jacobian(problem, theta)
-        eigenvalues, Q = np.linalg.eigh(J @ J.T)
-        kept = np.flatnonzero(eigenvalues > floor)[::-1][: self.MOST_RANK]
-        self.eigenvalues: Float = eigenvalues[kept]
-        self.largest = max(float(eigenvalues[-1]), floor)
-        self._U: Float = np.ascontiguousarray((Q[:, kept].T @ J) / np.sqrt(self.eigenvalues)[:, None])
-        self._UT: Float = np.ascontiguousarray(self._U.T)
-        self.floor = floor
+    def __init__(self, problem: Problem, theta: Float, rank: int, floor: float | None = None) -> None:
+        J = self._scaled_jacobian(problem, theta)
+        self._threads = problem.threads
+        self._B = J if len(J) <= rank else self._large_part(J, rank)
+        self._BT = np.ascontiguousarray(self._B.T)
+        self._gram = self._product(self._B, self._BT)
+        self._set_floor(max(problem.objective.strength, 1e-9) if floor is None else floor)
 
     @classmethod
-    def _weighted_jacobian(cls, problem: Problem, theta: Float) -> Float:
-        """sqrt(w loss'') J over all rows, or over a sample scaled to stand for all: shape (rows outputs, p)."""
+    def _scaled_jacobian(cls, problem: Problem, theta: Float) -> Float:
+        """sqrt(w) J over all rows, or over a sample scaled to stand for all: shape (rows outputs, p).
+
+        loss'', which is between 0 and 1, is left out: it keeps the metric definite where a robust loss has none.
+        """
         from fasttangent.kernels.rows import output_jacobian
 
         X, Y, w = problem.rows
@@ -57,34 +62,93 @@ class Metric:
             X, Y, w = X[sample], Y[sample], w[sample] * (len(X) / most)
         J = np.empty((len(X), n_outputs, len(theta)))
         output_jacobian(J, theta, X, np.arange(len(X)), problem.network.kernel_view)
-        # loss'' is between 0 and 1; 1 keeps the metric definite where a robust loss has no curvature
         J *= np.sqrt(w)[:, None, None]
         return J.reshape(-1, len(theta))
 
-    def solve(self, v: Float) -> Float:
-        """M^-1 v, for v (p,)."""
-        shrink = self.floor / (self.floor + self.eigenvalues) - 1
-        return self._apply(v, shrink) / self.floor
+    def _large_part(self, J: Float, rank: int) -> Float:
+        """Q^T J (rank, p) = U^-T W^T J, with W = J J^T Omega and U^T U = W^T W."""
+        omega = np.random.default_rng(0).normal(size=(rank, len(J)))
+        W = self._product(J, np.ascontiguousarray(self._product(omega, J).T))
+        WT = np.ascontiguousarray(W.T)
+        gram = self._product(WT, W)
+        gram[np.diag_indices(rank)] += 1e-13 * np.trace(gram)  # Q need only be nearly orthonormal
+        return self._product(np.ascontiguousarray(_inverse_factor(gram)[1].T), self._product(WT, J))
 
-    def unscale(self, v: Float) -> Float:
-        """(M / floor)^-1/2 v: the change of variables in which M is a multiple of the identity."""
-        return self._apply(v, np.sqrt(self.floor / (self.floor + self.eigenvalues)) - 1)
+    def _set_floor(self, floor: float) -> None:
+        """The small matrices of M^-1 = (I - B^T S B) / floor and its factor T = I - B^T R B.
 
-    def raised(self, floor: float) -> Metric:
-        """The metric with a higher floor, without the eigenvectors that no longer matter."""
-        rank = int(np.count_nonzero(self.eigenvalues > 0.3 * floor))
-        other = object.__new__(Metric)
-        other.floor, other.largest = floor, self.largest
-        other.eigenvalues = self.eigenvalues[:rank]
-        other._U, other._UT = self._U[:rank], np.ascontiguousarray(self._UT[:, :rank])
+        With U^T U = floor I + B B^T:  S = U^-1 U^-T,  R = U^-1 (U + sqrt(floor) I)^-T; then T T^T = floor M^-1.
+        """
+        self.floor = floor
+        eye = np.eye(len(self._B))
+        U, inverse = _inverse_factor(self._gram + floor * eye)
+        shifted = np.empty_like(U)
+        _invert_upper(shifted, U + np.sqrt(floor) * eye)
+        self._S = self._product(inverse, np.ascontiguousarray(inverse.T))
+        self._R = self._product(inverse, np.ascontiguousarray(shifted.T))
+        self._RT = np.ascontiguousarray(self._R.T)
+
+    @property
+    def largest(self) -> float:
+        """Largest eigenvalue of M, to a few per cent (power iteration)."""
+        v = np.ones(len(self._gram))
+        for _ in range(20):
+            v = np.einsum("ij,j->i", self._gram, v / norm(v))
+        return norm(v) + self.floor
+
+    def with_floor(self, floor: float) -> Metric:
+        """The same B with another floor."""
+        other = copy.copy(self)
+        other._set_floor(floor)
         return other
 
-    def _apply(self, v: Float, c: Float) -> Float:
-        from fasttangent.kernels.arithmetic import low_rank_plus_identity
+    def solve(self, v: Float) -> Float:
+        """M^-1 v, for v (p,)."""
+        return self._change(v, self._S) / self.floor
 
-        x = np.empty((1, len(v)))
-        low_rank_plus_identity(x, np.ascontiguousarray(v)[None], self._U, self._UT, c)
+    def scale(self, u: Float) -> Float:
+        """T u: theta = T u are the variables in which M is floor times the identity."""
+        return self._change(u, self._RT)
+
+    def scale_back(self, g: Float) -> Float:
+        """T^T g: the gradient in those variables."""
+        return self._change(g, self._R)
+
+    def _change(self, v: Float, ST: Float) -> Float:
+        from fasttangent.kernels.dense import low_rank_change
+
+        x, inner, changed = np.empty((1, len(v))), np.empty((1, len(ST))), np.empty((1, len(ST)))
+        low_rank_change(x, np.ascontiguousarray(v)[None], self._B, self._BT, ST, inner, changed)
         return x[0]
+
+    def _product(self, A: Float, B: Float) -> Float:
+        """A B, over panels of 32 rows of A."""
+        from fasttangent.kernels import threads
+        from fasttangent.kernels.dense import product_of_panel
+
+        C, panel, depth = np.zeros((len(A), B.shape[1])), 32, max(16, 2**16 // B.shape[1])
+
+        def task(i: int) -> None:
+            product_of_panel(C, A, B, i * panel, min((i + 1) * panel, len(A)), depth)
+
+        threads.run(task, -(-len(A) // panel), self._threads)
+        return C
+
+
+def _inverse_factor(A: Float) -> tuple[Float, Float]:
+    """U and U^-1 with U^T U = A."""
+    from fasttangent.kernels.dense import cholesky
+
+    U, inverse = np.empty_like(A), np.empty_like(A)
+    cholesky(U, A)
+    _invert_upper(inverse, U)
+    return U, inverse
+
+
+def _invert_upper(inverse: Float, U: Float) -> None:
+    from fasttangent.kernels.dense import invert_upper
+
+    invert_upper(inverse, U)
 
 
 @dataclass

@@ -81,7 +81,7 @@ REFUSED = {
     "validation of no row": ({"validation": 0.01}, ValueError, "validation must leave at least 2"),
     "patience 0": ({"patience": 0}, ValueError, "patience must be a whole number >= 1"),
     # names
-    "loss": ({"loss": "square"}, ValueError, "loss must be one of 'squared', 'huber', 'log-cosh', got 'square'; did you"),
+    "loss": ({"loss": "square"}, ValueError, "must be one of 'squared', 'huber', 'log-cosh', got 'square'; did you"),
     "Loss": ({"loss": "Huber"}, ValueError, "did you mean 'huber'?"),
     "activation": ({"activation": "sillu"}, ValueError, "did you mean 'silu'?"),
     "activation None": ({"activation": None}, ValueError, "activation must be one of"),
@@ -120,16 +120,9 @@ def test_fit_refuses(name, monkeypatch):
 @pytest.mark.parametrize("learning_rate", [1e3, 1e12, 1e300])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_an_absurd_learning_rate(optimizer, learning_rate):
-    """Runs away and says so, or (where nothing blew up) returns finite numbers."""
-    try:
-        model = ft.fit(
-            X, Y, hidden=(3,), optimizer=optimizer, learning_rate=learning_rate, epochs=20, settle=False
-        )  # fmt: skip
-    except ft.DivergenceError as error:
-        assert "lower the learning_rate" in str(error)
-    else:
-        assert optimizer == "adam"
-        assert np.isfinite(model.params).all()
+    options = {"optimizer": optimizer, "learning_rate": learning_rate, "settle": False}
+    with pytest.raises(ft.DivergenceError, match="lower the learning_rate"):
+        ft.fit(X, Y, hidden=(3,), epochs=20, **options)
 
 
 POOLS = {

@@ -82,8 +82,14 @@ def add_product(C, A, B):
             add_multiple(c, A[i, k], B[k])
             add_multiple(d, A[i + 1, k], B[k])
     for i in range(m - m % 2, m):
-        for k in range(q):
-            add_multiple(C[i], A[i, k], B[k])
+        c = C[i]
+        for k in range(0, q - q % 4, 4):
+            a0, a1, a2, a3 = A[i, k], A[i, k + 1], A[i, k + 2], A[i, k + 3]
+            b0, b1, b2, b3 = B[k], B[k + 1], B[k + 2], B[k + 3]
+            for j in range(c.size):
+                c[j] = fma(a3, b3[j], fma(a2, b2[j], fma(a1, b1[j], fma(a0, b0[j], c[j]))))
+        for k in range(q - q % 4, q):
+            add_multiple(c, A[i, k], B[k])
 
 
 @kernel
@@ -108,19 +114,3 @@ def transpose(T, A):
     for j in range(n):
         for i in range(m):
             T[j, i] = A[i, j]
-
-
-@kernel
-def low_rank_plus_identity(x, v, U, UT, c):
-    """x = v + U^T diag(c) U v, for x and v (1, p), U (r, p), its transpose UT (p, r) and c (r,).
-
-    Not left to BLAS: its threads would be started for a tenth of a millisecond of work, on every core of a
-    server, and its sums may depend on their number.
-    """
-    inner = np.zeros((1, len(U)))
-    add_product(inner, v, UT)
-    for a in range(len(U)):
-        inner[0, a] *= c[a]
-    for j in range(x.shape[1]):
-        x[0, j] = v[0, j]
-    add_product(x, inner, U)

@@ -1,0 +1,66 @@
+"""Dense matrices of a few hundred rows, in one fixed order of summation.
+
+LAPACK would do, and faster on an idle machine, but its threads are beyond our control: their number changes the
+last bits and with them the path of an optimisation, and on a busy machine they wait for one another (measured:
+settling took 42 s instead of 0.9 s beside two other busy processes).
+"""
+
+import math
+
+from fasttangent.kernels.arithmetic import add_multiple, add_product, fill
+from fasttangent.kernels.jit import kernel
+
+
+@kernel
+def cholesky(U, A):
+    """U upper triangular with U^T U = A, for A (r, r) positive definite; zeros below the diagonal."""
+    r = len(A)
+    fill(U, 0)
+    for i in range(r):
+        for j in range(i, r):
+            U[i, j] = A[i, j]
+    for k in range(r):
+        pivot = math.sqrt(U[k, k])
+        for j in range(k, r):
+            U[k, j] /= pivot
+        for i in range(k + 1, r):
+            add_multiple(U[i, i:], -U[k, i], U[k, i:])
+
+
+@kernel
+def invert_upper(X, U):
+    """X = U^-1, for U (r, r) upper triangular."""
+    r = len(U)
+    fill(X, 0)
+    for i in range(r - 1, -1, -1):
+        X[i, i] = 1
+        for j in range(i + 1, r):
+            add_multiple(X[i, j:], -U[i, j], X[j, j:])
+        for j in range(i, r):
+            X[i, j] /= U[i, i]
+
+
+@kernel
+def product_of_panel(C, A, B, start, stop, depth):
+    """Rows start to stop of C += A B, `depth` rows of B at a time, so that they stay in the L2 cache."""
+    panel = C[start:stop]
+    for k in range(0, len(B), depth):
+        last = min(k + depth, len(B))
+        add_product(panel, A[start:stop, k:last], B[k:last])
+
+
+@kernel
+def low_rank_change(x, v, B, BT, ST, inner, changed):
+    """x = v - B^T S B v, for x and v (1, p), B (r, p) and the transposes BT (p, r), ST (r, r).
+
+    `inner` and `changed` (1, r) are room for B v and S B v.
+    """
+    fill(inner, 0)
+    add_product(inner, v, BT)
+    fill(changed, 0)
+    add_product(changed, inner, ST)
+    for a in range(changed.shape[1]):
+        changed[0, a] = -changed[0, a]
+    for j in range(x.shape[1]):
+        x[0, j] = v[0, j]
+    add_product(x, changed, B)
