@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from dataclasses import asdict, fields
 from typing import Any, BinaryIO
 
@@ -19,6 +18,7 @@ from fasttangent.model import Model
 from fasttangent.network import Network
 from fasttangent.objective import Objective
 from fasttangent.scaling import Scaling
+from fasttangent.training import DTYPES
 
 FORMAT = 1  # raise it when a version writes what an older one cannot read
 HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
@@ -94,11 +94,9 @@ def load(path: str | os.PathLike[str]) -> Model:
             return _model(header, {name: archive[name] for name in archive.files})
     except ModelFileError:
         raise
-    except OSError as error:
-        if error.errno is not None:  # about the file system, not about the content
+    except Exception as error:  # a damaged archive can fail anywhere in zipfile, zlib, json and NumPy
+        if isinstance(error, OSError) and error.errno is not None:  # about the file system, not the content
             raise
-        raise _damaged(path, error) from error
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise _damaged(path, error) from error
 
 
@@ -136,11 +134,28 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
         training=header["training"],
         history=_under("history/", arrays),
     )
-    p = network.layout.n_params
-    for flat in (model.params, *model.tangents.values()):
-        if flat.shape != (p,) or flat.dtype != np.float64:
-            raise ValueError(f"a flat vector has shape {flat.shape}, the network {p} parameters")
+    _check_shapes(model)
     return model
+
+
+def _check_shapes(model: Model) -> None:
+    p, d, m = model.network.layout.n_params, model.n_features, model.n_outputs
+    scaling = model.scaling
+    wanted = (
+        (p, (model.params, *model.tangents.values())),
+        (d, (scaling.x_mean, scaling.x_scale)),
+        (m, (scaling.y_mean, scaling.y_scale, model.slope_squared)),
+    )
+    for length, arrays in wanted:
+        for a in arrays:
+            if a.shape != (length,) or a.dtype != np.float64:
+                raise ValueError(
+                    f"an array has shape {a.shape} and dtype {a.dtype}, not ({length},) and float64"
+                )
+    if model.feature_names is not None and len(model.feature_names) != d:
+        raise ValueError(f"{len(model.feature_names)} feature names for {d} inputs")
+    if model.dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {model.dtype!r}")
 
 
 def _under(prefix: str, arrays: dict[str, NDArray]) -> dict[str, NDArray]:

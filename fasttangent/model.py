@@ -163,7 +163,7 @@ class Model:
         if Y[:1].size != self.n_outputs * len(rows[:1]):
             raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
         out = self._finite_outputs(rows, True, threads)
-        y_standard = self.scaling.targets(Y.reshape(len(rows), -1), np.dtype(float))
+        y_standard = self.scaling.targets(Y.reshape(len(rows), self.n_outputs), np.dtype(float))
         return influence.influence(self.objective, out.f, y_standard, out.ft[:, 0])
 
     def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:

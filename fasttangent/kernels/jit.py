@@ -107,4 +107,21 @@ def _cache_in(folder: Path):
     class Cache(caching.FunctionCache):
         _impl_class = Implementation
 
+        def load_overload(self, *args):
+            try:
+                return super().load_overload(*args)
+            except Exception:  # a damaged file, as a crash or a full disk leaves it: compile and overwrite it
+                self.flush_quietly()
+                return None
+
+        def save_overload(self, *args):
+            try:
+                super().save_overload(*args)
+            except Exception:  # the compiled code is good; only keeping it failed
+                self.flush_quietly()
+
+        def flush_quietly(self):
+            with contextlib.suppress(OSError):
+                self.flush()
+
     return Cache
