@@ -32,7 +32,7 @@ class Metric:
     rank : int
         Rows of B at the most; a product with M^-1 costs 4 p rank operations.
     floor : float, optional
-        Default: the strength, or 1e-9 where that is 0.
+        Default: the strength, but at least a millionth of the largest curvature: below, M^-1 cancels to rounding.
     """
 
     MOST_ROWS = 1000
@@ -44,7 +44,8 @@ class Metric:
         self._B = J if len(J) <= rank else self._large_part(J, rank)
         self._BT = np.ascontiguousarray(self._B.T)
         self._gram = self._product(self._B, self._BT)
-        self._set_floor(max(problem.objective.strength, 1e-9) if floor is None else floor)
+        lowest = max(1e-6 * self.largest, 1e-300)
+        self._set_floor(max(problem.objective.strength, lowest) if floor is None else floor)
 
     @classmethod
     def _scaled_jacobian(cls, problem: Problem, theta: Float) -> Float:
@@ -90,11 +91,11 @@ class Metric:
 
     @property
     def largest(self) -> float:
-        """Largest eigenvalue of M, to a few per cent (power iteration)."""
+        """Largest eigenvalue of B^T B, to a few per cent (power iteration)."""
         v = np.ones(len(self._gram))
         for _ in range(20):
-            v = np.einsum("ij,j->i", self._gram, v / norm(v))
-        return norm(v) + self.floor
+            v = np.einsum("ij,j->i", self._gram, v / max(norm(v), 1e-300))
+        return norm(v)
 
     def with_floor(self, floor: float) -> Metric:
         """The same B with another floor."""

@@ -258,17 +258,15 @@ def test_doctor_reports_what_failed(monkeypatch):
     assert result.stderr == "fasttangent: error: the self-test failed: settles\n"
 
 
-def test_warmup_runs_every_dtype_and_optimiser(monkeypatch):
+def test_warmup_runs_every_dtype(monkeypatch):
     seen = []
     monkeypatch.setattr(doctor_module, "_exercise", seen.append)
     assert "compiled in" in run("warmup").stdout
-    assert {(one["dtype"], one["optimizer"]) for one in seen} == {
-        (dtype, optimizer) for dtype in ("float32", "float64") for optimizer in ("sgd", "momentum", "adam")
-    }
+    assert seen == ["float32", "float64"]
 
 
 def test_demo_passes_its_options_on(monkeypatch, tmp_path):
-    arm = pytest.importorskip("fasttangent.demo")
+    from fasttangent import demo as arm
 
     def fake(**settings):
         settings.pop("report")("round", 1, 1)

@@ -17,7 +17,7 @@ CORE = """
     kernels
     checks layout
     network objective scaling
-    solvers certificate training settling
+    solvers certificate lbfgs training settling
     influence
     model
     selection files progress

@@ -268,6 +268,26 @@ def test_activations_far_out(activation, dtype):
     np.testing.assert_array_equal(h, [[low, high, np.nan]])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_exponentials_of_our_own_are_right_to_the_last_digits(dtype):
+    """Over forty decades: tanh against the C library in float64, silu where its exponential is smallest."""
+    z = np.concatenate([np.geomspace(1e-30, 1e10, 2000), np.linspace(0, 20, 2000)])
+    z = np.concatenate([z, -z]).astype(dtype)[None]
+    eps = np.finfo(dtype).eps
+    h, p, _ = activate("tanh", z)
+    exact = np.tanh(z.astype(float))
+    np.testing.assert_allclose(h, exact, rtol=4 * eps)
+    np.testing.assert_allclose(p, 1 - exact**2, atol=4 * eps)
+    near = z[:, abs(z[0]) < 80]
+    h, _, _ = activate("silu", near)
+    exact = near.astype(float)
+    np.testing.assert_allclose(h, exact / (1 + np.exp(-exact)), rtol=6 * eps)
+    with np.errstate(over="ignore"):
+        far = np.linspace(-800, 800, 4001, dtype=dtype)[None]
+        exact = far.astype(float) / (1 + np.exp(-far.astype(float)))
+    np.testing.assert_allclose(activate("silu", far)[0], exact, rtol=6 * eps, atol=1e3 * np.finfo(dtype).tiny)
+
+
 def test_small_tails_keep_their_digits():
     """phi(-30) of silu, softplus and gelu, where 1 + erf or log(1 + exp) would give 0 or noise."""
     z = np.array([[-30.0]])

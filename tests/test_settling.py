@@ -112,6 +112,16 @@ def test_ordinary_least_squares_at_strength_0():
     assert relative(model.tangents["strength"], -np.linalg.solve(A.T @ A / len(X), theta)) <= 1e-8
 
 
+@pytest.mark.parametrize("strength", [0, 1e-9])
+def test_ordinary_least_squares_of_unscaled_inputs(strength):
+    """Not standardised, inputs of size 30: condition 1e3, which is nothing."""
+    model = ft.fit(
+        30 * X, Y[:, 0], hidden=(), strength=strength, standardize=False, dtype="float64", epochs=5
+    )
+    assert model.certificate.condition < 2000
+    assert model.certificate.trusted, model.certificate.reasons
+
+
 # ---- the scores are the experiments they claim to be ----
 
 
@@ -230,7 +240,7 @@ def test_the_bracket_holds_the_smallest_eigenvalue(wide_net, noise):
     problem, settled_theta, *_ = wide_net
     theta = settled_theta + noise * np.random.default_rng(2).normal(size=len(settled_theta))
     smallest = np.linalg.eigvalsh(dense_hessian(problem, theta))[0]
-    bracket = curvature_bracket(problem, theta, Metric(problem, theta, 0.01))
+    bracket = curvature_bracket(problem, theta, Metric(problem, theta, 600))
     if smallest > 0:
         assert bracket.lower <= smallest * (1 + 1e-9)
     assert bracket.rayleigh >= smallest - 1e-12
@@ -267,7 +277,7 @@ def test_conjugate_gradients_solve_and_report_negative_curvature(tanh_net):
     network, theta, _ = tanh_net
     problem = problem_of(network)
     H, B = dense_hessian(problem, theta), np.random.default_rng(0).normal(size=(3, len(theta)))
-    metric = Metric(problem, theta, STRENGTH)
+    metric = Metric(problem, theta, 600)
     found = conjugate_gradients(lambda V: V @ H, B, metric, 1e-11, 500)
     assert found.negative is None
     assert relative(found.x, np.linalg.solve(H, B.T).T) <= 1e-7
@@ -278,18 +288,45 @@ def test_conjugate_gradients_solve_and_report_negative_curvature(tanh_net):
     assert direction @ indefinite @ direction < 0
 
 
-@pytest.mark.parametrize("n_outputs", [1, 2])
-def test_the_metric_is_the_gauss_newton_matrix_above_its_floor(tanh_net, n_outputs):
+def metric_case(n_outputs):
     network = Network((2, 4, n_outputs), "tanh")
     theta = network.initial_params(np.random.default_rng(0))
     w = np.random.default_rng(1).uniform(0.1, 2, len(X))
     problem = problem_of(network, strength=0, Y=np.repeat(Y, n_outputs, axis=1), w=w)
-    floor, v = 1e-9, np.random.default_rng(2).normal(size=len(theta))
-    M = problem.product(theta, np.eye(len(theta)), gauss_newton=True) + floor * np.eye(len(theta))
-    metric = Metric(problem, theta, floor)
-    assert relative(M @ metric.solve(v), v) <= 1e-3  # 1e9 is the condition of M
-    unscaled = metric.unscale(metric.unscale(v))
-    assert relative(unscaled, floor * metric.solve(v)) <= 1e-6
+    G = problem.product(theta, np.eye(len(theta)), gauss_newton=True)
+    return problem, theta, G, np.random.default_rng(2).normal(size=len(theta))
+
+
+@pytest.mark.parametrize("floor", [1e-6, 1e-2, 3.0])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_the_metric_is_the_gauss_newton_matrix_and_a_floor(n_outputs, floor):
+    problem, theta, G, v = metric_case(n_outputs)
+    metric = Metric(problem, theta, rank=600, floor=floor)
+    condition = 1 + np.linalg.eigvalsh(G)[-1] / floor
+    assert relative((G + floor * np.eye(len(G))) @ metric.solve(v), v) <= 1e-15 * condition**2 + 1e-12
+    assert (
+        relative(metric.scale(metric.scale_back(v)), floor * metric.solve(v)) <= 1e-15 * condition**2 + 1e-12
+    )
+    u = v[::-1].copy()
+    assert u @ metric.scale(v) == pytest.approx(metric.scale_back(u) @ v, rel=1e-9)
+    assert metric.largest == pytest.approx(np.linalg.eigvalsh(G)[-1], rel=0.05)
+    other = Metric(problem, theta, rank=600, floor=7.0).with_floor(floor)
+    assert relative(other.solve(v), metric.solve(v)) <= 1e-12
+
+
+def test_a_metric_of_low_rank_is_the_large_part():
+    """Between the floor and the whole matrix, in every direction, and near the whole in the largest."""
+    problem, theta, G, _ = metric_case(2)
+    floor, rank = 1e-3, 12
+    metric = Metric(problem, theta, rank, floor)
+    part = np.linalg.inv([metric.solve(e) for e in np.eye(len(theta))])
+    part = (part + part.T) / 2 - floor * np.eye(len(theta))
+    eigenvalues = np.linalg.eigvalsh(part)
+    assert eigenvalues[0] >= -1e-9
+    assert (abs(eigenvalues[:-rank]) <= 1e-9).all()
+    assert np.linalg.eigvalsh(G - part)[0] >= -1e-9
+    assert eigenvalues[-1] >= 0.9 * np.linalg.eigvalsh(G)[-1]
+    assert np.trace(part) >= 0.9 * np.trace(G)
 
 
 # ---- saddles, kinks, budgets ----

@@ -1,0 +1,37 @@
+"""The README keeps its word: its code runs and prints what it shows, its commands are those of the CI."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def test_the_ten_lines_print_what_is_shown():
+    code, shown = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL).groups()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    assert NUMBER.sub("#", printed.getvalue()) == NUMBER.sub("#", shown)
+    # Another processor may settle in another minimum: the figures are to agree, not to be identical.
+    for got, wanted in zip(NUMBER.findall(printed.getvalue()), NUMBER.findall(shown), strict=True):
+        assert abs(float(got) - float(wanted)) <= 0.3 * abs(float(wanted))
+
+
+def test_the_commands_at_the_top_are_the_ones_ci_runs():
+    commands = re.findall(r"```\n(pip install .*?)\n```", README)
+    assert commands[0].endswith("fasttangent demo")
+    install, test = commands[1].split(" && ")
+    ci = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert install in [line.replace(" --quiet", "") for line in ci]
+    assert test in ci
+
+
+def test_every_python_example_on_the_command_line_exists():
+    from fasttangent.cli import cli
+
+    for command in re.findall(r"^fasttangent (\w+)", README, re.MULTILINE):
+        assert command in cli.commands
