@@ -40,7 +40,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         "interrupted": model.interrupted,
         "training": model.training,
     }
-    arrays: dict[str, NDArray] = {
+    arrays: dict[str, Any] = {
         HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8),
         "params": model.params,
         "slope_squared": model.slope_squared,
@@ -49,7 +49,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         **{f"history/{name}": values for name, values in model.history.items()},
     }
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -159,8 +159,7 @@ def _rounds(state: Settling) -> None:
             continue
         if before - state.value <= 1e-12 * abs(before):
             return  # neither means moves it: a kink of relu, or rounding
-        else:
-            near = max(near / 10, ENOUGH)
+        near = max(near / 10, ENOUGH)
 
 
 def _metric(state: Settling) -> Metric:
