@@ -201,9 +201,9 @@ def _newton(state: Settling) -> Float | None:
                 raise _OutOfTime
             return problem.product(theta, V) + damping * V
 
-        found = conjugate_gradients(
-            product, B, metric.with_floor(unit + damping), tolerance, MOST_KRYLOV_STEPS
-        )
+        if not 0.5 <= metric.floor / (unit + damping) <= 2:  # near enough will do for a preconditioner
+            metric = metric.with_floor(unit + damping)
+        found = conjugate_gradients(product, B, metric, tolerance, MOST_KRYLOV_STEPS)
         if found.negative is not None:
             if relative <= NEAR and damping <= unit:
                 return found.negative
