@@ -6,14 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-click = pytest.importorskip("click")
-pytest.importorskip("pyarrow")
-from click.testing import CliRunner  # noqa: E402
-
-from fasttangent.cli import cli  # noqa: E402
-from fasttangent.table_output import write_table  # noqa: E402
-from fasttangent.tables import open_table  # noqa: E402
+from fasttangent.cli import cli
+from fasttangent.table_output import write_table
+from fasttangent.tables import open_table
 
 NAMES = ["speed", "height", "mass"]
 QUICK = ["--hidden", "4", "--epochs", "30", "--strength", "0.01", "--dtype", "float64"]

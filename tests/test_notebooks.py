@@ -52,8 +52,9 @@ def test_there_are_notebooks():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_top_to_bottom(path, jupyter):
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
+    import nbclient
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     work = jupyter / "work"
     work.mkdir()
@@ -64,7 +65,8 @@ def test_runs_from_top_to_bottom(path, jupyter):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_is_fit_to_be_stored(path):
-    nbformat = pytest.importorskip("nbformat")
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     assert path.stat().st_size < 300_000
     for cell in notebook.cells:

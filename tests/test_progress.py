@@ -47,7 +47,6 @@ def test_anything_else_is_refused(progress):
 
 
 def test_a_log_file_gets_one_line_per_stage(monkeypatch):
-    pytest.importorskip("rich")
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with reporting(True) as report:
@@ -64,7 +63,6 @@ def test_a_log_file_gets_one_line_per_stage(monkeypatch):
 
 
 def test_going_back_is_a_new_stage_only_after_the_end(monkeypatch):
-    pytest.importorskip("rich")
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     with reporting(True) as report:
@@ -74,7 +72,6 @@ def test_going_back_is_a_new_stage_only_after_the_end(monkeypatch):
 
 
 def test_a_terminal_gets_a_bar_and_the_lines(monkeypatch):
-    pytest.importorskip("rich")
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
@@ -97,7 +94,6 @@ def test_a_terminal_gets_a_bar_and_the_lines(monkeypatch):
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch):
-    pytest.importorskip("rich")
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "dumb")
@@ -108,7 +104,6 @@ def test_a_dumb_terminal_gets_lines(monkeypatch):
 
 
 def test_no_stderr_at_all(monkeypatch):
-    pytest.importorskip("rich")
     monkeypatch.setattr(sys, "stderr", None)
     with reporting(True) as report:
         work(report)

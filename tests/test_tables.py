@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from fasttangent import table_output, tables
 from fasttangent.table_output import check_writable, replacing, write_table, writing
 from fasttangent.tables import open_table
-
-pa = pytest.importorskip("pyarrow")
-from pyarrow import parquet  # noqa: E402
 
 ROWS = 1000
 FORMATS = [".csv", ".csv.gz", ".parquet", ".npy"]
@@ -153,7 +152,8 @@ def test_taken_columns_keep_their_own_types(tmp_path):
 
 
 def test_pandas_index_is_no_feature(tmp_path):
-    pd = pytest.importorskip("pandas")
+    import pandas as pd
+
     frame = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index([5, 7], name=None))
     frame.to_csv(tmp_path / "t.csv")
     frame.to_parquet(tmp_path / "t.parquet")
