@@ -14,8 +14,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a new temporary file that replaces `path` at the end, or is removed on failure."""
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())  # some systems say only here that the disk is full

@@ -1,8 +1,8 @@
 """What goes wrong, by name."""
 
 
-class DivergenceError(ArithmeticError):
-    """Training ran away: the parameters are of no use, so none are returned."""
+class DivergenceError(ValueError):
+    """Training ran away with the learning rate it was given: the parameters are of no use, so none are returned."""
 
 
 class UntrustedTangentWarning(UserWarning):

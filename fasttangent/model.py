@@ -209,8 +209,9 @@ class Model:
         """
         out = self._outputs(X, True, threads)
         if len(out.bad):
+            rows = "1 row holds" if len(out.bad) == 1 else f"{len(out.bad)} rows hold"
             warnings.warn(
-                f"{len(out.bad)} rows hold a value that is not finite (first: row {out.bad[0]}); their scores are nan",
+                f"{rows} a value that is not finite (first: row {out.bad[0]}); scores there are nan",
                 UserWarning,
                 stacklevel=2,
             )

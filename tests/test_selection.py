@@ -90,7 +90,7 @@ def test_labelled_rows_and_bad_rows_are_left_out(strategy, model, pool):
     rows[[20, 30]] = 0.0
     labelled = np.vstack([rows[40:60], [[-0.0, 0.0, 0.0]]])
     left_out = {7, 20, 30, *range(40, 60)}
-    with pytest.warns(UserWarning, match="1 rows hold a value that is not finite"):
+    with pytest.warns(UserWarning, match="1 row holds a value that is not finite"):
         picks = ft.select(model, rows, 177, strategy=strategy, labeled=labelled)
     assert set(picks.indices.tolist()) == set(range(200)) - left_out
     with (
