@@ -415,7 +415,7 @@ def _numbers(column: Any) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_temporal(column.type):
-        raise NotImplementedError("a point in time is no number")
+        raise pa.ArrowNotImplementedError("a point in time is no number")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = pc.utf8_trim_whitespace(column)
     return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)

@@ -1,15 +1,13 @@
-"""What the tests of the command line share: ways to run it, and one trained model."""
+"""What the tests of the command line share: ways to run it; the trained model is a fixture."""
 
 import json
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from fasttangent.cli import cli
-from fasttangent.table_output import write_table
 from fasttangent.tables import open_table
 
 NAMES = ["speed", "height", "mass"]
@@ -45,34 +43,6 @@ def shell(*args, **options):
 def rows_of(path):
     table = open_table(path)
     return dict(zip(table.names, table.read().T, strict=True))
-
-
-@pytest.fixture(scope="session")
-def data():
-    rng = np.random.default_rng(5)
-    X = rng.normal(size=(60, 3))
-    return X, np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.normal(size=60)
-
-
-@pytest.fixture(scope="session")
-def trained(data, tmp_path_factory):
-    """A CSV file with a header, and the model that ``fit`` made of it."""
-    folder = tmp_path_factory.mktemp("trained")
-    X, y = data
-    columns = {name: X[:, i] for i, name in enumerate(NAMES)} | {"y": y}
-    write_table(folder / "data.csv", columns)
-    result = run("fit", folder / "data.csv", "--target", "y", "-o", folder / "m.npz", *QUICK)
-    assert result.stderr == ""
-    assert "saved to" in result.stdout
-    return folder
-
-
-@pytest.fixture(scope="session")
-def pool(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pool") / "pool.csv"
-    X = np.random.default_rng(6).normal(size=(500, 3))
-    write_table(path, {name: X[:, i] for i, name in enumerate(NAMES)})
-    return path
 
 
 def only_json(text):

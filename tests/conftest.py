@@ -6,11 +6,13 @@ Compiled kernels are kept where ``FASTTANGENT_CACHE`` says, as for any other use
 import naive
 import numpy as np
 import pytest
+from cli_helpers import NAMES, QUICK, run
 
 import fasttangent as ft
 from fasttangent.kernels import rows
 from fasttangent.network import Network
 from fasttangent.objective import Objective, Problem
+from fasttangent.table_output import write_table
 
 
 def random_problem(
@@ -80,3 +82,32 @@ def model2(data):
     X, y = data
     Y = np.column_stack([y, np.cos(X[:, 0]) + 0.1 * X[:, 1]])
     return ft.fit(X, Y, hidden=(5,), epochs=20, strength=0.02, dtype="float64")
+
+
+@pytest.fixture(scope="session")
+def plain_data():
+    """60 rows of a smooth function of three inputs in standard units."""
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(60, 3))
+    return X, np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.normal(size=60)
+
+
+@pytest.fixture(scope="session")
+def trained(plain_data, tmp_path_factory):
+    """A CSV file with a header, and the model that ``fit`` made of it."""
+    folder = tmp_path_factory.mktemp("trained")
+    X, y = plain_data
+    columns = {name: X[:, i] for i, name in enumerate(NAMES)} | {"y": y}
+    write_table(folder / "data.csv", columns)
+    result = run("fit", folder / "data.csv", "--target", "y", "-o", folder / "m.npz", *QUICK)
+    assert result.stderr == ""
+    assert "saved to" in result.stdout
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pool") / "pool.csv"
+    X = np.random.default_rng(6).normal(size=(500, 3))
+    write_table(path, {name: X[:, i] for i, name in enumerate(NAMES)})
+    return path

@@ -9,16 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-from cli_helpers import NAMES, QUICK, cli, data, only_json, pool, refused, rows_of, run, trained  # noqa: F401
+from cli_helpers import NAMES, QUICK, cli, only_json, refused, rows_of, run
 
 import fasttangent as ft
 from fasttangent import cli_output
 from fasttangent import doctor as doctor_module
 from fasttangent.table_output import write_table
 from fasttangent.tables import open_table
-
-# ruff: noqa: F811 - a fixture is imported by name and then asked for by that name
-
 
 # --- help -----------------------------------------------------------------------------------------------
 
@@ -57,8 +54,8 @@ def test_version():
 # --- the path from rows to picks -------------------------------------------------------------------------
 
 
-def test_fit_is_the_function(trained, data):
-    X, y = data
+def test_fit_is_the_function(trained, plain_data):
+    X, y = plain_data
     direct = ft.fit(X, y, hidden=(4,), epochs=30, strength=0.01, dtype="float64", feature_names=NAMES)
     model = ft.load(trained / "m.npz")
     assert model.feature_names == tuple(NAMES)
@@ -122,8 +119,8 @@ def test_missing_columns_are_listed(trained, pool, tmp_path):
     assert "lacks columns the model was fitted on: 'speed' (the nearest is 'spede'), 'height'; add" in line
 
 
-def test_without_names_columns_are_matched_by_position(data, tmp_path):
-    X, y = data
+def test_without_names_columns_are_matched_by_position(plain_data, tmp_path):
+    X, y = plain_data
     np.save(tmp_path / "data.npy", np.column_stack([X, y]))
     np.savetxt(tmp_path / "data.csv", np.column_stack([X, y]), delimiter=",", fmt="%.17g")
     for name in ("data.npy", "data.csv"):
@@ -139,15 +136,15 @@ def test_without_names_columns_are_matched_by_position(data, tmp_path):
     assert np.array_equal(rows_of(tmp_path / "s.csv")["prediction"], model.predict(X))
 
 
-def test_names_on_one_side_only_are_a_warning(trained, data, tmp_path):
-    np.save(tmp_path / "p.npy", data[0])
+def test_names_on_one_side_only_are_a_warning(trained, plain_data, tmp_path):
+    np.save(tmp_path / "p.npy", plain_data[0])
     result = run("score", trained / "m.npz", tmp_path / "p.npy", "-o", tmp_path / "s.csv")
     assert result.stderr.count("fasttangent: warning: ") == 1
     assert "matched by position" in result.stderr
 
 
-def test_several_targets_weights_and_dropped_columns(data, tmp_path):
-    X, y = data
+def test_several_targets_weights_and_dropped_columns(plain_data, tmp_path):
+    X, y = plain_data
     w = np.linspace(0.5, 2, len(y))
     columns = {name: X[:, i] for i, name in enumerate(NAMES)}
     note = np.array(["a"] * len(y))

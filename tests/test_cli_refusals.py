@@ -7,13 +7,10 @@ import sys
 
 import numpy as np
 import pytest
-from cli_helpers import NAMES, QUICK, CliRunner, cli, data, pool, refused, run, shell, trained  # noqa: F401
+from cli_helpers import NAMES, QUICK, CliRunner, cli, refused, run, shell
 
 import fasttangent as ft
 from fasttangent.table_output import write_table
-
-# ruff: noqa: F811 - a fixture is imported by name and then asked for by that name
-
 
 # --- refusals --------------------------------------------------------------------------------------------
 
