@@ -39,7 +39,8 @@ class Certificate:
         ||(H + strength C'') tau + grad C|| / ||grad C|| on all training rows, in float64, with the exact
         Hessian; 0 for the implicit tangent, 1 for no tangent at all; trusted up to 1e-6.  nan without a tangent.
     smallest_curvature : float
-        Smallest eigenvalue of H + strength C'' (Lanczos).  The tangent exists where it is positive.
+        Smallest eigenvalue of H + strength C'' (Lanczos).  The tangent exists where it is positive.  nan if it was
+        not found.
     condition : float
         Largest over smallest eigenvalue; inf where the smallest is not positive.
     tangent_error : float
@@ -75,11 +76,13 @@ class Bracket:
     """The smallest eigenvalue of H + strength C'' between two bounds."""
 
     lower: float  # the smallest eigenvalue of T^T H T, where H is positive definite
-    rayleigh: float  # x.Hx / x.x: an upper bound; negative proves negative curvature
+    rayleigh: (
+        float  # x.Hx / x.x: an upper bound; negative proves negative curvature; nan: Lanczos found nothing
+    )
     direction: Float  # x, of length 1
 
 
-def curvature_bracket(problem: Problem, theta: Float, metric: Metric) -> Bracket:
+def curvature_bracket(problem: Problem, theta: Float, metric: Metric, restarts: int = 10) -> Bracket:
     """Lanczos for the smallest eigenvalue, in the variables of the Gauss-Newton metric M.
 
     The eigenvalues of H spread over six decades and Lanczos would need thousands of products to see the smallest;
@@ -100,14 +103,10 @@ def curvature_bracket(problem: Problem, theta: Float, metric: Metric) -> Bracket
     start = np.random.default_rng(0).normal(size=p)
     operator = LinearOperator((p, p), matvec=scaled, dtype=np.float64)
     try:
-        values, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=60, tol=1e-2, maxiter=10)
-        nu, u = float(values[0]), vectors[:, 0]
-    except ArpackNoConvergence as error:
-        nu, u = (
-            (float(error.eigenvalues[0]), error.eigenvectors[:, 0])
-            if len(error.eigenvalues)
-            else (0.0, start)
-        )
+        values, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=60, tol=1e-2, maxiter=restarts)
+    except ArpackNoConvergence:
+        return Bracket(np.nan, np.nan, start)
+    nu, u = float(values[0]), vectors[:, 0]
     x = metric.scale(u)
     x /= norm(x)
     rayleigh = float(np.sum(x * problem.product(theta, x[None])[0]))
@@ -135,12 +134,13 @@ def certify(problem: Problem, theta: Float, tangents: Float, notes: tuple[str, .
     gradient_norm = relative_gradient(problem, theta, gradient)
     pull = norm(problem.complexity_gradient(theta))
     metric = Metric(problem, theta, PRECONDITIONER_RANK)
-    bracket = curvature_bracket(problem, theta, metric)
+    # Far from a stationary point the number is a hint at most and not worth more than a hundred products.
+    bracket = curvature_bracket(problem, theta, metric, restarts=10 if gradient_norm <= 1e-3 else 2)
     smallest = bracket.rayleigh
     largest = largest_curvature(problem, theta)
     if abs(smallest) <= FLAT * largest:
         smallest = 0.0
-    condition = largest / smallest if smallest > 0 else np.inf
+    condition = largest / smallest if smallest > 0 else (np.nan if np.isnan(smallest) else np.inf)
     residual = error = np.nan
     if len(tangents) and pull > 0:
         off = max(norm(r) for r in problem.tangent_residual(theta, tangents))
@@ -188,7 +188,11 @@ def _reasons(
             f"{kinks} pre-activations of training rows lie on the kink of relu, where no gradient exists; "
             f"use a smooth activation (softplus, silu, tanh)"
         )
-    if not smallest > 0:
+    if np.isnan(smallest):
+        reasons.append(
+            "the smallest curvature was not found within the steps allowed; settle longer, or raise the strength"
+        )
+    elif not smallest > 0:
         reasons.append(
             f"smallest curvature {smallest:.1e} is not positive, so the tangent is not unique; raise the strength"
             + _why_flat(problem)
