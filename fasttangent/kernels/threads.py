@@ -6,7 +6,7 @@ which, and every task writes to a place of its own.  So results are bit-identica
 Why not ``parallel=True``: with the omp layer a forked child that launches a kernel is aborted, with the
 workqueue layer two threads that launch kernels at once are, and both compile slower.  Here the caller works
 through the tasks itself and idle helpers join in, so a call from a forked child, from inside another thread
-pool or from one of our own helpers can neither abort nor deadlock.  A call costs about 20 microseconds.
+pool or from one of our own helpers can neither abort nor deadlock.  A call costs about 10 microseconds.
 """
 
 from __future__ import annotations
