@@ -76,9 +76,7 @@ class Bracket:
     """The smallest eigenvalue of H + strength C'' between two bounds."""
 
     lower: float  # the smallest eigenvalue of T^T H T, where H is positive definite
-    rayleigh: (
-        float  # x.Hx / x.x: an upper bound; negative proves negative curvature; nan: Lanczos found nothing
-    )
+    rayleigh: float  # x.Hx / x.x, an upper bound: negative proves negative curvature; nan: none was found
     direction: Float  # x, of length 1
 
 

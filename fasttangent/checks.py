@@ -64,6 +64,13 @@ def integer(name: str, value: Any, *, at_least: int) -> int:
     return x
 
 
+def thread_count(threads: Any) -> int:
+    """`threads` as a number of threads; None is one per core this process may use."""
+    from fasttangent.kernels import threads as pool
+
+    return pool.available() if threads is None else integer("threads", threads, at_least=1)
+
+
 def flag(name: str, value: Any) -> bool:
     """`value`, True or False and nothing else."""
     if not isinstance(value, (bool, np.bool_)):

@@ -79,10 +79,8 @@ def run(
     ImportError
         If a picture is wanted and matplotlib is missing, before any work.
     """
-    from fasttangent.kernels import threads as workers
-
     sizes = _sizes(seeds, rounds, pool, labels, batch)
-    n_threads = workers.available() if threads is None else checks.integer("threads", threads, at_least=1)
+    n_threads = checks.thread_count(threads)
     if picture is not None:
         from fasttangent import plots
 

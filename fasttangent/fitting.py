@@ -160,7 +160,7 @@ def fit(
         checks.choice("tangents", tangents, ("strength",))
     budget = _seconds(settle)
     kind = np.dtype(checks.choice("dtype", dtype, DTYPES))
-    n_threads = _threads(threads)
+    n_threads = checks.thread_count(threads)
     rng = np.random.default_rng(checks.integer("seed", seed, at_least=0))
     standardize = checks.flag("standardize", standardize)
 
@@ -233,13 +233,11 @@ def _two_stages(
     began = clock()
     first = train(problem, schedule, start, kind, rng, report, held_back)
     trained = clock()
-    if first.stopped == "interrupted":
-        notes = (*first.notes, "training was interrupted; fit again, and let it settle")
+    if first.stopped == "interrupted" or budget == 0:
+        notes = first.notes
+        if first.stopped == "interrupted":
+            notes = (*notes, "training was interrupted; fit again, and let it settle")
         return _Run(first.theta, first.tangents, first.stopped, notes, first.history, trained - began, 0.0)
-    if budget == 0:
-        return _Run(
-            first.theta, first.tangents, first.stopped, first.notes, first.history, trained - began, 0.0
-        )
     # A tangent lost in the first stage starts again from zero: settling solves for it.
     tangents = first.tangents if len(first.tangents) == len(start[1]) else start[1]
     second = settle_down(problem, first.theta, tangents, budget, report)
@@ -292,12 +290,6 @@ def _seconds(settle: Any) -> float:
     if isinstance(settle, (bool, np.bool_)):
         return math.inf if settle else 0.0
     return checks.number("settle", settle, at_least=0)
-
-
-def _threads(threads: Any) -> int:
-    from fasttangent.kernels import threads as pool
-
-    return pool.available() if threads is None else checks.integer("threads", threads, at_least=1)
 
 
 def _split(

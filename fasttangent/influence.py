@@ -84,12 +84,13 @@ def curiosity(slope_squared: Float, s: NDArray) -> Float:
 
 
 def slope(objective: Objective, r: Float) -> Float:
-    """loss'(r)."""
-    if objective.loss == "huber":
-        return np.clip(r, -objective.delta, objective.delta)
-    if objective.loss == "log-cosh":
-        return objective.delta * np.tanh(r / objective.delta)
-    return r
+    """loss'(r), elementwise, for float64 of any shape."""
+    from fasttangent.kernels.losses import loss_slopes
+
+    r = np.asarray(r, np.float64)
+    d = np.empty(r.size)
+    loss_slopes(d, np.ascontiguousarray(r).ravel(), *objective.kernel_loss)
+    return d.reshape(r.shape)
 
 
 def expected_slope_squared(objective: Objective, variance: Any) -> Float:

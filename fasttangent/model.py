@@ -256,10 +256,7 @@ class Model:
         }
 
     def _outputs(self, X: Any, with_tangent: bool, threads: int | None) -> Outputs:
-        from fasttangent.kernels import threads as pool
-
         rows = checks.features("X", X, self.n_features, self.feature_names)
-        wanted = self.threads if threads is None else checks.integer("threads", threads, at_least=1)
         tangents = self._tangent()[None] if with_tangent else np.empty((0, len(self.params)))
         return influence.outputs_of_rows(
             self.network,
@@ -268,7 +265,7 @@ class Model:
             tangents,
             rows,
             np.dtype(self.dtype),
-            wanted or pool.available(),
+            checks.thread_count(self.threads if threads is None else threads),
         )
 
     def _finite_outputs(self, X: Any, with_tangent: bool, threads: int | None) -> Outputs:

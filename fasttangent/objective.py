@@ -122,15 +122,12 @@ class Problem:
 
     def predictions(self, theta: Float) -> Float:
         """f (n, n_outputs) in standard units."""
-        return self._outputs(theta, np.empty((0, len(theta))))[0]
-
-    def _outputs(self, theta: Float, tangents: Float) -> tuple[Float, Float]:
         from fasttangent.kernels.rows import outputs
 
         n, n_outputs = self.rows.Y.shape
-        F, FT = np.empty((n, n_outputs)), np.empty((n, len(tangents), n_outputs))
-        outputs(F, FT, theta, tangents, self.rows.X, self.every, self.network.kernel_view)
-        return F, FT
+        F, none, no_tangent = np.empty((n, n_outputs)), np.empty((0, len(theta))), np.empty((n, 0, n_outputs))
+        outputs(F, no_tangent, theta, none, self.rows.X, self.every, self.network.kernel_view)
+        return F
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
         from fasttangent.kernels import threads

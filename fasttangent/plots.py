@@ -68,10 +68,10 @@ def learning_curves(result: Mapping[str, Any], path: str | os.PathLike[str]) -> 
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
-def _curve(axes: Axes, labelled: list[int], errors: np.ndarray, style: dict[str, str]) -> None:
+def _curve(axes: Axes, labelled: list[int], errors: np.ndarray, style: dict[str, Any]) -> None:
     """Mean, spread and single runs of errors (seeds, rounds + 1)."""
     mean, color = errors.mean(axis=0), style["color"]
-    axes.plot(labelled, mean, linewidth=2, **style)  # type: ignore[arg-type]
+    axes.plot(labelled, mean, linewidth=2, **style)
     if len(errors) > 1:
         spread = errors.std(axis=0, ddof=1)
         axes.fill_between(labelled, mean - spread, mean + spread, color=color, alpha=0.18, linewidth=0)

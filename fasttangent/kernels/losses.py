@@ -20,7 +20,7 @@ LOG_2 = math.log(2.0)
 def loss_terms(r, code, delta):
     """loss(r), loss'(r), loss''(r), in float64."""
     if code == HUBER:
-        if abs(r) <= delta:
+        if not abs(r) > delta:  # also NaN, which is to stay NaN
             return 0.5 * r * r, r, 1.0
         return delta * (abs(r) - 0.5 * delta), math.copysign(delta, r), 0.0
     if code == LOG_COSH:
@@ -30,3 +30,10 @@ def loss_terms(r, code, delta):
         value = 0.5 * x * x if abs(x) < 1e-4 else abs(x) + math.log1p(math.exp(-2 * abs(x))) - LOG_2
         return delta * delta * value, delta * t, 1 - t * t
     return 0.5 * r * r, r, 1.0
+
+
+@kernel
+def loss_slopes(d, r, code, delta):
+    """d = loss'(r), for vectors d and r."""
+    for i in range(r.size):
+        _, d[i], _ = loss_terms(r[i], code, delta)
