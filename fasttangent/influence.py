@@ -10,6 +10,7 @@ Let theta*(eps) minimise F + eps loss(x, y), and s(x) = tau . grad f(x) = d f(x)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -46,31 +47,121 @@ def outputs_of_rows(
 ) -> Outputs:
     """Run the network over rows of any number, dtype and memory layout, a chunk at a time.
 
-    A chunk is standardised in float64 and cast to `dtype` in the thread that scores it, so X may be a read-only
-    memory map or a strided view: no more than a chunk per thread is ever copied.
+    Rows of `dtype` whose values stand side by side, in memory or in a memory map, are read where they are.  Others
+    are centred in float64 and cast, a chunk per thread at a time, so that the results are the same.
     """
-    from fasttangent.kernels import threads as pool
-    from fasttangent.kernels.rows import outputs
-
     n, n_outputs, K = len(X), network.sizes[-1], len(tangents)
     F, FT = np.empty((n, n_outputs), dtype), np.empty((n, K, n_outputs), dtype)
-    theta, tangents = theta.astype(dtype), tangents.astype(dtype)
+
+    def keep(start: int, f: NDArray, ft: NDArray) -> None:
+        F[start : start + len(f)], FT[start : start + len(f)] = f, ft
+
+    bad = each_chunk(network, scaling, theta, tangents, X, dtype, threads, keep)
+    return Outputs(F, FT, bad)
+
+
+def each_chunk(
+    network: Network,
+    scaling: Scaling,
+    theta: Float,
+    tangents: Float,
+    X: NDArray,
+    dtype: np.dtype,
+    threads: int,
+    finish: Callable[[int, NDArray, NDArray], None],
+) -> NDArray[np.int64]:
+    """Call finish(first row, outputs f, tangents ft) for every chunk of rows, in any order and from any thread.
+
+    Returns the numbers of rows with a value that is not finite, ascending; f and ft are nan there.
+    """
+    from fasttangent.kernels import threads as pool
+    from fasttangent.kernels.scoring import outputs
+
+    n, n_outputs, K = len(X), network.sizes[-1], len(tangents)
+    folded, readable = _folded(network, scaling, theta, tangents, dtype), _readable(X, dtype)
+    if folded is None:
+        weights, centre = np.vstack([theta, tangents]).astype(dtype), None
+    else:
+        weights, centre = folded
+    turned, zero = network.layout.transposed(weights), np.zeros(X.shape[1], dtype)
+
+    def inputs(rows: NDArray) -> tuple[NDArray, NDArray]:
+        """Rows that kernels can read, and what they are to subtract from them."""
+        if centre is None:
+            return scaling.inputs(rows, dtype), zero
+        if readable:
+            return rows, centre
+        return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
+
     n_chunks = -(-n // CHUNK)
     bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
 
     def task(c: int) -> None:
         start, stop = c * CHUNK, min((c + 1) * CHUNK, n)
-        rows = X[start:stop]
-        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-        inputs, every = scaling.inputs(rows, dtype), np.arange(stop - start)
-        outputs(F[start:stop], FT[start:stop], theta, tangents, inputs, every, network.kernel_view)
+        rows, subtract = inputs(X[start:stop])
+        flat, step = _flat(rows)
+        f, ft = np.empty((stop - start, n_outputs), dtype), np.empty((stop - start, K, n_outputs), dtype)
+        outputs(f, ft, turned[0], turned[1:], flat, step, subtract, network.kernel_view)
+        wrong = np.flatnonzero(np.isnan(f[:, 0]))
         if len(wrong):
             bad[c] = start + wrong
-            F[bad[c]] = np.nan
-            FT[bad[c]] = np.nan
+        finish(start, f, ft)
 
     pool.run(task, n_chunks, threads)
-    return Outputs(F, FT, np.concatenate([np.empty(0, np.int64), *bad]))
+    return np.concatenate([np.empty(0, np.int64), *bad])
+
+
+def _folded(
+    network: Network, scaling: Scaling, theta: Float, tangents: Float, dtype: np.dtype
+) -> tuple[NDArray, NDArray] | None:
+    """(weights (1 + K, p), centre) such that the network of these weights takes raw rows less the centre.
+
+    Scales go into the first layer's weights.  Means do not: a product with the mean would cancel, and in float32
+    a column of years would lose three digits.  They are subtracted, rounded to `dtype`, and what rounding took
+    away is added to the first layer's biases.  None where a scale is beyond the range of `dtype`.
+    """
+    layout, weights = network.layout, np.vstack([theta, tangents])
+    centre = scaling.x_mean.astype(dtype)
+    W = layout.weights(weights, 0)
+    rounding = (centre - scaling.x_mean) / scaling.x_scale
+    layout.biases(weights, 0)[:] += rounding @ W
+    W /= scaling.x_scale[:, None]
+    with np.errstate(over="ignore", under="ignore"):
+        cast, one = weights.astype(dtype), (1 / scaling.x_scale).astype(dtype)
+    normal = (one == 0) == (scaling.x_scale == np.inf)
+    fits = np.isfinite(cast).all() and np.isfinite(centre).all() and np.isfinite(one).all() and normal.all()
+    return (cast, centre) if fits else None
+
+
+def _readable(X: NDArray, dtype: np.dtype) -> bool:
+    """Whether kernels can read the rows of X where they are."""
+    return (
+        X.dtype == dtype
+        and X.dtype.isnative
+        and X.flags.aligned
+        and (X.shape[1] == 1 or X.strides[1] == X.itemsize)
+        and (len(X) == 1 or (X.strides[0] >= 0 and X.strides[0] % X.itemsize == 0))
+    )
+
+
+def _flat(rows: NDArray) -> tuple[NDArray, int]:
+    """(a flat view from the first value of the rows to the last, values from one row to the next).
+
+    One type for all: contiguous or not, writable or not, would each be compiled again.  Kernels write to no input.
+    """
+    step = rows.strides[0] // rows.itemsize if len(rows) > 1 else rows.shape[1]
+    return np.asarray(_Memory(rows, (len(rows) - 1) * step + rows.shape[1])), step
+
+
+class _Memory:
+    def __init__(self, rows: NDArray, size: int) -> None:
+        self.rows = rows  # stays alive as long as the view does
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": (size,),
+            "typestr": rows.dtype.str,
+            "data": (rows.ctypes.data, False),
+        }
 
 
 def influence(objective: Objective, f: NDArray, y: NDArray, s: NDArray) -> Float:

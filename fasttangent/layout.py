@@ -25,7 +25,8 @@ class Layout:
     ----------
     table : ndarray of int64, shape (n_layers, 5)
         What kernels read, for each layer: n_in, n_out, offset of W_l, offset of b_l, and the number of
-        activations (inputs, then hidden units) that come before the inputs of the layer.
+        activations that come before the inputs of the layer: inputs, then hidden units, each layer with one more
+        unit that is always 1.
     n_params : int
         Length p of the flat vector.
 
@@ -44,7 +45,7 @@ class Layout:
         for n_in, n_out in pairwise(sizes):
             rows.append((n_in, n_out, at, at + n_in * n_out, units_before))
             at += (n_in + 1) * n_out
-            units_before += n_in
+            units_before += n_in + 1
         self.table: NDArray[np.int64] = np.array(rows, np.int64)
         self.n_params = at
 
@@ -65,6 +66,15 @@ class Layout:
         """View of b_l, shape (n_out,), of a flat vector (p,) or of K stacked ones (K, p)."""
         _, n_out, _, at, _ = self.table[l]
         return flat[..., at : at + n_out]
+
+    def transposed(self, flat: NDArray) -> NDArray:
+        """Each layer's weights and biases as (n_out, n_in + 1), for a flat vector (p,) or K stacked ones (K, p)."""
+        turned = np.empty_like(flat)
+        for n_in, n_out, at, _, _ in self.table:
+            end = at + (n_in + 1) * n_out
+            layer = flat[..., at:end].reshape(*flat.shape[:-1], n_in + 1, n_out)
+            turned[..., at:end] = np.swapaxes(layer, -1, -2).reshape(*flat.shape[:-1], end - at)
+        return turned
 
     def weight_mask(self) -> NDArray[np.float64]:
         """1 where the flat vector holds a weight, 0 where it holds a bias."""

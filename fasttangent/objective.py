@@ -122,11 +122,13 @@ class Problem:
 
     def predictions(self, theta: Float) -> Float:
         """f (n, n_outputs) in standard units."""
-        from fasttangent.kernels.rows import outputs
+        from fasttangent.kernels.scoring import outputs
 
-        n, n_outputs = self.rows.Y.shape
+        (n, n_features), n_outputs = self.rows.X.shape, self.rows.Y.shape[1]
         F, none, no_tangent = np.empty((n, n_outputs)), np.empty((0, len(theta))), np.empty((n, 0, n_outputs))
-        outputs(F, no_tangent, theta, none, self.rows.X, self.every, self.network.kernel_view)
+        WT = self.network.layout.transposed(theta)
+        X, centre = self.rows.X.ravel(), np.zeros(n_features)
+        outputs(F, no_tangent, WT, none, X, n_features, centre, self.network.kernel_view)
         return F
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:

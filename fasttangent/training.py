@@ -28,6 +28,13 @@ DTYPES = ("float32", "float64")
 CALL_SECONDS = 0.2  # of steps in one call of a kernel: how long Ctrl-C and the progress bar may wait
 RESIDUALS = 20  # measurements of the tangent's residual in a training; each costs about a pass over the data
 BLOW_UP = 1e6  # a loss this many times the first one cannot come back
+SLAB_ROWS = 64  # the least a thread is given of a minibatch: a block of rows
+SLAB_PRODUCTS = 2_000_000  # and multiplications, some 20 microseconds
+MOST_SLABS = 16
+LARGE_NETWORK = (
+    50_000  # parameters; from there on, adding up the gradients of many slabs takes longer than it saves
+)
+UPDATE_CHUNK = 16_384  # parameters that a thread updates at a time
 LOST_TANGENT = 1e4  # relative residual; no tangent at all has 1, noise of minibatches up to 40 on the way
 
 
@@ -137,6 +144,18 @@ def train(
     return run.result(stopped)
 
 
+def _slabs(batch_size: int, n_params: int) -> tuple[int, int]:
+    """(rows in a slab, slabs in a minibatch): what a thread is given of a step.
+
+    It depends on the problem alone, and so do the results.
+    """
+    rows = SLAB_ROWS if n_params < LARGE_NETWORK else 2 * SLAB_ROWS
+    by_work = 3 * batch_size * n_params // SLAB_PRODUCTS
+    n_slabs = max(1, min(batch_size // rows, by_work, MOST_SLABS))
+    rows = SLAB_ROWS * -(-batch_size // (SLAB_ROWS * n_slabs))
+    return rows, -(-batch_size // rows)
+
+
 class _Run:
     def __init__(
         self,
@@ -166,6 +185,7 @@ class _Run:
         )
         self.batch_size = min(schedule.batch_size, len(w))
         self.n_batches = -(-len(w) // self.batch_size)
+        self.slab_rows, self.n_slabs = _slabs(self.batch_size, problem.network.layout.n_params)
         self.done = 0
         self.steps_per_call = 1
         self.first_loss = problem.value_and_gradient(theta)[0]
@@ -186,8 +206,6 @@ class _Run:
 
     def epoch(self, epoch: int) -> None:
         """All minibatches once, in random order, in calls short enough to be interrupted between."""
-        from fasttangent.kernels.steps import train_steps
-
         order = self.rng.permutation(len(self.rows.w))
         total_steps = self.schedule.epochs * self.n_batches
         loss, first = 0.0, 0
@@ -196,7 +214,30 @@ class _Run:
             at = self.done + np.arange(n_steps)
             rates = self.schedule.learning_rate * 0.5 * (1 + np.cos(np.pi * at / total_steps))
             start = time.perf_counter()
-            loss += train_steps(
+            loss += self._steps(order, first, rates)
+            first, self.done = first + n_steps, self.done + n_steps
+            if time.perf_counter() - start < CALL_SECONDS / 2:
+                self.steps_per_call *= 2
+            self._check(loss, epoch)
+        self._record(epoch, loss, float(rates[-1]))
+
+    def _steps(self, order: NDArray[np.int64], first: int, rates: Float) -> float:
+        """Steps of one call of a kernel, in as many threads as have something to do; the sum of row losses."""
+        from fasttangent.kernels import threads
+        from fasttangent.kernels.steps import Slabs, train_steps
+
+        dtype, (K, p) = self.state.theta.dtype, self.state.tangents.shape
+        slabs = Slabs(
+            self.slab_rows,
+            UPDATE_CHUNK,
+            np.empty((self.n_slabs, p), dtype),
+            np.empty((self.n_slabs, K, p), dtype),
+            np.empty((len(rates), self.n_slabs)),
+            np.zeros(2, np.int64),
+        )
+
+        def steps(_: int) -> None:
+            train_steps(
                 self.state,
                 self.rows,
                 order,
@@ -209,12 +250,12 @@ class _Run:
                 self.optimizer,
                 self.schedule.curvature == "gauss-newton",
                 self.done,
+                slabs,
             )
-            first, self.done = first + n_steps, self.done + n_steps
-            if time.perf_counter() - start < CALL_SECONDS / 2:
-                self.steps_per_call *= 2
-            self._check(loss, epoch)
-        self._record(epoch, loss, float(rates[-1]))
+
+        n_threads = min(self.problem.threads, self.n_slabs)
+        threads.run(steps, n_threads, n_threads)
+        return float(slabs.losses.sum())
 
     def _check(self, loss: float, epoch: int) -> None:
         """Stop at once when the parameters have run away; drop a tangent that has."""

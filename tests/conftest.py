@@ -9,7 +9,7 @@ import pytest
 from cli_helpers import NAMES, QUICK, run
 
 import fasttangent as ft
-from fasttangent.kernels import rows
+from fasttangent.kernels import scoring
 from fasttangent.network import Network
 from fasttangent.objective import Objective, Problem
 from fasttangent.table_output import write_table
@@ -48,7 +48,8 @@ def outputs(network, theta, V, X, dtype="float64"):
     F = np.empty((len(X), network.sizes[-1]), dtype)
     FT = np.empty((len(X), len(V), F.shape[1]), dtype)
     X, theta, V = (np.ascontiguousarray(a, dtype) for a in (X, theta, V))
-    rows.outputs(F, FT, theta, V, X, np.arange(len(X)), network.kernel_view)
+    turned, centre = network.layout.transposed, np.zeros(X.shape[1], dtype)
+    scoring.outputs(F, FT, turned(theta), turned(V), X.ravel(), X.shape[1], centre, network.kernel_view)
     return F, FT
 
 

@@ -21,7 +21,7 @@ CORE = """
     influence
     model
     selection files progress
-    fitting
+    fitting fitting_many
 """
 UPWARDS = {"model": {"files"}}  # inside a function: Model.save
 EDGES = {"click", "rich", "pyarrow", "matplotlib", "pandas"}  # optional dependencies
@@ -92,7 +92,7 @@ def test_kernels_import_kernels_and_numba_only(name):
         if top == "fasttangent":
             assert imported.startswith("fasttangent.kernels")
         else:
-            assert top in {"numpy", "numba", "llvmlite"} or top in sys.stdlib_module_names
+            assert top in {"numpy", "numba", "llvmlite", "scipy"} or top in sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("name", modules())

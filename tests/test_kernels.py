@@ -9,7 +9,6 @@ import pytest
 from conftest import outputs, random_problem, relative
 
 from fasttangent.kernels import activations, losses, rows, steps
-from fasttangent.kernels.network import LANES
 from fasttangent.network import ACTIVATIONS, Network
 from fasttangent.objective import LOSSES, Objective, Problem
 
@@ -145,7 +144,7 @@ def test_odd_widths(sizes):
 
 
 def test_chunks_of_more_than_one_block():
-    n_rows = LANES * Problem.MOST_CHUNKS + 5
+    n_rows = Problem.CHUNK_ROWS * Problem.MOST_CHUNKS + 5
     problem, theta, _ = random_problem((2, 3, 1), n_rows)
     about = (*problem.rows, (2, 3, 1), "tanh", "squared", 1.0)
     assert relative(problem.value_and_gradient(theta)[1], naive.gradient(theta, *about)) <= TWIN
@@ -217,6 +216,8 @@ def test_float32_gradient_and_products(activation, loss, gauss_newton):
     p = len(theta)
     none = np.zeros(p, "float32")
     state = steps.State(single[0].copy(), none, none.copy(), single[1].copy(), np.zeros((1, p), "float32"))
+    G, GT = np.empty((2, p), "float32"), np.empty((2, 1, p), "float32")
+    slabs = steps.Slabs(40, 7, G, GT, np.empty((1, 2)), np.zeros(2, np.int64))
     steps.train_steps(
         state,
         rows.Rows(single[2], single[3], w),
@@ -230,6 +231,7 @@ def test_float32_gradient_and_products(activation, loss, gauss_newton):
         steps.Optimizer(steps.SGD, 0.9, 0.999, 1e-7),
         gauss_newton,
         0,
+        slabs,
     )
     exact = Problem(problem.network, problem.objective, X, Y, w, 1)
     assert relative(theta - state.theta, exact.value_and_gradient(theta)[1]) <= 2e-5
@@ -328,8 +330,11 @@ def test_losses_at_the_ends_of_their_range():
 
 
 def activate(activation, z):
-    h, p, q = (np.full_like(z, -7) for _ in range(3))
-    activations.activate(h, p, q, z, activations.CODES[activation])
+    """phi, phi' and phi'' of a 2-d array, in arrays whose rows have room for whole vectors."""
+    m, n = z.shape
+    given, h, p, q = (np.full((m, n + 64), -7, z.dtype)[:, :n] for _ in range(4))
+    given[:] = z
+    activations.activate(h, p, q, given, activations.CODES[activation])
     return h, p, q
 
 

@@ -51,7 +51,7 @@ def test_weight_mask(sizes):
 def test_table():
     layout = Layout((3, 4, 2))
     assert layout.table.dtype == np.int64
-    assert layout.table.tolist() == [[3, 4, 0, 12, 0], [4, 2, 16, 24, 3]]
+    assert layout.table.tolist() == [[3, 4, 0, 12, 0], [4, 2, 16, 24, 4]]
     assert layout.n_params == 26
     assert repr(layout) == "Layout((3, 4, 2))"
 

@@ -49,14 +49,6 @@ def test_add_product_is_fused():
     assert C[0, 0] == -(e**2)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 7)])
-def test_transpose(shape):
-    A = np.random.default_rng(0).normal(size=shape)
-    T = np.empty(shape[::-1])
-    arithmetic.transpose(T, A)
-    np.testing.assert_array_equal(T, A.T)
-
-
 @pytest.mark.parametrize(("r", "p"), [(0, 5), (1, 1), (3, 8), (4, 20)])
 def test_low_rank_change(r, p):
     rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import math
 
 from fasttangent.kernels.arithmetic import add_multiple, add_product, fill
 from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.simd import fma
 
 
 @kernel
@@ -56,11 +57,24 @@ def low_rank_change(x, v, B, BT, ST, inner, changed):
     `inner` and `changed` (1, r) are room for B v and S B v.
     """
     fill(inner, 0)
-    add_product(inner, v, BT)
+    _add_vector_times_matrix(inner[0], v[0], BT)
     fill(changed, 0)
-    add_product(changed, inner, ST)
+    _add_vector_times_matrix(changed[0], inner[0], ST)
     for a in range(changed.shape[1]):
         changed[0, a] = -changed[0, a]
     for j in range(x.shape[1]):
         x[0, j] = v[0, j]
-    add_product(x, changed, B)
+    _add_vector_times_matrix(x[0], changed[0], B)
+
+
+@kernel
+def _add_vector_times_matrix(x, v, A):
+    """x += v A, for x (n,), v (m,), A (m, n): four rows at a time, because A is read from memory but once."""
+    whole = len(A) - len(A) % 4
+    for i in range(0, whole, 4):
+        v0, v1, v2, v3 = v[i], v[i + 1], v[i + 2], v[i + 3]
+        a0, a1, a2, a3 = A[i], A[i + 1], A[i + 2], A[i + 3]
+        for j in range(x.size):
+            x[j] = fma(v3, a3[j], fma(v2, a2[j], fma(v1, a1[j], fma(v0, a0[j], x[j]))))
+    for i in range(whole, len(A)):
+        add_multiple(x, v[i], A[i])

@@ -26,7 +26,7 @@ import numba
 from numba.core import caching
 
 # No fastmath: it licenses the compiler to ignore NaN and to reorder sums, and training code needs neither.
-# Where a fused multiply-add pays it is written as such (`arithmetic.fma`), so results do not depend on
+# Where a fused multiply-add pays it is written as such (`simd.fma`), so results do not depend on
 # what the compiler finds.  nogil lets the threads of `threads` run kernels side by side.
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
@@ -42,10 +42,11 @@ def kernel(function):
 
 @functools.lru_cache(maxsize=1)
 def source_stamp() -> str:
-    """A hash over the sources of all kernels: another one whenever any kernel changes."""
+    """A hash over the sources of all kernels and the chosen vector width: another one whenever any changes."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    digest.update(os.environ.get("FASTTANGENT_VECTOR_BITS", "").encode())  # compiled in
     return digest.hexdigest()[:16]
 
 

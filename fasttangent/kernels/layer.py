@@ -1,111 +1,126 @@
-"""The dual pass of one layer: forward, output, gradients, back, each with its tangents.
+"""The dual pass of one layer: forward, gradients, back, each with its tangents.
 
-    theta      flat parameters (p,); W, b are views of one layer of it
-    tangents   K directions in parameter space (K, p); V, c are views of one layer of one of them
-    h, z       activations and pre-activations (units, rows): a block keeps one row of X per *column*,
-               so that the innermost loops run over rows
+    theta      flat parameters (p,); W (n_in + 1, n_out) is the view of one layer, its last row the biases
+    tangents   K directions in parameter space (K, p); V is the view of one layer of one of them
+    h, z       activations and pre-activations (units, rows): a block keeps one row of X per *column*, so that
+               a vector holds one unit of many rows.  h ends with a unit that is always 1, and so W with its
+               biases is one matrix, forward and in the gradient
     d, e       adjoints of z and h
-    ht, zt, dt, et   their tangents (K, units, rows): one leading entry per direction
+    ht, zt, dt, et   their tangents (K, units, rows): one leading entry per direction; ht of the last unit is 0
     p, q       phi'(z), phi''(z) (units, rows)
 
-K = 0 is the primal pass: one definition serves predictions, gradients, scores and curvature products.
+K = 0 is the primal pass: one definition serves predictions, gradients, scores and curvature products.  A tangent
+is a sum of two products, and `product` forms it in one register tile: 1 + 2 K products per inner layer forward.
 """
 
-from fasttangent.kernels.arithmetic import add_multiple, add_product, fill, transpose
+from fasttangent.kernels.arithmetic import add_product
 from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.simd import add_row_sums, gather_columns, product, row, stretch, window
+
+NARROW = 4  # outputs; a tile as wide as a vector would be empty but for so many columns
 
 
 @kernel
 def weights(flat, table, l):
-    """View of W_l (n_in, n_out); `Layout.weights` for kernels."""
-    n_in, n_out, at = table[l, 0], table[l, 1], table[l, 2]
-    return flat[at : at + n_in * n_out].reshape((n_in, n_out))
+    """View of W_l with b_l as its last row (n_in + 1, n_out); they stand one behind the other."""
+    return window(flat, table[l, 2], table[l, 0] + 1, table[l, 1], table[l, 1])
 
 
 @kernel
-def biases(flat, table, l):
-    """View of b_l (n_out,); `Layout.biases` for kernels."""
-    n_out, at = table[l, 1], table[l, 3]
-    return flat[at : at + n_out]
+def tangent_weights(tangents, k, table, l):
+    """The same of direction k."""
+    return window(tangents, k * tangents.shape[1] + table[l, 2], table[l, 0] + 1, table[l, 1], table[l, 1])
 
 
 @kernel
-def affine(z, zt, h, ht, theta, tangents, table, l):
-    """z = h W + b,   zt = ht W + h V + c; the input has no tangent, so ht W is left out in layer 0."""
-    W = weights(theta, table, l)
-    _spread(z, biases(theta, table, l))
-    add_product(z, W.T, h)
-    for k in range(len(tangents)):
-        V = weights(tangents[k], table, l)
-        _spread(zt[k], biases(tangents[k], table, l))
-        add_product(zt[k], V.T, h)
-        if l > 0:
-            add_product(zt[k], W.T, ht[k])
+def affine(z, W, h):
+    """z = W^T h."""
+    product(z, W.T, h, W.T[:, :0], h[:0], h[:0], False)
+
+
+@kernel
+def affine_tangent(zt, V, h, W, ht, p):
+    """zt = V^T h + W^T ht, times p = phi'(z) where that is wanted at once (p empty: not).
+
+    ht is empty in layer 0: inputs have no tangent.
+    """
+    n = len(ht)
+    product(zt, V.T, h, W[:n].T, ht, p, False)
 
 
 @kernel
 def tangent_through(ht, p, zt):
     """ht = phi'(z) zt."""
-    for k in range(len(zt)):
-        for u in range(p.shape[0]):
-            for j in range(p.shape[1]):
-                ht[k, u, j] = p[u, j] * zt[k, u, j]
+    for u in range(len(p)):
+        a, b, c = row(ht, u), row(p, u), row(zt, u)
+        for j in range(a.size):
+            a[j] = b[j] * c[j]
 
 
 @kernel
-def back(e, et, d, dt, theta, tangents, table, l, gauss_newton):
-    """e = d W^T,   et = dt W^T + d V^T; the Gauss-Newton product has no term with V."""
-    W = weights(theta, table, l)
-    fill(e, 0)
-    add_product(e, W, d)
-    for k in range(len(tangents)):
-        fill(et[k], 0)
-        add_product(et[k], W, dt[k])
-        if not gauss_newton:
-            add_product(et[k], weights(tangents[k], table, l), d)
+def back(d, W, above, p):
+    """d = (W above) phi'(z), for the adjoint `above` of the layer above; p empty: e = W above."""
+    n_in = len(W) - 1
+    product(d, W[:n_in], above, W[:n_in, :0], above[:0], p, False)
 
 
 @kernel
-def adjoint_through(d, dt, e, et, p, q, zt, gauss_newton):
-    """d = e phi'(z),   dt = et phi'(z) + e phi''(z) zt; Gauss-Newton has no term with phi''."""
-    for u in range(p.shape[0]):
-        for j in range(p.shape[1]):
-            d[u, j] = e[u, j] * p[u, j]
-        for k in range(len(dt)):
-            for j in range(p.shape[1]):
-                dt[k, u, j] = et[k, u, j] * p[u, j]
-            if not gauss_newton:
-                for j in range(p.shape[1]):
-                    dt[k, u, j] += e[u, j] * q[u, j] * zt[k, u, j]
+def back_tangent(dt, W, above_t, V, above, p):
+    """dt = (W above_t + V above) phi'(z); the Gauss-Newton product has no term with V (`above` empty)."""
+    n_in, n = len(W) - 1, len(above)
+    product(dt, W[:n_in], above_t, V[:n_in, :n], above, p, False)
 
 
 @kernel
-def add_gradients(g, gt, d, dt, h, ht, table, l, gauss_newton, rows):
-    """gW += h^T d,  gb += sum d,   gWt += h^T dt + ht^T d,  gbt += sum dt.
+def add_bend(dt, e, q, zt):
+    """dt += e phi''(z) zt, the last term of the Hessian product."""
+    for u in range(len(q)):
+        a, b, c, x = row(dt, u), row(e, u), row(q, u), row(zt, u)
+        for j in range(a.size):
+            a[j] += b[j] * c[j] * x[j]
 
-    `rows` (rows, units) is room for a transposed adjoint.  ht^T d is the change of the other factor of gW:
-    a second derivative of the network, absent from the Gauss-Newton product and in layer 0.
+
+@kernel
+def add_gradient(G, h, d, rows, offsets, sums):
+    """G += h d^T, for G (n_in + 1, n_out): gradients of weights and biases at once.
+
+    d is flat, unit o beginning at offsets[o]; rows (n, n_out) becomes its transpose, n the rows of the block.
     """
-    transpose(rows, d)
-    add_product(weights(g, table, l), h, rows)
-    _add_row_sum(biases(g, table, l), rows)
-    if l > 0 and not gauss_newton:
-        for k in range(len(dt)):
-            add_product(weights(gt[k], table, l), ht[k], rows)
-    for k in range(len(dt)):
-        transpose(rows, dt[k])
-        add_product(weights(gt[k], table, l), h, rows)
-        _add_row_sum(biases(gt[k], table, l), rows)
+    n_rows, n_out = rows.shape
+    if n_out <= NARROW:
+        _add_narrow(G, h, d, offsets, sums)
+    else:
+        gather_columns(rows, d, stretch(offsets, 0, n_out))
+        add_product(G, h[:, :n_rows], rows)
 
 
 @kernel
-def _spread(z, b):
-    for u in range(z.shape[0]):
-        for j in range(z.shape[1]):
-            z[u, j] = b[u]
+def add_gradient_tangent(Gt, h, dt, ht, d, rows, rows_t, offsets, sums):
+    """Gt += h dt^T + ht d^T, the second term absent (ht empty) from the Gauss-Newton product and in layer 0.
+
+    ht d^T is the change of the other factor of G: a second derivative of the network.  rows holds d^T already.
+    """
+    n_rows, n_out = rows.shape
+    n = n_rows if len(ht) else 0
+    if n_out <= NARROW:
+        _add_narrow(Gt, h, dt, offsets, sums)
+        if n:
+            _add_narrow(Gt, ht, d, offsets, sums)
+    else:
+        gather_columns(rows_t, dt, stretch(offsets, 0, n_out))
+        if n:
+            product(Gt, h[:, :n_rows], rows_t, ht[:, :n], rows[:n], h[:0], True)
+        else:
+            add_product(Gt, h[:, :n_rows], rows_t)
 
 
 @kernel
-def _add_row_sum(b, rows):
-    for j in range(rows.shape[0]):
-        add_multiple(b, rows.dtype.type(1), rows[j])
+def _add_narrow(G, h, d, offsets, sums):
+    """G += h d^T where n_out is small: sums over the rows of one output at a time."""
+    width = h.shape[1]
+    for o in range(G.shape[1]):
+        for i in range(len(h)):
+            sums[i] = 0
+        add_row_sums(stretch(sums, 0, len(h)), h, stretch(d, offsets[o], width))
+        for i in range(len(h)):
+            G[i, o] += sums[i]

@@ -1,15 +1,14 @@
-"""Drivers over many rows: scores of every row, and sums over rows of loss, gradient and curvature products."""
+"""Drivers over many rows: sums over rows of loss, gradient and curvature products, and the Jacobian."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from fasttangent.kernels.arithmetic import fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import (
-    LANES,
     backward,
+    block_rows,
     forward,
     load_rows,
     row_gradients,
@@ -33,62 +32,38 @@ class Loss(NamedTuple):
 
 
 @kernel
-def outputs(F, FT, theta, tangents, X, every, network):
-    """Predictions F (n, n_outputs) and their tangents FT (n, K, n_outputs) for rows X (n, n_features).
-
-    `every` is 0, 1 ... n - 1: the order in which blocks are loaded.
-    """
-    n, K, n_outputs = len(X), len(tangents), F.shape[1]
-    work = workspace(theta, K, network.table)
-    f = np.empty((n_outputs, LANES), theta.dtype)
-    ft = np.empty((K, n_outputs, LANES), theta.dtype)
-    for start in range(0, n, LANES):
-        stop = min(start + LANES, n)
-        load_rows(work, X, every, start, stop)
-        forward(f, ft, work, theta, tangents, network)
-        for j in range(stop - start):
-            for o in range(n_outputs):
-                F[start + j, o] = f[o, j]
-                for k in range(K):
-                    FT[start + j, k, o] = ft[k, o, j]
-
-
-@kernel
 def add_loss(g, gt, theta, tangents, rows, order, start, stop, scale, network, loss, gauss_newton, work):
     """Add the gradient of  scale sum_i w_i loss(f_i, y_i)  over rows i in order[start:stop] to g (p,), and the
     products of its Hessian (or Gauss-Newton matrix) with `tangents` (K, p) to gt (K, p); return the sum.
     """
-    K, n_outputs = len(tangents), rows.Y.shape[1]
-    f = np.empty((n_outputs, LANES), theta.dtype)
-    ft = np.empty((K, n_outputs, LANES), theta.dtype)
+    block, curvature = block_rows(theta), len(tangents) > 0 and not gauss_newton
     total = 0.0
-    for first in range(start, stop, LANES):
-        last = min(first + LANES, stop)
-        load_rows(work, rows.X, order, first, last)
-        forward(f, ft, work, theta, tangents, network)
-        total += _output_adjoints(f, ft, rows, order, first, last, scale, loss)
-        backward(g, gt, f, ft, work, theta, tangents, network, gauss_newton)
+    for first in range(start, stop, block):
+        last = min(first + block, stop)
+        width = load_rows(work, rows.X, rows.X.shape[1], order, first, last)
+        forward(work, width, theta, tangents, network, curvature)
+        total += _output_adjoints(work.f, work.ft, rows, order, first, last, scale, loss)
+        backward(g, gt, work, last - first, width, theta, tangents, network, curvature)
     return total
 
 
 @kernel
 def _output_adjoints(f, ft, rows, order, first, last, scale, loss):
     """f <- d = w loss'(f, y),   ft <- dt = w loss''(f, y) ft, in place; return the sum of w loss(f, y)."""
-    total = 0.0
-    for j in range(last - first):
-        i = order[first + j]
-        w = scale * rows.w[i]
-        for o in range(f.shape[0]):
-            value, slope, curvature = loss_terms(np.float64(f[o, j]) - rows.Y[i, o], loss.code, loss.delta)
+    total, block, n_outputs = 0.0, block_rows(f), rows.Y.shape[1]
+    for o in range(n_outputs):
+        for j in range(last - first):
+            i, at = order[first + j], o * block + j
+            w = scale * rows.w[i]
+            value, slope, curvature = loss_terms(np.float64(f[at]) - rows.Y[i, o], loss.code, loss.delta)
             total += w * value
-            f[o, j] = w * slope
-            for k in range(len(ft)):
-                ft[k, o, j] = w * curvature * ft[k, o, j]
-    for j in range(last - first, LANES):
-        for o in range(f.shape[0]):
-            f[o, j] = 0
-            for k in range(len(ft)):
-                ft[k, o, j] = 0
+            f[at] = w * slope
+            for k in range(at, len(ft), n_outputs * block):
+                ft[k] = w * curvature * ft[k]
+        for j in range(last - first, block):
+            f[o * block + j] = 0
+            for k in range(o * block + j, len(ft), n_outputs * block):
+                ft[k] = 0
     return total
 
 
@@ -108,17 +83,15 @@ def loss_of_chunk(c, chunk, values, G, GT, theta, tangents, rows, every, network
 @kernel
 def output_jacobian(J, theta, X, every, network):
     """J (n, n_outputs, p) = d f_io / d theta."""
-    n, n_outputs = J.shape[0], J.shape[1]
+    n, n_outputs, block = J.shape[0], J.shape[1], block_rows(theta)
     none = np.empty((0, theta.size), theta.dtype)
     work = workspace(theta, 0, network.table)
-    f = np.empty((n_outputs, LANES), theta.dtype)
-    ft = np.empty((0, n_outputs, LANES), theta.dtype)
-    for start in range(0, n, LANES):
-        stop = min(start + LANES, n)
-        load_rows(work, X, every, start, stop)
-        forward(f, ft, work, theta, none, network)
+    exact = len(none) > 0  # a variable: a literal would compile `forward` again
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        width = load_rows(work, X, X.shape[1], every, start, stop)
+        forward(work, width, theta, none, network, exact)
         for o in range(n_outputs):
-            fill(f, 0)
-            for j in range(LANES):
-                f[o, j] = 1
-            row_gradients(J[start:stop, o], f, work, theta, network)
+            for j in range(len(work.f)):
+                work.f[j] = 1 if j // block == o else 0
+            row_gradients(J[start:stop, o], work, width, theta, network)

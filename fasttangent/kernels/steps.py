@@ -21,6 +21,7 @@ from fasttangent.kernels.arithmetic import fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.network import workspace
 from fasttangent.kernels.rows import add_loss
+from fasttangent.kernels.simd import atomic_add, flush_denormals, restore, row, stretch, wait_until
 
 SGD, MOMENTUM, ADAM = range(3)
 CODES = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}
@@ -50,81 +51,152 @@ class Penalty(NamedTuple):
     strength: float
 
 
+class Slabs(NamedTuple):
+    """How a step is divided, whatever the number of threads, and where its parts meet."""
+
+    rows: int  # of a minibatch in a slab
+    params: int  # of the flat vector in a chunk of the update
+    G: np.ndarray  # (slabs, p) gradient of each slab
+    GT: np.ndarray  # (slabs, K, p)
+    losses: np.ndarray  # (steps, slabs) float64: sum of row losses
+    counters: np.ndarray  # (2,) int64: tasks begun, tasks done
+
+
 @kernel
 def train_steps(
-    state, rows, order, batch_size, first, rates, network, loss, penalty, optimizer, gauss_newton, done
+    state,
+    rows,
+    order,
+    batch_size,
+    first,
+    rates,
+    network,
+    loss,
+    penalty,
+    optimizer,
+    gauss_newton,
+    done,
+    slabs,
 ):
-    """Run len(rates) steps from minibatch `first` of the epoch's `order`; return the sum of row losses.
+    """Run len(rates) steps from minibatch `first` of the epoch's `order`.
 
     rates (steps,) are the learning rates; `done` is the number of steps taken before, for Adam's bias
     correction.  Minibatch b holds rows order[b batch_size : (b + 1) batch_size]; its loss is scaled so that
     its expectation over a random order is the full loss (the last minibatch may be smaller).
+
+    Any number of threads may call this at once with the same arguments.  A step is a row of tasks, gradients of
+    slabs and then updates of chunks of the parameters.  Each thread takes the next task, waits until those that
+    it depends on are done, and does it; they were taken before, so somebody is at work on them.
     """
-    n, K = len(order), len(state.tangents)
-    g = np.empty_like(state.theta)
-    gt = np.empty_like(state.tangents)
-    work = workspace(state.theta, K, network.table)
-    total = 0.0
-    for s in range(len(rates)):
-        start = (first + s) * batch_size
-        stop = min(start + batch_size, n)
-        scale = n / (stop - start)
-        for j in range(g.size):
-            g[j] = 0
-        fill(gt, 0)
-        value = add_loss(
-            g,
-            gt,
-            state.theta,
-            state.tangents,
-            rows,
-            order,
-            start,
-            stop,
-            scale,
-            network,
-            loss,
-            gauss_newton,
-            work,
-        )
-        total += value / scale
-        _add_penalty(g, gt, state, penalty)
-        _update(state, g, gt, rates[s], optimizer, done + s + 1)
-    return total
+    n, p = len(order), state.theta.size
+    n_slabs, n_chunks = len(slabs.G), (p + slabs.params - 1) // slabs.params
+    per_step = n_slabs + n_chunks
+    work = workspace(state.theta, len(state.tangents), network.table)
+    mode = flush_denormals()
+    while True:
+        task = atomic_add(slabs.counters, 0, 1)
+        s, i = task // per_step, task % per_step
+        if s >= len(rates):
+            restore(mode)
+            return
+        wait_until(slabs.counters, 1, s * per_step + (0 if i < n_slabs else n_slabs))
+        if i < n_slabs:
+            start = (first + s) * batch_size
+            stop = min(start + batch_size, n)
+            scale = n / (stop - start)
+            start, stop = min(start + i * slabs.rows, stop), min(start + (i + 1) * slabs.rows, stop)
+            g, gt = slabs.G[i], slabs.GT[i]
+            for j in range(p):
+                g[j] = 0
+            fill(gt, 0)
+            slabs.losses[s, i] = (
+                add_loss(
+                    g,
+                    gt,
+                    state.theta,
+                    state.tangents,
+                    rows,
+                    order,
+                    start,
+                    stop,
+                    scale,
+                    network,
+                    loss,
+                    gauss_newton,
+                    work,
+                )
+                / scale
+            )
+        else:
+            begin = (i - n_slabs) * slabs.params
+            end = min(begin + slabs.params, p)
+            _update(
+                state, penalty.mask, penalty.strength, slabs, begin, end, rates[s], optimizer, done + s + 1
+            )
+        atomic_add(slabs.counters, 1, 1)
 
 
 @kernel
-def _add_penalty(g, gt, state, penalty):
-    """g += strength mask theta,   gt += strength mask tau + mask theta: the explicit derivative in the strength."""
-    strength = state.theta.dtype.type(penalty.strength)
-    for j in range(g.size):
-        pull = penalty.mask[j] * state.theta[j]
-        g[j] += strength * pull
-        for k in range(len(gt)):
-            gt[k, j] += strength * penalty.mask[j] * state.tangents[k, j] + pull
+def _update(state, mask, strength, slabs, begin, end, rate, optimizer, t):
+    """One step of the parameters from `begin` to `end`, from the slabs' gradients, which are overwritten.
 
-
-@kernel
-def _update(state, g, gt, rate, optimizer, t):
+    Each loop is over a few vectors that are known to be contiguous, or the compiler does not vectorise it.
+    """
+    n = end - begin
     real = state.theta.dtype.type
-    beta1, beta2, eps = real(optimizer.beta1), real(optimizer.beta2), real(optimizer.epsilon)
-    eta, one = real(rate), real(1)
-    if optimizer.code == SGD:
-        _step(state.theta, g, eta)
-        for k in range(len(gt)):
-            _step(state.tangents[k], gt[k], eta)
-    elif optimizer.code == MOMENTUM:
-        _nesterov(state.theta, state.m, g, eta, beta1)
-        for k in range(len(gt)):
-            _nesterov(state.tangents[k], state.mt[k], gt[k], eta, beta1)
-    else:
-        correction = real(1 - optimizer.beta2**t)
+    theta, mask = stretch(state.theta, begin, n), stretch(mask, begin, n)
+    g = row(slabs.G[:1, begin:end], 0)
+    for i in range(1, len(slabs.G)):
+        _add(g, row(slabs.G[i : i + 1, begin:end], 0))
+    beta, eta, m = real(optimizer.beta1), real(rate), stretch(state.m, begin, n)
+    for k in range(len(state.tangents)):
+        gt = row(slabs.GT[0, k : k + 1, begin:end], 0)
+        for i in range(1, len(slabs.G)):
+            _add(gt, row(slabs.GT[i, k : k + 1, begin:end], 0))
+        tau = row(state.tangents[k : k + 1, begin:end], 0)
+        _add_penalty_tangent(gt, mask, tau, theta, real(strength))
+    _add_penalty(g, mask, theta, real(strength))
+    if optimizer.code == ADAM:
         eta = real(rate / (1 - optimizer.beta1**t))
-        for j in range(g.size):
-            state.v[j] = beta2 * state.v[j] + (one - beta2) * g[j] * g[j]
-        _adam(state.theta, state.m, state.v, g, eta, beta1, correction, eps)
-        for k in range(len(gt)):
-            _adam(state.tangents[k], state.mt[k], state.v, gt[k], eta, beta1, correction, eps)
+        v, correction = stretch(state.v, begin, n), real(1 / (1 - optimizer.beta2**t))
+        _adam_moments(m, v, g, beta, real(optimizer.beta2))
+        _adam_scale(g, v, eta, correction, real(optimizer.epsilon))
+        _scaled_step(theta, g, m)
+    elif optimizer.code == MOMENTUM:
+        _nesterov(theta, m, g, eta, beta)
+    else:
+        _step(theta, g, eta)
+    for k in range(len(state.tangents)):
+        gt = row(slabs.GT[0, k : k + 1, begin:end], 0)
+        tau = row(state.tangents[k : k + 1, begin:end], 0)
+        mt = row(state.mt[k : k + 1, begin:end], 0)
+        if optimizer.code == ADAM:
+            _adam_moment(mt, gt, beta)
+            _scaled_step(tau, g, mt)
+        elif optimizer.code == MOMENTUM:
+            _nesterov(tau, mt, gt, eta, beta)
+        else:
+            _step(tau, gt, eta)
+
+
+@kernel
+def _add(g, other):
+    for j in range(g.size):
+        g[j] += other[j]
+
+
+@kernel
+def _add_penalty(g, mask, theta, strength):
+    """g += strength mask theta."""
+    for j in range(g.size):
+        g[j] += strength * mask[j] * theta[j]
+
+
+@kernel
+def _add_penalty_tangent(gt, mask, tau, theta, strength):
+    """gt += strength mask tau + mask theta: the second term is the explicit derivative in the strength."""
+    for j in range(gt.size):
+        gt[j] += mask[j] * (strength * tau[j] + theta[j])
 
 
 @kernel
@@ -141,8 +213,28 @@ def _nesterov(x, m, g, eta, beta):
 
 
 @kernel
-def _adam(x, m, v, g, eta, beta, correction, eps):
-    one = x.dtype.type(1)
-    for j in range(x.size):
+def _adam_moments(m, v, g, beta1, beta2):
+    one = m.dtype.type(1)
+    for j in range(m.size):
+        m[j] = beta1 * m[j] + (one - beta1) * g[j]
+        v[j] = beta2 * v[j] + (one - beta2) * g[j] * g[j]
+
+
+@kernel
+def _adam_moment(m, g, beta):
+    one = m.dtype.type(1)
+    for j in range(m.size):
         m[j] = beta * m[j] + (one - beta) * g[j]
-        x[j] -= eta * m[j] / (np.sqrt(v[j] / correction) + eps)
+
+
+@kernel
+def _adam_scale(P, v, eta, correction, eps):
+    """eta P = eta / (sqrt(v / (1 - b2^t)) + eps), for the parameters and all tangents."""
+    for j in range(P.size):
+        P[j] = eta / (np.sqrt(v[j] * correction) + eps)
+
+
+@kernel
+def _scaled_step(x, P, m):
+    for j in range(x.size):
+        x[j] -= P[j] * m[j]

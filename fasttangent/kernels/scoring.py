@@ -1,0 +1,84 @@
+"""The forward pass with tangents over any number of rows: what every score is made of.
+
+Only two layers are kept at a time, and the weights of a layer are transposed, so that a tile reads them in order.
+"""
+
+import numpy as np
+
+from fasttangent.kernels.activations import activate
+from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.network import aligned, block_rows, matrix, whole_vectors
+from fasttangent.kernels.simd import (
+    flush_denormals,
+    gather_columns,
+    product,
+    restore,
+    row,
+    stretch,
+    window,
+)
+
+
+@kernel
+def outputs(F, FT, WT, VT, X, row_step, centre, network):
+    """Outputs F (n, n_outputs) and their tangents FT (n, K, n_outputs) of rows of X.
+
+    WT (p,) and VT (K, p) hold, for each layer, weights and biases transposed: (n_out, n_in + 1).  Row i is
+    X[i row_step : i row_step + n_features] of the flat X, and `centre` (n_features,) is subtracted from it.
+    A row with a value that is not finite has outputs and tangents nan.
+    """
+    n, K, n_outputs, block, table = len(F), len(VT), F.shape[1], block_rows(WT), network.table
+    widest, n_features = 0, len(centre)
+    for l in range(len(table)):
+        widest = max(widest, table[l, 0] + 1, table[l, 1] + 1)
+    size = widest * block
+    h, z, p = aligned(size, WT), aligned(size, WT), aligned(size, WT)
+    ht, zt = aligned(K * size, WT), aligned(K * size, WT)
+    f, ft, bad = aligned(n_outputs * block, WT), aligned(K * n_outputs * block, WT), aligned(block, WT)
+    starts, mode = np.empty(block, np.int64), flush_denormals()
+    for start in range(0, n, block):
+        stop = min(start + block, n)
+        width = whole_vectors(stop - start, WT)
+        for j in range(stop - start):
+            starts[j] = (start + j) * row_step
+        x = matrix(h, 0, n_features, width)
+        gather_columns(x, X, stretch(starts, 0, stop - start))
+        _centre(x, bad, centre)
+        for l in range(len(table)):
+            n_in, n_out, at = table[l, 0], table[l, 1], table[l, 2]
+            W = window(WT, at, n_out, n_in + 1, n_in + 1)
+            inner, last = n_in if l > 0 else 0, l == len(table) - 1
+            below = matrix(h, 0, n_in + 1, width)
+            one = row(below, n_in)
+            for j in range(one.size):
+                one[j] = 1
+            above = matrix(f if last else z, 0, n_out, width)
+            slope = matrix(p, 0, 0 if last else n_out, width)
+            product(above, W, below, W[:, :0], below[:0], below[:0], False)
+            if not last:
+                activate(above, slope if K > 0 else slope[:0], below[:0], above, network.activation)
+            for k in range(K):
+                V = window(VT, k * WT.size + at, n_out, n_in + 1, n_in + 1)
+                above_t = matrix(ft if last else zt, k * n_out, n_out, width)
+                product(above_t, V, below, W[:, :inner], matrix(ht, k * n_in, inner, width), slope, False)
+            h, z = z, h
+            ht, zt = zt, ht
+        for j in range(stop - start):
+            for o in range(n_outputs):
+                F[start + j, o] = f[o * block + j] + bad[j]
+                for k in range(K):
+                    FT[start + j, k, o] = ft[(k * n_outputs + o) * block + j] + bad[j]
+    restore(mode)
+
+
+@kernel
+def _centre(x, bad, centre):
+    """x -= centre, and bad = 0 for rows of finite values, nan for others."""
+    zero = x.dtype.type(0)
+    for j in range(bad.size):
+        bad[j] = zero
+    for i in range(len(x)):
+        a, c = row(x, i), centre[i]
+        for j in range(a.size):
+            bad[j] += zero * a[j]
+            a[j] -= c
