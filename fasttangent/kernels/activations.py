@@ -28,7 +28,7 @@ from functools import partial
 import numpy as np
 
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import elementwise, shift
+from fasttangent.kernels.simd import elementwise, provide, shift
 
 IDENTITY, TANH, SILU, RELU, SOFTPLUS, GELU = range(6)
 CODES = {
@@ -332,6 +332,7 @@ relu = _activation("relu", _relu, _relu_definition)
 softplus = _activation("softplus", _softplus, _softplus_definition)
 gelu = _activation("gelu", _gelu, _gelu_definition)
 identity = _activation("identity", _identity, _identity_definition)
+provide("activations")
 
 
 @kernel

@@ -4,6 +4,7 @@ import time
 from statistics import median
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.simd import fma_rounds, lanes, peak_accumulators
@@ -18,7 +19,7 @@ def spin(n, out):
     fma_rounds(n, out)
 
 
-def fma_gflops(dtype: object, threads: int) -> float:
+def fma_gflops(dtype: DTypeLike, threads: int) -> float:
     """Multiplications and additions per second, in 10^9, of this many threads at once: the median of a few runs."""
     outs = np.zeros((threads, lanes(dtype)), dtype)
 

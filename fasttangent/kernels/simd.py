@@ -16,7 +16,7 @@ processors from registers and L1, 14 x 2 and 5 x 5 at 87 %, whether or not loops
 import os
 import threading
 import time
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from llvmlite import binding, ir
@@ -24,6 +24,8 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
+
+from fasttangent.kernels import library
 
 TILE_ROWS = 6
 SPINS, NAP = 500, 50  # pauses of the processor (20 to 40 ns each) before a wait naps, microseconds of a nap
@@ -297,17 +299,36 @@ def _array(context, builder, kind, value):
     return array.data, strides
 
 
+_pending = []  # what `provide` is to compile
+
+
 def _function(module, name, argument_types, body):
-    """An own function of the module, emitted once by body(builder, arguments)."""
+    """An own function, for a call from the module; its body, body(builder, arguments), goes into the library."""
     found = module.globals.get(name)
     if found is None:
         found = ir.Function(module, ir.FunctionType(ir.VoidType(), argument_types), name)
-        found.linkage = "linkonce_odr"
-        found.attributes.add("noinline")
-        builder = ir.IRBuilder(found.append_basic_block("entry"))
-        body(builder, found.args)
-        builder.ret_void()
+        if library.defines(module):
+            builder = ir.IRBuilder(found.append_basic_block("entry"))
+            body(builder, found.args)
+            builder.ret_void()
     return found
+
+
+def _keep(emit, *choices):
+    """Have emit(module, element, *choices) compiled for both types of numbers."""
+    for element in (ir.FloatType(), ir.DoubleType()):
+        _pending.append(partial(_emitted, emit, element, choices))
+
+
+def _emitted(emit, element, choices, module):
+    return emit(module, element, *choices)
+
+
+def provide(name):
+    """Make the functions that were kept since the last call a library, before any kernel calls them."""
+    if not config.DISABLE_JIT:
+        library.provide(name, _pending)
+    _pending.clear()
 
 
 def _name(what, element):
@@ -691,6 +712,9 @@ def elementwise(name, formula, definition):
         arguments = [pointer, _INT, _INT, _INT] + [pointer, _INT] * n_outputs
         return _function(module, _name(f"{name}{n_outputs}", element), arguments, body)
 
+    for n_outputs in (1, 2, 3):
+        _keep(emit, n_outputs)
+
     @intrinsic
     def instruction(typing_context, outputs, z):
         def code(context, builder, signature, args):
@@ -883,6 +907,15 @@ def _control(builder, name, place):
     function_type = ir.FunctionType(ir.VoidType(), [byte])
     function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.x86.sse.{name}")
     builder.call(function, [builder.bitcast(place, byte)])
+
+
+for count in (1, 2, 4):
+    if count <= tile_vectors():
+        _keep(_strip, count, False)
+_keep(_strip, 1, True)
+_keep(_square)
+_keep(_row_sums)
+provide("products")
 
 
 def _choose(definition, instruction):
