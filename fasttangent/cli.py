@@ -281,17 +281,28 @@ def _described(model: Model) -> str:
 
 
 @cli.command(short_help="Show what runs here and test it.")
-@click.option("--no-self-test", "tested", is_flag=True, default=True, flag_value=False, help="Only look.")
+@click.option(
+    "--no-self-test",
+    "tested",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Only look: no measurements and no tests.",
+)
 @QUIET
 @JSON
 def doctor(tested: bool, quiet: bool, as_json: bool) -> int | None:
-    """Show versions, threads, vector width and cache, and test the installation (about ten seconds)."""
-    from fasttangent.doctor import examine, self_test
+    """Show versions, threads, vectors and cache, measure the speed and test the installation.
+
+    About ten seconds; the share of the peak is that of the matrix products in scoring.
+    """
+    from fasttangent.doctor import examine, measure, self_test
     from fasttangent.progress import reporting
 
     found = examine()
     results: list[tuple[str, bool, str]] = []
     if tested:
+        found |= measure()
         with reporting(_shows_progress(quiet)) as report:
             results = self_test(report)
     passed = all(good for _, good, _ in results)

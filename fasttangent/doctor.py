@@ -1,13 +1,15 @@
-"""What runs here, whether it computes what it should, and compiling everything beforehand."""
+"""What runs here, how fast, whether it computes what it should, and compiling everything beforehand."""
 
 from __future__ import annotations
 
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -24,11 +26,10 @@ def examine() -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain Python values: versions, processor, threads, vector width and the cache of compiled code.
+        Plain Python values: versions, processor, threads, vectors, register tile and the cache of compiled code.
     """
-    from fasttangent.kernels import threads
+    from fasttangent.kernels import simd, threads
 
-    bits = _vector_bits()
     return {
         "fasttangent": __version__,
         "python": platform.python_version(),
@@ -36,9 +37,13 @@ def examine() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores_available": threads.available(),
         "threading": f"own pool of up to {threads.available()} threads around nogil kernels",
-        "vector_bits": bits,
-        "lanes_float32": bits // 32,
-        "lanes_float64": bits // 64,
+        "vector_bits": simd.vector_bits(),
+        "lanes_float32": simd.lanes("float32"),
+        "lanes_float64": simd.lanes("float64"),
+        "fused_multiply_add": simd.has_fma(),
+        "tile_rows": simd.TILE_ROWS,
+        "tile_vectors": simd.tile_vectors(),
+        "tile_accumulators": simd.TILE_ROWS * simd.tile_vectors(),
         **_cache(),
     }
 
@@ -60,16 +65,6 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _vector_bits() -> int:
-    """Bits of a vector register as compiled code may use it."""
-    from llvmlite import binding
-
-    features = binding.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 512
-    return 256 if features.get("avx2") or features.get("avx") else 128
-
-
 def _cache() -> dict[str, Any]:
     from fasttangent.kernels.jit import cache_folder
 
@@ -83,6 +78,52 @@ def _cache() -> dict[str, Any]:
         "cache_writable": os.access(folder, os.W_OK),
         "cache_megabytes": size / 1e6,
     }
+
+
+def measure() -> dict[str, float]:
+    """Measure how fast this machine multiplies and adds, and how much of that scoring uses; a second or two.
+
+    Returns
+    -------
+    dict
+        With one thread and with all: ``peak_gflops_...``, from multiply-adds that never leave the registers;
+        ``scoring_rows_per_second_...``, sensitivities of a 32-128-128-1 tanh network in float32; and
+        ``scoring_share_of_peak_...``, its matrix products over the peak of float32.
+    """
+    from fasttangent.kernels import threads
+    from fasttangent.kernels.peak import fma_gflops
+
+    found = {}
+    for n_threads, name in ((1, "1_thread"), (threads.available(), "all_threads")):
+        for dtype in ("float32", "float64"):
+            found[f"peak_gflops_{dtype}_{name}"] = fma_gflops(dtype, n_threads)
+        rows_per_second, gflops = _scoring_speed(n_threads)
+        found[f"scoring_rows_per_second_{name}"] = rows_per_second
+        found[f"scoring_share_of_peak_{name}"] = gflops / found[f"peak_gflops_float32_{name}"]
+    return found
+
+
+def _scoring_speed(n_threads: int) -> tuple[float, float]:
+    """(rows per second, GFLOP/s of the matrix products) of sensitivities: the median of a few runs."""
+    from fasttangent.influence import outputs_of_rows
+    from fasttangent.network import Network
+    from fasttangent.scaling import identity_scaling
+
+    rng, n_rows = np.random.default_rng(0), 100_000
+    network, dtype = Network((32, 128, 128, 1), "tanh"), np.dtype("float32")
+    theta, tangent = (network.initial_params(rng) for _ in range(2))
+    X = rng.standard_normal((n_rows, 32), dtype)
+
+    def seconds(n: int) -> float:
+        start = time.perf_counter()
+        outputs_of_rows(network, identity_scaling(32, 1), theta, tangent[None], X[:n], dtype, n_threads)
+        return time.perf_counter() - start
+
+    seconds(64)  # compiles
+    rows_per_second = n_rows / median(seconds(n_rows) for _ in range(3))
+    # the first layer has a value and a tangent; the others have two terms in their tangents, W ht and V h
+    products = 2 * 32 * 128 + 3 * (128 * 128 + 128 * 1)
+    return rows_per_second, 2e-9 * products * rows_per_second
 
 
 def self_test(report: Report) -> list[tuple[str, bool, str]]:

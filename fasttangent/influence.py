@@ -91,7 +91,8 @@ def each_chunk(
             return scaling.inputs(rows, dtype), zero
         if readable:
             return rows, centre
-        return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
+        with np.errstate(over="ignore"):  # infinite in `dtype`: reported below as not finite
+            return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
 
     n_chunks = -(-n // CHUNK)
     bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,6 @@ import numpy as np
 from fasttangent import checks, influence
 from fasttangent.certificate import Certificate
 from fasttangent.errors import UntrustedTangentWarning
-from fasttangent.influence import Outputs
 from fasttangent.network import Network
 from fasttangent.objective import Objective
 from fasttangent.scaling import Scaling
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
+    Finish = Callable[[slice, NDArray, NDArray], None]
 
 
 class Scores(NamedTuple):
@@ -105,8 +106,14 @@ class Model:
         ValueError
             If X has another number of columns or a value that is not finite.
         """
-        out = self._finite_outputs(X, False, threads)
-        return self._shaped(self.scaling.predictions(out.f))
+        rows = self._rows(X)
+        found = np.empty((len(rows), self.n_outputs), self.dtype)
+
+        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+            found[part] = self.scaling.predictions(f)
+
+        self._each_finite_chunk(rows, False, threads, finish)
+        return self._shaped(found)
 
     def sensitivity(self, X: Any, *, threads: int | None = None) -> NDArray:
         """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
@@ -131,8 +138,14 @@ class Model:
         ----------
         Eaton 2024, arXiv 2411.15292.
         """
-        out = self._finite_outputs(X, True, threads)
-        return self._shaped(out.ft[:, 0] * self.scaling.y_scale)
+        rows = self._rows(X)
+        found = np.empty((len(rows), self.n_outputs), self.dtype)
+
+        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+            found[part] = s * self.scaling.y_scale
+
+        self._each_finite_chunk(rows, True, threads, finish)
+        return self._shaped(found)
 
     def influence(self, X: Any, y: Any, *, threads: int | None = None) -> Float:
         """tau . grad loss(x, y) = loss'(f - y) s(x): what labelling a row does to the model's complexity.
@@ -157,14 +170,20 @@ class Model:
         ValueError
             As for `sensitivity`, or if y does not match X or is not finite.
         """
-        rows = checks.features("X", X, self.n_features, self.feature_names)
+        rows = self._rows(X)
         Y = checks.targets("y", y, len(rows))
         checks.finite("y", Y)
         if Y[:1].size != self.n_outputs * len(rows[:1]):
             raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
-        out = self._finite_outputs(rows, True, threads)
-        y_standard = self.scaling.targets(Y.reshape(len(rows), self.n_outputs), np.dtype(float))
-        return influence.influence(self.objective, out.f, y_standard, out.ft[:, 0])
+        labels = Y.reshape(len(rows), self.n_outputs)
+        found = np.empty(len(rows))
+
+        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+            y_standard = self.scaling.targets(labels[part], np.dtype(float))
+            found[part] = influence.influence(self.objective, f, y_standard, s)
+
+        self._each_finite_chunk(rows, True, threads, finish)
+        return found
 
     def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
         """E_y[influence^2] = E[loss'^2] s(x)^2, which needs no label: for squared loss sigma^2(x) s(x)^2.
@@ -187,10 +206,17 @@ class Model:
         ValueError
             As for `sensitivity`, or if the variance is negative or of another shape.
         """
-        rows = checks.features("X", X, self.n_features, self.feature_names)
+        rows = self._rows(X)
         slope_squared = self._slope_squared(variance, len(rows))
-        out = self._finite_outputs(rows, True, threads)
-        return influence.curiosity(slope_squared, out.ft[:, 0])
+        found = np.empty(len(rows))
+
+        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+            found[part] = influence.curiosity(
+                slope_squared[part] if slope_squared.ndim == 2 else slope_squared, s
+            )
+
+        self._each_finite_chunk(rows, True, threads, finish)
+        return found
 
     def score(self, X: Any, *, threads: int | None = None) -> Scores:
         """Prediction, sensitivity and curiosity of rows in one pass.
@@ -207,19 +233,25 @@ class Model:
         -------
         Scores
         """
-        out = self._outputs(X, True, threads)
-        if len(out.bad):
-            rows = "1 row holds" if len(out.bad) == 1 else f"{len(out.bad)} rows hold"
+        rows = self._rows(X)
+        n = len(rows)
+        prediction, sensitivity = (np.empty((n, self.n_outputs), self.dtype) for _ in range(2))
+        curiosity = np.empty(n)
+
+        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+            prediction[part] = self.scaling.predictions(f)
+            sensitivity[part] = s * self.scaling.y_scale
+            curiosity[part] = influence.curiosity(self.slope_squared, s)
+
+        bad = self._each_chunk(rows, True, threads, finish)
+        if len(bad):
+            count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
             warnings.warn(
-                f"{rows} a value that is not finite (first: row {out.bad[0]}); scores there are nan",
+                f"{count} a value that is not finite (first: row {bad[0]}); scores there are nan",
                 UserWarning,
                 stacklevel=2,
             )
-        return Scores(
-            self._shaped(self.scaling.predictions(out.f)),
-            self._shaped(out.ft[:, 0] * self.scaling.y_scale),
-            influence.curiosity(self.slope_squared, out.ft[:, 0]),
-        )
+        return Scores(self._shaped(prediction), self._shaped(sensitivity), curiosity)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
@@ -255,10 +287,22 @@ class Model:
             "certificate": {**asdict(self.certificate), "reasons": list(self.certificate.reasons)},
         }
 
-    def _outputs(self, X: Any, with_tangent: bool, threads: int | None) -> Outputs:
-        rows = checks.features("X", X, self.n_features, self.feature_names)
+    def _rows(self, X: Any) -> NDArray:
+        return checks.features("X", X, self.n_features, self.feature_names)
+
+    def _each_chunk(
+        self, rows: NDArray, with_tangent: bool, threads: int | None, finish: Finish
+    ) -> NDArray[np.int64]:
+        """Call finish(slice of rows, outputs f, sensitivity s) for chunks of rows, f and s in standard units.
+
+        Returns the numbers of rows with a value that is not finite.
+        """
         tangents = self._tangent()[None] if with_tangent else np.empty((0, len(self.params)))
-        return influence.outputs_of_rows(
+
+        def keep(start: int, f: NDArray, ft: NDArray) -> None:
+            finish(slice(start, start + len(f)), f, ft[:, 0] if with_tangent else f)
+
+        return influence.each_chunk(
             self.network,
             self.scaling,
             self.params,
@@ -266,14 +310,22 @@ class Model:
             rows,
             np.dtype(self.dtype),
             checks.thread_count(self.threads if threads is None else threads),
+            keep,
         )
 
-    def _finite_outputs(self, X: Any, with_tangent: bool, threads: int | None) -> Outputs:
-        out = self._outputs(X, with_tangent, threads)
-        if len(out.bad):
-            rows, i = checks.matrix("X", X), int(out.bad[0])
+    def _each_finite_chunk(
+        self, rows: NDArray, with_tangent: bool, threads: int | None, finish: Finish
+    ) -> None:
+        bad = self._each_chunk(rows, with_tangent, threads, finish)
+        if len(bad):
+            i = int(bad[0])
+            if np.isfinite(rows[i]).all():
+                largest = float(abs(rows[i].astype(np.float64)).max())
+                raise ValueError(
+                    f"X must be within the range of {self.dtype}, in which the model computes, got {largest:g} in "
+                    f'row {i}; fit with dtype="float64", or drop such rows'
+                )
             raise ValueError(checks.non_finite_message("X", rows, i, np.isfinite(rows[i : i + 1])))
-        return out
 
     def _tangent(self) -> Float:
         if "strength" not in self.tangents:

@@ -41,9 +41,11 @@ class Metric:
     def __init__(self, problem: Problem, theta: Float, rank: int, floor: float | None = None) -> None:
         J = self._scaled_jacobian(problem, theta)
         self._threads = problem.threads
-        self._B = J if len(J) <= rank else self._large_part(J, rank)
+        B = J if len(J) <= rank else self._large_part(J, rank)
+        # A product with M^-1 waits for the memory that holds B.  The metric is that of the rounded B, exactly.
+        self._B = B.astype(np.float32)
         self._BT = np.ascontiguousarray(self._B.T)
-        self._gram = self._product(self._B, self._BT)
+        self._gram = self._product(self._B.astype(np.float64), self._BT.astype(np.float64))
         lowest = max(1e-6 * self.largest, 1e-300)
         self._set_floor(max(problem.objective.strength, lowest) if floor is None else floor)
 

@@ -212,3 +212,17 @@ def test_values_of_any_size():
         other = ft.fit(X * scale, Y * scale, **options)
         np.testing.assert_allclose(other.params, plain.params, rtol=1e-9)
         np.testing.assert_allclose(other.predict(X * scale), plain.predict(X) * scale, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::fasttangent.UntrustedTangentWarning")
+def test_a_row_beyond_the_range_of_the_dtype_is_not_scored_as_infinite():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 2))
+    model = ft.fit(X, X[:, 0], hidden=(2,), epochs=1, settle=False)
+    X[3, 1] = 1e300
+    with pytest.raises(
+        ValueError, match=r'range of float32, .* got 1e\+300 in row 3; fit with dtype="float64"'
+    ):
+        model.predict(X)
+    with np.errstate(all="raise"), pytest.warns(UserWarning, match="first: row 3"):
+        assert np.flatnonzero(np.isnan(model.score(X).prediction)).tolist() == [3]

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import fasttangent
+from fasttangent.kernels import jit, simd
 
 PACKAGE = Path(fasttangent.__file__).parent
 
-# The smallest compilation in which a callee stands in another file: add_product calls nothing of ours but
-# add_multiple, so a kernel of our own calls that from a file of its own.
+# The smallest compilation in which a callee stands in another file; it in turn calls an instruction of `simd`.
 CALLER = """
 from fasttangent.kernels.arithmetic import add_multiple
 from fasttangent.kernels.jit import kernel
@@ -61,7 +61,15 @@ def run(package, **environment):
     return float(value), state, folder.strip()
 
 
-def test_a_changed_callee_in_another_file_is_noticed(copy, tmp_path):
+@pytest.mark.parametrize(
+    ("file", "before", "after", "expected"),
+    [
+        ("arithmetic.py", "c[j] = fma(a, b[j], c[j])", "c[j] = fma(a, b[j], c[j]) + 40", 42.0),
+        ("simd.py", "return _fma(builder, *args)", "return builder.fsub(args[2], args[0])", -2.0),
+    ],
+    ids=["called", "emitted"],
+)
+def test_a_change_in_another_file_is_noticed(copy, tmp_path, file, before, after, expected):
     cache = str(tmp_path / "cache")
     value, state, folder = run(copy, FASTTANGENT_CACHE=cache)
     assert (value, state) == (2.0, "miss")
@@ -69,17 +77,47 @@ def test_a_changed_callee_in_another_file_is_noticed(copy, tmp_path):
     assert list(Path(folder).glob("*.nbi"))
     assert run(copy, FASTTANGENT_CACHE=cache) == (2.0, "hit", folder)
 
-    source = copy / "kernels" / "arithmetic.py"
+    source = copy / "kernels" / file
     text = source.read_text()
-    changed = text.replace("c[j] = fma(a, b[j], c[j])", "c[j] = fma(a, b[j], c[j]) + 40")
-    assert changed != text
-    source.write_text(changed)
+    assert before in text
+    source.write_text(text.replace(before, after))
     value, state, other = run(copy, FASTTANGENT_CACHE=cache)
-    assert (value, state) == (42.0, "miss")
+    assert (value, state) == (expected, "miss")
     assert other != folder
 
     source.write_text(text)
     assert run(copy, FASTTANGENT_CACHE=cache) == (2.0, "hit", folder)
+
+
+def test_another_width_of_vectors_is_compiled_apart(copy, tmp_path):
+    cache = str(tmp_path / "cache")
+    folders = set()
+    for bits in map(str, simd.WIDTHS):
+        value, state, folder = run(copy, FASTTANGENT_CACHE=cache, FASTTANGENT_VECTOR_BITS=bits)
+        assert (value, state) == (2.0, "miss")
+        folders.add(folder)
+    assert len(folders) == len(simd.WIDTHS)
+
+
+def test_the_stamp_is_of_every_kernel_file_and_the_width(copy, monkeypatch):
+    kernels = copy / "kernels"
+    monkeypatch.setattr(jit, "__file__", str(kernels / "jit.py"))
+    monkeypatch.delenv("FASTTANGENT_VECTOR_BITS", raising=False)
+    stamp, sources = jit.source_stamp.__wrapped__, list(kernels.glob("*.py"))
+    assert {path.name for path in (PACKAGE / "kernels").glob("*.py")} < {path.name for path in sources}
+    stamps = [stamp()]
+    assert stamps == [stamp()]
+    for source in sources:
+        source.write_text(source.read_text() + "\n")
+        stamps.append(stamp())
+    sources[0].rename(kernels / "renamed.py")
+    stamps.append(stamp())
+    (kernels / "renamed.py").unlink()
+    stamps.append(stamp())
+    for bits in map(str, simd.WIDTHS):
+        monkeypatch.setenv("FASTTANGENT_VECTOR_BITS", bits)
+        stamps.append(stamp())
+    assert len(set(stamps)) == len(stamps)
 
 
 def test_the_cache_does_not_depend_on_where_the_package_is_or_when_it_was_written(copy, tmp_path):
@@ -121,9 +159,15 @@ def test_an_unwritable_cache_folder_is_done_without(copy, tmp_path):
     assert run(copy, FASTTANGENT_CACHE=chosen) == (2.0, "miss", "None")
 
 
-def test_a_damaged_cache_is_no_obstacle(copy, tmp_path):
+@pytest.mark.parametrize("share", [0, 0.5], ids=["empty", "half"])
+def test_a_damaged_cache_is_no_obstacle(copy, tmp_path, share):
     cache = str(tmp_path / "cache")
     folder = Path(run(copy, FASTTANGENT_CACHE=cache)[2])
-    for file in folder.glob("*.nb?"):
-        file.write_bytes(b"")
+    files = list(folder.iterdir())
+    assert {file.suffix for file in files} == {".nbi", ".nbc", ".library"}
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[: int(share * len(content))])
     assert run(copy, FASTTANGENT_CACHE=cache)[0] == 2.0
+    assert run(copy, FASTTANGENT_CACHE=cache)[:2] == (2.0, "hit")
+    assert set(folder.iterdir()) == set(files)

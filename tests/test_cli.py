@@ -245,10 +245,27 @@ def test_doctor_finds_nothing_wrong():
     assert document["passed"] is True
     assert len(document["self_test"]) >= 5
     assert document["lanes_float32"] == 2 * document["lanes_float64"]
+    assert document["lanes_float32"] * 32 == document["vector_bits"]
+    assert document["tile_rows"] * document["tile_vectors"] == document["tile_accumulators"]
+    assert isinstance(document["fused_multiply_add"], bool)
+    for threads in ("1_thread", "all_threads"):
+        assert (
+            document[f"peak_gflops_float32_{threads}"] > 0.5 * document[f"peak_gflops_float64_{threads}"] > 0
+        )
+        assert document[f"scoring_rows_per_second_{threads}"] > 0
+        assert 0 < document[f"scoring_share_of_peak_{threads}"] < 2  # a machine that is shared: the peak too
     assert document["cores_available"] >= 1
 
 
+def test_doctor_only_looks(monkeypatch):
+    monkeypatch.setattr(doctor_module, "measure", lambda: 1 / 0)
+    found = run("doctor", "--no-self-test").stdout
+    assert "tile accumulators" in found
+    assert "peak" not in found
+
+
 def test_doctor_reports_what_failed(monkeypatch):
+    monkeypatch.setattr(doctor_module, "measure", dict)
     monkeypatch.setattr(doctor_module, "_settles", lambda: 1 / 0)
     result = run("doctor", code=1)
     assert "FAILED: ZeroDivisionError" in result.stdout

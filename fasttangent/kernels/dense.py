@@ -7,6 +7,8 @@ under load: settling took 42 s with two BLAS threads and 0.9 s with one).
 
 import math
 
+import numpy as np
+
 from fasttangent.kernels.arithmetic import add_multiple, add_product, fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.simd import fma
@@ -69,12 +71,15 @@ def low_rank_change(x, v, B, BT, ST, inner, changed):
 
 @kernel
 def _add_vector_times_matrix(x, v, A):
-    """x += v A, for x (n,), v (m,), A (m, n): four rows at a time, because A is read from memory but once."""
+    """x += v A, for x (n,), v (m,), A (m, n) of either precision, four rows at a time: A is read from memory once."""
     whole = len(A) - len(A) % 4
     for i in range(0, whole, 4):
         v0, v1, v2, v3 = v[i], v[i + 1], v[i + 2], v[i + 3]
         a0, a1, a2, a3 = A[i], A[i + 1], A[i + 2], A[i + 3]
         for j in range(x.size):
-            x[j] = fma(v3, a3[j], fma(v2, a2[j], fma(v1, a1[j], fma(v0, a0[j], x[j]))))
+            total = fma(v1, np.float64(a1[j]), fma(v0, np.float64(a0[j]), x[j]))
+            x[j] = fma(v3, np.float64(a3[j]), fma(v2, np.float64(a2[j]), total))
     for i in range(whole, len(A)):
-        add_multiple(x, v[i], A[i])
+        a = A[i]
+        for j in range(x.size):
+            x[j] = fma(v[i], np.float64(a[j]), x[j])

@@ -74,8 +74,12 @@ def _read(file: Path, codegen):
 
 def _write(file: Path, serialized) -> None:
     """Through another name, so that nobody reads half a file; without a word if there is no room."""
+    content = pickle.dumps(serialized)
     with contextlib.suppress(OSError):
-        content = pickle.dumps(serialized)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as temporary:
-            temporary.write(hashlib.sha256(content).digest() + content)
-        os.replace(temporary.name, file)
+        handle, temporary = tempfile.mkstemp(dir=file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(hashlib.sha256(content).digest() + content)
+            os.replace(temporary, file)
+        except OSError:
+            os.unlink(temporary)

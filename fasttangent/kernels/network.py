@@ -13,8 +13,8 @@ from fasttangent.kernels.activations import activate
 from fasttangent.kernels.arithmetic import fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.layer import (
-    add_gradient,
     add_bend,
+    add_gradient,
     add_gradient_tangent,
     affine,
     affine_tangent,

@@ -22,6 +22,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import config, types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
@@ -291,6 +292,15 @@ def _first_lanes(builder, n, count):
     return builder.icmp_signed("<", numbers, _splat(builder, n, count))
 
 
+def _check_rows(*kinds):
+    """Refuse, while types are inferred, matrices that cannot have contiguous rows."""
+    for kind in kinds:
+        if kind.layout == "F":
+            raise TypingError(
+                "rows must be contiguous, got an array in Fortran order; pass a copy in C order"
+            )
+
+
 def _array(context, builder, kind, value):
     """(pointer to the first element, strides in elements) of an array argument."""
     array = context.make_array(kind)(context, builder, value)
@@ -299,7 +309,7 @@ def _array(context, builder, kind, value):
     return array.data, strides
 
 
-_pending = []  # what `provide` is to compile
+_pending: list = []  # what `provide` is to compile
 
 
 def _function(module, name, argument_types, body):
@@ -421,6 +431,7 @@ def _row_instruction(typing_context, A, i):
         )
         return view._getvalue()
 
+    _check_rows(A)
     return kind(A, types.intp), code
 
 
@@ -501,7 +512,7 @@ def _product_definition(C, A, B, A2, B2, P, accumulate):
     total = A @ B + A2 @ B2
     if accumulate:
         total += C
-    C[:] = total * P if P.size else total
+    C[:] = total * P if len(P) else total
 
 
 @intrinsic
@@ -549,6 +560,7 @@ def _product_instruction(typing_context, C, A, B, A2, B2, P, accumulate):
             strip(j, 1, True)
         return context.get_dummy_value()
 
+    _check_rows(C, B, B2, P)
     return types.void(C, A, B, A2, B2, P, types.boolean), code
 
 
@@ -627,6 +639,7 @@ def _gather_columns_instruction(typing_context, T, flat, offsets):
                 builder.call(_square(builder.module, element), arguments)
         return context.get_dummy_value()
 
+    _check_rows(T)
     return types.void(T, flat, offsets), code
 
 
@@ -680,6 +693,7 @@ def _add_row_sums_instruction(typing_context, s, A, b):
             builder.call(_row_sums(builder.module, element), [*arguments, builder.sub(m, i)])
         return context.get_dummy_value()
 
+    _check_rows(A)
     return types.void(s, A, b), code
 
 
