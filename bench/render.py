@@ -1,19 +1,26 @@
-"""Put what the benchmarks printed where it is read.
+"""Put what the benchmarks measured where it is read.
 
     python bench/settling.py FOLDER -o settling.md && python bench/scoring.py > scoring.md
-    python bench/render.py settling.md scoring.md
+    python bench/run.py --data FOLDER -o bench/results.json
+    python bench/render.py --settling settling.md --scoring scoring.md --speed bench/results.json
 
-writes bench/RESULTS.md, all tables, and the part of README.md between the two `measured` comments, the rows and
-columns that decide.
+writes bench/RESULTS.md, all tables; bench/cost_curves.png; and the part of README.md between the two `measured`
+comments, the rows and columns that decide.  A section whose file is not given stays as RESULTS.md has it, and
+so does the table of speed in the README.  `--no-readme` leaves the README alone.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import json
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+RESULTS, CURVES = ROOT / "bench" / "RESULTS.md", ROOT / "bench" / "cost_curves.png"
 START, END = "<!-- measured: written by bench/render.py -->", "<!-- end of measured -->"
+SPEED_START, SPEED_END = "<!-- speed -->", "<!-- end of speed -->"
+TITLES = {"speed": "Speed", "settling": "Settling", "scoring": "Scoring"}
 
 
 def tables(text: str) -> list[list[dict[str, str]]]:
@@ -59,17 +66,65 @@ def settling_summary(text: str) -> list[str]:
     ]
 
 
-def main(settling: str, scoring: str) -> None:
-    settled, scored = Path(settling).read_text().strip(), Path(scoring).read_text().strip()
-    (ROOT / "bench" / "RESULTS.md").write_text(
-        f"# Results\n\nWritten by `bench/render.py`.\n\n## Settling\n\n{settled}\n\n## Scoring\n\n{scored}\n"
-    )
-    table = scored[scored.index("|") :]
-    measured = "\n".join([START, "", *settling_summary(settled), "", table, "", END])
-    readme = (ROOT / "README.md").read_text()
+def sections(text: str) -> dict[str, str]:
+    """The sections of RESULTS.md by title."""
+    parts = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
+    return {title: body.strip() for title, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def between(text: str, start: str, end: str) -> str:
+    """What stands between two marks; nothing where they are missing."""
+    return text.split(start)[1].split(end)[0].strip() if start in text else ""
+
+
+def speed(path: Path) -> tuple[str, str]:
+    """The tables of RESULTS.md and the table of the README; draws the curves."""
+    import speed_plots
+    import speed_tables
+
+    results = json.loads(path.read_text())
+    text = speed_tables.all_tables(results)
+    if "curves" in results:
+        speed_plots.cost_curves(results["curves"]["figures"], CURVES)
+        text += f"\n\n### Cost curves\n\n![Rate and share of peak]({CURVES.name})\n\nBands are quartiles."
+        text += speed_tables.caveats(results["curves"])
+    return text, speed_tables.summary(results)
+
+
+def measured(readme: str, found: dict[str, str], speed_table: str) -> str:
+    """The README with what was measured."""
+    lines = []
+    if speed_table:
+        lines += [SPEED_START, "", speed_table, "", SPEED_END, ""]
+    if "Settling" in found:
+        lines += [*settling_summary(found["Settling"]), ""]
+    if "Scoring" in found:
+        lines += [found["Scoring"][found["Scoring"].index("|") :], ""]
     before, rest = readme.split(START)
-    (ROOT / "README.md").write_text(before + measured + rest.split(END)[1])
+    return before + "\n".join([START, "", *lines, END]) + rest.split(END)[1]
+
+
+def main() -> None:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--settling", type=Path, metavar="FILE", help="what settling.py wrote")
+    parser.add_argument("--scoring", type=Path, metavar="FILE", help="what scoring.py printed")
+    parser.add_argument("--speed", type=Path, metavar="FILE", help="what run.py wrote")
+    parser.add_argument("--no-readme", action="store_true")
+    chosen = parser.parse_args()
+    found = sections(RESULTS.read_text()) if RESULTS.exists() else {}
+    readme = (ROOT / "README.md").read_text()
+    speed_table = between(readme, SPEED_START, SPEED_END)
+    if chosen.speed:
+        found[TITLES["speed"]], speed_table = speed(chosen.speed)
+    for name in ("settling", "scoring"):
+        if path := getattr(chosen, name):
+            found[TITLES[name]] = path.read_text().strip()
+    body = "\n\n".join(f"## {title}\n\n{found[title]}" for title in TITLES.values() if title in found)
+    RESULTS.write_text(f"# Results\n\nWritten by `bench/render.py`.\n\n{body}\n")
+    if not chosen.no_readme:
+        (ROOT / "README.md").write_text(measured(readme, found, speed_table))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

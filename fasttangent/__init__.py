@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fasttangent.errors import DivergenceError, ModelFileError, UntrustedTangentWarning
     from fasttangent.files import load
     from fasttangent.fitting import fit
+    from fasttangent.fitting_many import fit_many
     from fasttangent.model import Model, Scores
     from fasttangent.network import Network
     from fasttangent.objective import Objective
@@ -37,6 +38,7 @@ _HOME = {
     "Selection": "selection",
     "UntrustedTangentWarning": "errors",
     "fit": "fitting",
+    "fit_many": "fitting_many",
     "load": "files",
     "select": "selection",
 }
@@ -53,6 +55,7 @@ __all__ = [
     "UntrustedTangentWarning",
     "__version__",
     "fit",
+    "fit_many",
     "load",
     "select",
 ]

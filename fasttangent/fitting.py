@@ -17,7 +17,7 @@ from fasttangent.model import Model
 from fasttangent.network import Network
 from fasttangent.objective import Objective, Problem
 from fasttangent.progress import reporting
-from fasttangent.scaling import fit_scaling, identity_scaling
+from fasttangent.scaling import Scaling, fit_scaling, identity_scaling
 from fasttangent.settling import settle as settle_down
 from fasttangent.training import DTYPES, Schedule, train
 
@@ -143,6 +143,39 @@ def fit(
     ----------
     Eaton 2024, "Regularity tangents", arXiv 2411.15292; Pearlmutter 1994 for the dual pass.
     """
+    arguments = dict(locals())  # all of the above
+    del arguments["progress"]
+    return prepare(**arguments).run(progress)
+
+
+def prepare(
+    X: Any,
+    y: Any,
+    *,
+    hidden: Sequence[int],
+    activation: str,
+    loss: str,
+    delta: float,
+    strength: float,
+    complexity: str,
+    sample_weight: Any,
+    optimizer: str,
+    learning_rate: float,
+    momentum: float,
+    epochs: int,
+    batch_size: int,
+    tangents: str | None,
+    curvature: str,
+    settle: bool | float,
+    standardize: bool,
+    validation: float | None,
+    patience: int,
+    dtype: str,
+    seed: int,
+    threads: int | None,
+    feature_names: Sequence[str] | None,
+) -> Prepared:
+    """Check all arguments of `fit` but `progress`; what is left to do takes little memory until it is run."""
     objective = Objective(loss, delta, complexity, strength)
     schedule = Schedule(
         optimizer, learning_rate, momentum, epochs, batch_size, curvature, validation, patience
@@ -171,38 +204,99 @@ def fit(
         if standardize
         else identity_scaling(rows.shape[1], targets.shape[1])
     )
-
-    def standard(chosen: NDArray[np.int64]) -> tuple[Float, Float, Float]:
-        float64 = np.dtype(np.float64)
-        return scaling.inputs(rows[chosen], float64), scaling.targets(targets[chosen], float64), w[chosen]
-
-    problem = Problem(network, objective, *standard(keep), n_threads)
-    start = network.initial_params(rng), np.zeros((int(tangents is not None), network.layout.n_params))
-    with reporting(progress) as report:
-        run = _two_stages(problem, schedule, start, kind, rng, budget, report, standard(held_back))
-    return Model(
+    return Prepared(
         network=network,
         objective=objective,
+        schedule=schedule,
+        X=rows,
+        Y=targets,
+        w=w,
+        keep=keep,
+        held_back=held_back,
         scaling=scaling,
-        params=run.theta,
-        tangents={"strength": run.tangents[0]} if len(run.tangents) else {},
-        certificate=_certify(problem, run),
-        slope_squared=_mean_slope_squared(problem, run.theta),
-        dtype=kind.name,
-        feature_names=names,
+        names=names,
         flat_targets=Y.ndim == 1,
-        interrupted=run.stopped == "interrupted",
-        training={
-            "rows": problem.n_rows,
-            **{name: value for name, value in asdict(schedule).items() if value is not None},
-            "seed": int(seed),
-            "stopped": run.stopped,
-            "training_seconds": run.training_seconds,
-            "settling_seconds": run.settling_seconds,
-        },
-        history={name: np.array(values) for name, values in run.history.items() if len(values)},
+        n_tangents=int(tangents is not None),
+        budget=budget,
+        kind=kind,
+        seed=int(seed),
+        rng=rng,
         threads=threads,
+        n_threads=n_threads,
     )
+
+
+@dataclass(eq=False)
+class Prepared:
+    """A fit whose arguments were checked, to be run once."""
+
+    network: Network
+    objective: Objective
+    schedule: Schedule
+    X: NDArray  # (n, n_features), as given
+    Y: NDArray  # (n, n_outputs), as given
+    w: Float  # (n,)
+    keep: NDArray[np.int64]  # numbers of the rows to train on
+    held_back: NDArray[np.int64]  # and of those for early stopping
+    scaling: Scaling
+    names: tuple[str, ...] | None
+    flat_targets: bool
+    n_tangents: int
+    budget: float  # seconds of settling
+    kind: np.dtype  # of minibatch steps
+    seed: int
+    rng: np.random.Generator
+    threads: int | None  # as given
+    n_threads: int
+    _problem: Problem | None = None
+
+    def use(self, n_threads: int) -> None:
+        """Run with so many threads, from now on; also while it runs, from another thread."""
+        self.n_threads = n_threads
+        if self._problem is not None:
+            self._problem.threads = n_threads
+
+    def run(self, progress: bool | Callable[..., None]) -> Model:
+        """Train, settle, certify."""
+        problem = Problem(self.network, self.objective, *self._standard(self.keep), self.n_threads)
+        self._problem = problem
+        start = (
+            self.network.initial_params(self.rng),
+            np.zeros((self.n_tangents, self.network.layout.n_params)),
+        )
+        held_back = self._standard(self.held_back)
+        with reporting(progress) as report:
+            run = _two_stages(
+                problem, self.schedule, start, self.kind, self.rng, self.budget, report, held_back
+            )
+        return Model(
+            network=self.network,
+            objective=self.objective,
+            scaling=self.scaling,
+            params=run.theta,
+            tangents={"strength": run.tangents[0]} if len(run.tangents) else {},
+            certificate=_certify(problem, run),
+            slope_squared=_mean_slope_squared(problem, run.theta),
+            dtype=self.kind.name,
+            feature_names=self.names,
+            flat_targets=self.flat_targets,
+            interrupted=run.stopped == "interrupted",
+            training={
+                "rows": problem.n_rows,
+                **{name: value for name, value in asdict(self.schedule).items() if value is not None},
+                "seed": self.seed,
+                "stopped": run.stopped,
+                "training_seconds": run.training_seconds,
+                "settling_seconds": run.settling_seconds,
+            },
+            history={name: np.array(values) for name, values in run.history.items() if len(values)},
+            threads=self.threads,
+        )
+
+    def _standard(self, chosen: NDArray[np.int64]) -> tuple[Float, Float, Float]:
+        """Inputs, targets and weights of the chosen rows, in standard units."""
+        X, Y, float64 = self.X[chosen], self.Y[chosen], np.dtype(np.float64)
+        return self.scaling.inputs(X, float64), self.scaling.targets(Y, float64), self.w[chosen]
 
 
 @dataclass

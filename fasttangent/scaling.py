@@ -63,7 +63,7 @@ def fit_scaling(X: NDArray, Y: NDArray, w: Float, names: Sequence[str] | None) -
             f"X is constant in column {called}{more} ({len(constant)} of {len(x_scale)}): "
             f"ignored, in training and in every score",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,  # who called fit or fit_many
         )
         x_scale[constant] = np.inf
     return Scaling(x_mean, x_scale, y_mean, y_scale)
