@@ -81,6 +81,7 @@ class Problem:
 
     CHUNK_ROWS = 64  # the least a thread is given: below, starting it costs more than the rows
     MOST_CHUNKS = 32
+    LEAST_PRODUCTS = 3_000_000  # multiplications that are worth waking a second thread
     MOST_SUMS = 2**24  # values in the chunks' own sums of one direction: 128 MB
 
     def __init__(
@@ -96,6 +97,7 @@ class Problem:
         blocks = -(-len(X) // self.CHUNK_ROWS)
         self._chunk = self.CHUNK_ROWS * -(-blocks // most)
         self._n_chunks = -(-len(X) // self._chunk)
+        self._kept: tuple[Float, Float, Float] | None = None
 
     def value_and_gradient(self, theta: Float) -> tuple[float, Float]:
         """F and its gradient (p,)."""
@@ -133,20 +135,42 @@ class Problem:
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
         from fasttangent.kernels import threads
-        from fasttangent.kernels.rows import loss_of_chunk
+        from fasttangent.kernels.rows import add_up, loss_of_chunks
 
         C, p, K = self._n_chunks, len(theta), len(V)
-        values, G, GT = np.empty(C), np.zeros((C, p)), np.zeros((C, K, p))
+        values, G, GT = self._room(K)
         V = np.ascontiguousarray(V)
         network, loss = self.network.kernel_view, self.objective.kernel_loss
 
-        def task(c: int) -> None:
-            loss_of_chunk(
-                c, self._chunk, values, G, GT, theta, V, self.rows, self.every, network, loss, gauss_newton
+        def chunks(first: int, last: int) -> None:
+            loss_of_chunks(
+                first,
+                last,
+                self._chunk,
+                values,
+                G,
+                GT,
+                theta,
+                V,
+                self.rows,
+                self.every,
+                network,
+                loss,
+                gauss_newton,
             )
 
-        threads.run(task, C, self.threads)
-        return float(values.sum()), G.sum(axis=0), GT.sum(axis=0)
+        if min(self.threads, C) > 1 and self.n_rows * p * (3 + 6 * K) > self.LEAST_PRODUCTS:
+            threads.run(lambda c: chunks(c, c + 1), C, self.threads)
+        else:
+            chunks(0, C)  # one call: each costs 10 microseconds, and to other threads the interpreter's lock
+        return add_up(values, G, GT), G[0].copy(), GT[0].copy()
+
+    def _room(self, K: int) -> tuple[Float, Float, Float]:
+        """What chunks write to, kept from call to call."""
+        if self._kept is None or self._kept[2].shape[1] != K:
+            C, p = self._n_chunks, self.network.layout.n_params
+            self._kept = np.empty(C), np.empty((C, p)), np.empty((C, K, p))
+        return self._kept
 
     @property
     def n_rows(self) -> int:

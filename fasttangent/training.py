@@ -34,7 +34,7 @@ MOST_SLABS = 16
 LARGE_NETWORK = (
     50_000  # parameters; from there on, adding up the gradients of many slabs takes longer than it saves
 )
-UPDATE_CHUNK = 16_384  # parameters that a thread updates at a time
+UPDATE_CHUNK = 8_192  # parameters that a thread updates at a time
 LOST_TANGENT = 1e4  # relative residual; no tangent at all has 1, noise of minibatches up to 40 on the way
 
 

@@ -24,6 +24,13 @@ def add_multiple(c, a, b):
 
 
 @kernel
+def add(a, b):
+    """a += b, for vectors."""
+    for j in range(a.size):
+        a[j] += b[j]
+
+
+@kernel
 def fill(A, value):
     """A = value, for a 2-d A; a slice assignment would do the same after a second of compilation."""
     for i in range(A.shape[0]):

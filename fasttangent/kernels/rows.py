@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasttangent.kernels.arithmetic import add, fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import (
@@ -68,16 +69,37 @@ def _output_adjoints(f, ft, rows, order, first, last, scale, loss):
 
 
 @kernel
-def loss_of_chunk(c, chunk, values, G, GT, theta, tangents, rows, every, network, loss, gauss_newton):
-    """Chunk c of the full-batch sums: rows [c chunk, (c + 1) chunk) into values[c], G[c] (p,), GT[c] (K, p).
+def loss_of_chunks(
+    first, last, chunk, values, G, GT, theta, tangents, rows, every, network, loss, gauss_newton
+):
+    """Chunks c of the full-batch sums, first <= c < last: rows [c chunk, (c + 1) chunk) into values[c], G[c] (p,),
+    GT[c] (K, p).
 
-    G and GT hold zeros; `every` is 0, 1 ... n - 1.
+    `every` is 0, 1 ... n - 1.
     """
-    start, stop = c * chunk, min((c + 1) * chunk, len(every))
     work = workspace(theta, len(tangents), network.table)
-    values[c] = add_loss(
-        G[c], GT[c], theta, tangents, rows, every, start, stop, 1.0, network, loss, gauss_newton, work
-    )
+    for c in range(first, last):
+        g = G[c]
+        for j in range(g.size):
+            g[j] = 0
+        fill(GT[c], 0)
+        start, stop = c * chunk, min((c + 1) * chunk, len(every))
+        values[c] = add_loss(
+            g, GT[c], theta, tangents, rows, every, start, stop, 1.0, network, loss, gauss_newton, work
+        )
+
+
+@kernel
+def add_up(values, G, GT):
+    """Add all chunks to the first, in their order; return the sum of the values."""
+    for c in range(1, len(G)):
+        add(G[0], G[c])
+        for k in range(GT.shape[1]):
+            add(GT[0, k], GT[c, k])
+    total = 0.0
+    for c in range(len(values)):
+        total += values[c]
+    return total
 
 
 @kernel

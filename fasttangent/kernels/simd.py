@@ -29,7 +29,7 @@ from numba.np import arrayobj
 from fasttangent.kernels import library
 
 TILE_ROWS = 6
-SPINS, NAP = 500, 50  # pauses of the processor (20 to 40 ns each) before a wait naps, microseconds of a nap
+SPINS, NAP = 4000, 50  # pauses of the processor (20 to 40 ns each) before a wait naps, microseconds of a nap
 WIDTHS = (128, 256, 512)
 
 _INT, _BOOL, _INT32 = ir.IntType(64), ir.IntType(1), ir.IntType(32)
@@ -839,7 +839,7 @@ def _wait_until_definition(counters, i, n):
 
 @intrinsic
 def _wait_until_instruction(typing_context, counters, i, n):
-    """Wait until counters[i] >= n: busily for some 20 microseconds, then with naps of 50.
+    """Wait until counters[i] >= n: busily for some 150 microseconds, then with naps of 50.
 
     Waits are short, while another thread ends its task.  Unless that thread has lost its core to another process:
     then it needs ours, and a step that only spun took 5 ms instead of 0.2.

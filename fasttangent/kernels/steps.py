@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fasttangent.kernels.arithmetic import fill
+from fasttangent.kernels.arithmetic import add, fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.network import workspace
 from fasttangent.kernels.rows import add_loss
@@ -147,12 +147,12 @@ def _update(state, mask, strength, slabs, begin, end, rate, optimizer, t):
     theta, mask = stretch(state.theta, begin, n), stretch(mask, begin, n)
     g = row(slabs.G[:1, begin:end], 0)
     for i in range(1, len(slabs.G)):
-        _add(g, row(slabs.G[i : i + 1, begin:end], 0))
+        add(g, row(slabs.G[i : i + 1, begin:end], 0))
     beta, eta, m = real(optimizer.beta1), real(rate), stretch(state.m, begin, n)
     for k in range(len(state.tangents)):
         gt = row(slabs.GT[0, k : k + 1, begin:end], 0)
         for i in range(1, len(slabs.G)):
-            _add(gt, row(slabs.GT[i, k : k + 1, begin:end], 0))
+            add(gt, row(slabs.GT[i, k : k + 1, begin:end], 0))
         tau = row(state.tangents[k : k + 1, begin:end], 0)
         _add_penalty_tangent(gt, mask, tau, theta, real(strength))
     _add_penalty(g, mask, theta, real(strength))
@@ -177,12 +177,6 @@ def _update(state, mask, strength, slabs, begin, end, rate, optimizer, t):
             _nesterov(tau, mt, gt, eta, beta)
         else:
             _step(tau, gt, eta)
-
-
-@kernel
-def _add(g, other):
-    for j in range(g.size):
-        g[j] += other[j]
 
 
 @kernel
