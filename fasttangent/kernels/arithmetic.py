@@ -5,14 +5,8 @@ from fasttangent.kernels.simd import fma, product
 
 
 @kernel
-def multiply(C, A, B):
-    """C = A B, for C (m, n), A (m, q) in any layout, B (q, n); rows of B and C contiguous."""
-    product(C, A, B, A[:, :0], B[:0], C[:0], False)
-
-
-@kernel
 def add_product(C, A, B):
-    """C += A B."""
+    """C += A B, for C (m, n), A (m, q) in any layout, B (q, n); rows of B and C contiguous."""
     product(C, A, B, A[:, :0], B[:0], C[:0], True)
 
 
