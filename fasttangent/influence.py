@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-CHUNK = 8192  # rows: 1 MB of 32 float32 inputs, large enough to hide the cost of a call
+CHUNK = 8192  # rows at the most: 1 MB of 32 float32 inputs, large enough to hide the cost of a call
+CHUNK_PRODUCTS = 2**28  # multiplications at the most, some milliseconds: few rows of a large network are shared, too
 
 
 class Outputs(NamedTuple):
@@ -94,11 +95,12 @@ def each_chunk(
         with np.errstate(over="ignore"):  # infinite in `dtype`: reported below as not finite
             return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
 
-    n_chunks = -(-n // CHUNK)
+    chunk = min(CHUNK, max(256, CHUNK_PRODUCTS // network.layout.n_params))
+    n_chunks = -(-n // chunk)
     bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
 
     def task(c: int) -> None:
-        start, stop = c * CHUNK, min((c + 1) * CHUNK, n)
+        start, stop = c * chunk, min((c + 1) * chunk, n)
         rows, subtract = inputs(X[start:stop])
         flat, step = _flat(rows)
         f, ft = np.empty((stop - start, n_outputs), dtype), np.empty((stop - start, K, n_outputs), dtype)
