@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 CHUNK = 8192  # rows at the most: 1 MB of 32 float32 inputs, large enough to hide the cost of a call
-CHUNK_PRODUCTS = 2**28  # multiplications at the most, some milliseconds: few rows of a large network are shared, too
+CHUNK_PRODUCTS = 2**28  # at the most, some milliseconds: few rows of a large network are shared, too
 
 
 class Outputs(NamedTuple):
