@@ -3,6 +3,8 @@
 Compiled kernels are kept where ``FASTTANGENT_CACHE`` says, as for any other use of the package.
 """
 
+import signal
+
 import naive
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from fasttangent.kernels import scoring
 from fasttangent.network import Network
 from fasttangent.objective import Objective, Problem
 from fasttangent.table_output import write_table
+
+# Jobs in the background may be started with Ctrl-C ignored, and tests of interrupts would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def random_problem(
