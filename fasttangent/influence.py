@@ -124,12 +124,11 @@ def _folded(
     away is added to the first layer's biases.  None where a scale is beyond the range of `dtype`.
     """
     layout, weights = network.layout, np.vstack([theta, tangents])
-    centre = scaling.x_mean.astype(dtype)
     W = layout.weights(weights, 0)
-    rounding = (centre - scaling.x_mean) / scaling.x_scale
-    layout.biases(weights, 0)[:] += rounding @ W
-    W /= scaling.x_scale[:, None]
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what does not fit is found below
+        centre = scaling.x_mean.astype(dtype)
+        layout.biases(weights, 0)[:] += ((centre - scaling.x_mean) / scaling.x_scale) @ W
+        W /= scaling.x_scale[:, None]
         cast, one = weights.astype(dtype), (1 / scaling.x_scale).astype(dtype)
     normal = (one == 0) == (scaling.x_scale == np.inf)
     fits = np.isfinite(cast).all() and np.isfinite(centre).all() and np.isfinite(one).all() and normal.all()
