@@ -14,7 +14,7 @@ from fasttangent import checks, influence
 from fasttangent.certificate import Certificate
 from fasttangent.errors import UntrustedTangentWarning
 from fasttangent.network import Network
-from fasttangent.objective import Objective
+from fasttangent.objective import Objective, Problem
 from fasttangent.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -170,12 +170,7 @@ class Model:
         ValueError
             As for `sensitivity`, or if y does not match X or is not finite.
         """
-        rows = self._rows(X)
-        Y = checks.targets("y", y, len(rows))
-        checks.finite("y", Y)
-        if Y[:1].size != self.n_outputs * len(rows[:1]):
-            raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
-        labels = Y.reshape(len(rows), self.n_outputs)
+        rows, labels = self._labelled(X, y)
         found = np.empty(len(rows))
 
         def finish(part: slice, f: NDArray, s: NDArray) -> None:
@@ -253,6 +248,44 @@ class Model:
             )
         return Scores(self._shaped(prediction), self._shaped(sensitivity), curiosity)
 
+    def problem(self, X: Any, y: Any, sample_weight: Any = None, *, threads: int | None = None) -> Problem:
+        """The objective F of the model on labelled rows: its values, gradients and curvature products, in float64.
+
+        Give the training rows to get the problem whose minimum the model is.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        y : array_like of shape (n,) or (n, n_outputs)
+            Labels, in the units of y.
+        sample_weight : array_like of shape (n,), optional
+            w >= 0; F divides by their sum.
+        threads : int, optional
+
+        Returns
+        -------
+        Problem
+
+        Raises
+        ------
+        ValueError
+            If X or y does not fit the model or is not finite, or there is no row.
+        """
+        rows, labels = self._labelled(X, y)
+        if len(rows) == 0:
+            raise ValueError("X must have at least 1 row, got none")
+        checks.finite("X", rows)
+        w = checks.row_weights("sample_weight", sample_weight, len(rows))
+        float64 = np.dtype(np.float64)
+        return Problem(
+            self.network,
+            self.objective,
+            self.scaling.inputs(rows, float64),
+            self.scaling.targets(labels, float64),
+            w,
+            checks.thread_count(self.threads if threads is None else threads),
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
 
@@ -289,6 +322,15 @@ class Model:
 
     def _rows(self, X: Any) -> NDArray:
         return checks.features("X", X, self.n_features, self.feature_names)
+
+    def _labelled(self, X: Any, y: Any) -> tuple[NDArray, NDArray]:
+        """Rows (n, n_features) and their labels (n, n_outputs), as given."""
+        rows = self._rows(X)
+        Y = checks.targets("y", y, len(rows))
+        checks.finite("y", Y)
+        if Y[:1].size != self.n_outputs * len(rows[:1]):
+            raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
+        return rows, Y.reshape(len(rows), self.n_outputs)
 
     def _each_chunk(
         self, rows: NDArray, with_tangent: bool, threads: int | None, finish: Finish

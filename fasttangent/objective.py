@@ -75,8 +75,10 @@ class Problem:
     X : ndarray of float64, shape (n, n_features)
     Y : ndarray of float64, shape (n, n_outputs)
     w : ndarray of float64, shape (n,)
-        Weights of the rows; F divides by their sum S.
+        Weights of the rows.
     threads : int
+    total : float, optional
+        S, by which F divides; default: the sum of the weights.
     """
 
     CHUNK_ROWS = 64  # the least a thread is given: below, starting it costs more than the rows
@@ -85,13 +87,21 @@ class Problem:
     MOST_SUMS = 2**24  # values in the chunks' own sums of one direction: 128 MB
 
     def __init__(
-        self, network: Network, objective: Objective, X: Float, Y: Float, w: Float, threads: int
+        self,
+        network: Network,
+        objective: Objective,
+        X: Float,
+        Y: Float,
+        w: Float,
+        threads: int,
+        total: float | None = None,
     ) -> None:
         from fasttangent.kernels.rows import Rows
 
         self.network, self.objective, self.threads = network, objective, threads
         self.mask = objective.mask(network)
-        self.rows: Rows = Rows(X, Y, w / w.sum())
+        self.total = float(w.sum()) if total is None else total
+        self.rows: Rows = Rows(X, Y, w / self.total)
         self.every = np.arange(len(X))
         most = max(1, min(self.MOST_CHUNKS, self.MOST_SUMS // network.layout.n_params))
         blocks = -(-len(X) // self.CHUNK_ROWS)
@@ -107,8 +117,12 @@ class Problem:
 
     def product(self, theta: Float, V: Float, *, gauss_newton: bool = False) -> Float:
         """(H + strength C'') v for each row v of V (K, p), H the Hessian or Gauss-Newton matrix of the data term."""
-        _, _, HV = self._sums(theta, V, gauss_newton)
+        HV = self.data_product(theta, V, gauss_newton=gauss_newton)
         return HV + self.objective.strength * self.mask * V
+
+    def data_product(self, theta: Float, V: Float, *, gauss_newton: bool = False) -> Float:
+        """H v for each row v of V (K, p)."""
+        return self._sums(theta, V, gauss_newton)[2]
 
     def complexity(self, theta: Float) -> float:
         """C(theta)."""

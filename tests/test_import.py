@@ -17,11 +17,12 @@ CORE = """
     kernels
     checks layout
     network objective scaling
-    solvers certificate lbfgs training settling
+    curvature solvers certificate lbfgs training settling
     influence
     model
     selection files progress
     fitting fitting_many
+    exact refits unlearning fidelity
 """
 UPWARDS = {"model": {"files"}}  # inside a function: Model.save
 EDGES = {"click", "rich", "pyarrow", "matplotlib", "pandas"}  # optional dependencies
