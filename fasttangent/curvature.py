@@ -76,6 +76,9 @@ class System:
         )
 
     def dense(self) -> Float:
-        """A (p, p)."""
-        A = self.product(np.eye(self.size))
-        return (A + A.T) / 2
+        """A (p, p), symmetric to the bit; some p^2 / 3 multiplications a row."""
+        from fasttangent.dense_curvature import dense_curvature
+
+        A = dense_curvature(self.problem, self.theta, gauss_newton=self.gauss_newton)
+        A[np.diag_indices(self.size)] += self.diagonal_term
+        return A
