@@ -82,3 +82,9 @@ class System:
         A = dense_curvature(self.problem, self.theta, gauss_newton=self.gauss_newton)
         A[np.diag_indices(self.size)] += self.diagonal_term
         return A
+
+    def dual_matrix(self) -> Float:
+        """D^1/2 J J^T D^1/2 (n n_outputs, n n_outputs), with J^T D J the Gauss-Newton matrix of the data term."""
+        from fasttangent.dense_curvature import dual_matrix
+
+        return dual_matrix(self.problem, self.theta)

@@ -1,4 +1,4 @@
-"""The dense Hessian or Gauss-Newton matrix of the data term: what `kernels.hessian` does to chunks of rows."""
+"""Dense matrices of curvature: the Hessian, Gauss-Newton, and the dual n x n one; drivers of `kernels.hessian`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,17 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
             at = i * block
             stop = start + min(at + block, depth)
             hessian.derivatives_of_rows(
-                chunk, places, start + at, stop, at, theta, problem.rows, problem.every, network, loss, gauss_newton
+                chunk,
+                places,
+                start + at,
+                stop,
+                at,
+                theta,
+                problem.rows,
+                problem.every,
+                network,
+                loss,
+                gauss_newton,
             )
 
         def panel(i: int, depth: int = depth) -> None:
@@ -136,7 +146,9 @@ def _assemble(terms: list[_Term], table: NDArray[np.int64], p: int, n_threads: i
     from fasttangent.kernels import hessian, threads
 
     H = np.empty((p, p))
-    terms.sort(key=lambda t: t.place == "second")  # taken from the end: others are added to the second derivatives
+    terms.sort(
+        key=lambda t: t.place == "second"
+    )  # taken from the end: others are added to the second derivatives
     while terms:
         t = terms.pop()
 
@@ -158,3 +170,36 @@ def _assemble(terms: list[_Term], table: NDArray[np.int64], p: int, n_threads: i
 
     threads.run(lower, -(-p // panel), n_threads)
     return H
+
+
+def dual_matrix(problem: Problem, theta: Float) -> Float:
+    """D^1/2 J J^T D^1/2, D = w loss'': (n n_outputs, n n_outputs), rows and outputs in the order of (n, n_outputs)."""
+    from fasttangent.kernels import dual, hessian, threads
+
+    table, n, X = problem.network.layout.table, problem.n_rows, problem.rows.X
+    inputs, units, n_outputs = int(np.sum(table[:, 0] + 1)), int(np.sum(table[:, 1])), int(table[-1, 1])
+    scale = np.sqrt(problem.output_weights(theta))
+    h, d, places = np.empty((inputs, n)), np.empty((n_outputs, units, n)), _places(table, True)[0].outputs
+    network = problem.network.kernel_view
+
+    def part(i: int) -> None:
+        stop = min((i + 1) * CHUNK_ROWS, n)
+        dual.factors(h, d, scale, places, i * CHUNK_ROWS, stop, theta, X, problem.every, network)
+
+    threads.run(part, -(-n // CHUNK_ROWS), problem.threads)
+    K = np.empty((n_outputs, n_outputs, n, n))
+    for o in range(n_outputs):
+        for u in range(n_outputs):
+            block, pair = K[o, u], np.array([o, u])
+
+            def panel(i: int, block: Float = block, pair: NDArray[np.int64] = pair) -> None:
+                dual.dual_panel(block, h, d, places, i * TILE, min((i + 1) * TILE, n), pair, table)
+
+            threads.run(panel, -(-n // TILE), problem.threads)
+            if u == o:
+                hessian.mirror(block, 0, n, TILE)
+    for o in range(n_outputs):
+        for u in range(n_outputs):
+            if u != o:
+                K[o, u] = np.triu(K[o, u]) + np.tril(K[u, o].T, -1)
+    return np.ascontiguousarray(K.transpose(2, 0, 3, 1)).reshape(n * n_outputs, n * n_outputs)

@@ -83,6 +83,7 @@ class Problem:
 
     CHUNK_ROWS = 64  # the least a thread is given: below, starting it costs more than the rows
     MOST_CHUNKS = 32
+    OUTPUT_ROWS = 1024  # of one task where nothing is summed
     LEAST_PRODUCTS = 3_000_000  # multiplications that are worth waking a second thread
     MOST_SUMS = 2**24  # values in the chunks' own sums of one direction: 128 MB
 
@@ -138,14 +139,52 @@ class Problem:
 
     def predictions(self, theta: Float) -> Float:
         """f (n, n_outputs) in standard units."""
+        return self._outputs(theta, np.empty((0, len(theta))))[0]
+
+    def jacobian_product(self, theta: Float, V: Float) -> Float:
+        """J v for each row v of V (K, p), J the derivatives of all predictions: (K, n, n_outputs)."""
+        return np.ascontiguousarray(np.moveaxis(self._outputs(theta, V)[1], 1, 0))
+
+    def jacobian_transposed_product(self, theta: Float, U: Float) -> Float:
+        """J^T u for each u of U (K, n, n_outputs): (K, p)."""
+        from fasttangent.kernels import threads
+        from fasttangent.kernels.rows import add_up, weighted_gradients
+
+        values, _, G = self._room(len(U))
+        U, X, network = np.ascontiguousarray(U), self.rows.X, self.network.kernel_view
+
+        def chunk(c: int) -> None:
+            weighted_gradients(c, c + 1, self._chunk, G, theta, U, X, self.every, network)
+
+        threads.run(chunk, self._n_chunks, self.threads)
+        add_up(values, np.zeros((self._n_chunks, len(theta))), G)
+        return G[0].copy()
+
+    def _outputs(self, theta: Float, V: Float) -> tuple[Float, Float]:
+        """f (n, n_outputs) and its derivatives along the rows of V (n, K, n_outputs)."""
+        from fasttangent.kernels import threads
         from fasttangent.kernels.scoring import outputs
 
         (n, n_features), n_outputs = self.rows.X.shape, self.rows.Y.shape[1]
-        F, none, no_tangent = np.empty((n, n_outputs)), np.empty((0, len(theta))), np.empty((n, 0, n_outputs))
-        WT = self.network.layout.transposed(theta)
-        X, centre = self.rows.X.ravel(), np.zeros(n_features)
-        outputs(F, no_tangent, WT, none, X, n_features, centre, self.network.kernel_view)
-        return F
+        F, FT = np.empty((n, n_outputs)), np.empty((n, len(V), n_outputs))
+        turned, centre = self.network.layout.transposed, np.zeros(n_features)
+        WT, VT, size = turned(theta), turned(np.ascontiguousarray(V)), self.OUTPUT_ROWS
+
+        def part(i: int) -> None:
+            rows = slice(i * size, (i + 1) * size)
+            X = self.rows.X[rows].ravel()
+            outputs(F[rows], FT[rows], WT, VT, X, n_features, centre, self.network.kernel_view)
+
+        threads.run(part, -(-n // size), self.threads)
+        return F, FT
+
+    def output_weights(self, theta: Float) -> Float:
+        """D = w loss'' (n, n_outputs): the Gauss-Newton matrix of the data term is J^T D J."""
+        from fasttangent.kernels.losses import loss_curvatures
+
+        residual, D = self.predictions(theta) - self.rows.Y, np.empty(self.rows.Y.shape)
+        loss_curvatures(D.ravel(), residual.ravel(), self.objective.kernel_loss.code, self.objective.delta)
+        return self.rows.w[:, None] * D
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
         from fasttangent.kernels import threads

@@ -75,17 +75,26 @@ def derivatives_of_rows(chunk, places, start, stop, at, theta, rows, every, netw
     forward(work, width, theta, none, network, True)
     last = len(table) - 1
     for l in range(last + 1):
-        _copy(columns(chunk.h, table[l, 4], table[l, 0] + 1, at, n), matrix(work.h, table[l, 4], table[l, 0] + 1, n))
+        copy(
+            columns(chunk.h, table[l, 4], table[l, 0] + 1, at, n),
+            matrix(work.h, table[l, 4], table[l, 0] + 1, n),
+        )
         if l > 0:
-            _copy(columns(chunk.p, places.outputs[l - 1], table[l, 0], at, n), matrix(work.p, table[l, 4], table[l, 0], n))
+            copy(
+                columns(chunk.p, places.outputs[l - 1], table[l, 0], at, n),
+                matrix(work.p, table[l, 4], table[l, 0], n),
+            )
     _output_derivatives(chunk, places, start, at, n, matrix(work.f, 0, table[last, 1], n), rows, loss)
     for l in range(last - 1, -1, -1):
         units, units_above = table[l, 1], table[l + 1, 1]
         W = weights(theta, table, l + 1)
-        d, p = columns(chunk.d, places.outputs[l], units, at, n), columns(chunk.p, places.outputs[l], units, at, n)
+        d, p = (
+            columns(chunk.d, places.outputs[l], units, at, n),
+            columns(chunk.p, places.outputs[l], units, at, n),
+        )
         e, q = matrix(work.e, 0, units, n), matrix(work.q, table[l + 1, 4], units, n)
         back(e, W, columns(chunk.d, places.outputs[l + 1], units_above, at, n), p[:0])
-        _copy(d, e)
+        copy(d, e)
         multiply_rows(d, p)
         multiply_rows(e, q)
         _second_derivatives(chunk.R, places.R, l, at, W[:units], p, e, table, gauss_newton)
@@ -161,7 +170,8 @@ def _first_derivatives(chunk, places, outputs, at, n, theta, table):
 
 
 @kernel
-def _copy(A, B):
+def copy(A, B):
+    """A = B."""
     for u in range(len(A)):
         a, b = row(A, u), row(B, u)
         for j in range(a.size):

@@ -37,3 +37,10 @@ def loss_slopes(d, r, code, delta):
     """d = loss'(r), for vectors d and r."""
     for i in range(r.size):
         _, d[i], _ = loss_terms(r[i], code, delta)
+
+
+@kernel
+def loss_curvatures(d, r, code, delta):
+    """d = loss''(r), for vectors d and r."""
+    for i in range(r.size):
+        _, _, d[i] = loss_terms(r[i], code, delta)

@@ -117,3 +117,23 @@ def output_jacobian(J, theta, X, every, network):
             for j in range(len(work.f)):
                 work.f[j] = 1 if j // block == o else 0
             row_gradients(J[start:stop, o], work, width, theta, network)
+
+
+@kernel
+def weighted_gradients(first, last, chunk, G, theta, U, X, every, network):
+    """Chunks c, first <= c < last, of J^T u: G[c, k] (p,) = sum_io U[k, i, o] d f_io / d theta over the chunk's rows i."""
+    block = block_rows(theta)
+    none = np.empty((0, theta.size), theta.dtype)
+    work = workspace(theta, 0, network.table)
+    exact = len(none) > 0
+    for c in range(first, last):
+        fill(G[c], 0)
+        for start in range(c * chunk, min((c + 1) * chunk, len(every)), block):
+            n = min(block, min((c + 1) * chunk, len(every)) - start)
+            width = load_rows(work, X, X.shape[1], every, start, start + n)
+            forward(work, width, theta, none, network, exact)
+            for k in range(len(U)):
+                for o in range(U.shape[2]):
+                    for j in range(block):
+                        work.f[o * block + j] = U[k, start + j, o] if j < n else 0.0
+                backward(G[c, k], none, work, n, width, theta, none, network, exact)
