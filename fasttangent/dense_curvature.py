@@ -40,6 +40,11 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
 
     Besides the result it takes at most as much memory again, for a network of one or two hidden layers a third.
     """
+    sums = _sums_over_rows(problem, theta, gauss_newton)
+    return _assemble(sums, problem.network.layout.table, len(theta), problem.threads)
+
+
+def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[_Term]:
     from fasttangent.kernels import hessian, threads
     from fasttangent.kernels.network import block_rows
 
@@ -52,19 +57,19 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
     terms = _terms(chunk, table, places, gauss_newton)
     tasks = [(t, start) for t in terms for start in range(0, t.C.shape[1], _panel(t))]
     network, loss = problem.network.kernel_view, problem.objective.kernel_loss
+    none = np.empty((0, 0))
 
     for start in range(0, n, rows):
         depth = min(rows, n - start)
 
         def derivatives(i: int, start: int = start, depth: int = depth) -> None:
-            at = i * block
-            stop = start + min(at + block, depth)
+            first, last = start + i * block, start + min((i + 1) * block, depth)
             hessian.derivatives_of_rows(
                 chunk,
                 places,
-                start + at,
-                stop,
-                at,
+                first,
+                last,
+                i * block,
                 theta,
                 problem.rows,
                 problem.every,
@@ -80,8 +85,10 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
 
         threads.run(derivatives, -(-depth // block), n_threads)
         threads.run(panel, len(tasks), n_threads)
-    del chunk, tasks
-    return _assemble(terms, table, len(theta), n_threads)
+    sums = [
+        t._replace(A=none, u=none, v=none) for t in terms
+    ]  # the chunk is given back before the matrix is made
+    return sums
 
 
 def _panel(term: _Term) -> int:

@@ -121,7 +121,7 @@ def output_jacobian(J, theta, X, every, network):
 
 @kernel
 def weighted_gradients(first, last, chunk, G, theta, U, X, every, network):
-    """Chunks c, first <= c < last, of J^T u: G[c, k] (p,) = sum_io U[k, i, o] d f_io / d theta over the chunk's rows i."""
+    """Chunks c of J^T u, first <= c < last: G[c, k] (p,) = sum_io U[k, i, o] d f_io / d theta, i the chunk's rows."""
     block = block_rows(theta)
     none = np.empty((0, theta.size), theta.dtype)
     work = workspace(theta, 0, network.table)
