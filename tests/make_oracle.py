@@ -31,6 +31,7 @@ LOSSES = {
 }
 DELTA = 0.7
 SIZES = ((3, 1), (2, 5, 1), (3, 4, 3, 5, 3))
+DENSE_SIZES = (2, 3, 2, 3, 2)  # three hidden layers: every kind of block of a Hessian
 N_ROWS = 9
 STRENGTH = 0.05  # of the settled problem
 
@@ -87,6 +88,24 @@ def derivatives(given, sizes, activation, loss):
     }
 
 
+def dense(given, sizes, activation, loss):
+    """Upper halves of the Hessian and of the Gauss-Newton matrix."""
+    X, Y, theta = (jnp.asarray(given[name]) for name in ("X", "Y", "theta"))
+    weights = jnp.asarray(given["w"] / given["w"].sum())[:, None]
+
+    def loss_of_outputs(f):
+        return jnp.sum(weights * LOSSES[loss](f - Y))
+
+    def outputs(theta):
+        return predict(theta, X, sizes, activation)
+
+    H = jax.hessian(lambda theta: loss_of_outputs(outputs(theta)))(theta)
+    J = jax.jacrev(outputs)(theta).reshape(-1, theta.size)
+    D = jax.hessian(loss_of_outputs)(outputs(theta)).reshape(len(J), len(J))
+    upper = np.triu_indices(theta.size)
+    return {"dense_hessian": H[upper], "dense_gauss_newton": (J.T @ D @ J)[upper]}
+
+
 def settled():
     """A minimum of a tiny network and its implicit tangent, by plain Newton steps and dense solves."""
     sizes = (2, 3, 1)
@@ -118,6 +137,12 @@ def main():
             for loss in LOSSES:
                 found = derivatives(given, sizes, activation, loss)
                 arrays |= {f"{name}/{activation}/{loss}/{key}": value for key, value in found.items()}
+    given, name = inputs(DENSE_SIZES, len(SIZES)), "-".join(map(str, DENSE_SIZES))
+    arrays |= {f"{name}/{key}": value for key, value in given.items()}
+    for activation in ACTIVATIONS:
+        for loss in LOSSES:
+            found = dense(given, DENSE_SIZES, activation, loss)
+            arrays |= {f"{name}/{activation}/{loss}/{key}": value for key, value in found.items()}
     arrays |= {f"settled/{key}": value for key, value in settled().items()}
     path = Path(__file__).with_name("oracle.npz")
     np.savez_compressed(path, **{name: np.asarray(value, np.float64) for name, value in arrays.items()})

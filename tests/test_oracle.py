@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import outputs, quiet, relative
 
+from fasttangent.curvature import System
 from fasttangent.network import ACTIVATIONS, Network
 from fasttangent.objective import LOSSES, Objective, Problem
 from fasttangent.settling import settle
@@ -38,6 +39,18 @@ def test_every_derivative(oracle, name, activation, loss):
     }
     errors = {key: relative(x, oracle[f"{name}/{activation}/{loss}/{key}"]) for key, x in found.items()}
     assert max(errors.values()) <= CLOSE, errors
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_matrices(oracle, activation, loss):
+    name = "2-3-2-3-2"
+    X, Y, w, theta = (oracle[f"{name}/{key}"] for key in ("X", "Y", "w", "theta"))
+    network = Network(tuple(map(int, name.split("-"))), activation)
+    problem = Problem(network, Objective(loss, delta=0.7, strength=0), X, Y, w, 1)
+    for kind in ("hessian", "gauss_newton"):
+        found = System(problem, theta, kind == "gauss_newton").dense()[np.triu_indices(len(theta))]
+        assert relative(found, oracle[f"{name}/{activation}/{loss}/dense_{kind}"]) <= 1e-13
 
 
 def test_minimum_and_implicit_tangent(oracle):
