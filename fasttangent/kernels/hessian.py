@@ -25,7 +25,7 @@ from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.layer import back, weights
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import aligned, forward, load_rows, matrix, workspace
-from fasttangent.kernels.simd import product, row, stretch, window
+from fasttangent.kernels.simd import product, row, window
 
 
 class Chunk(NamedTuple):
@@ -196,11 +196,10 @@ def add_panel(C, A, u, v, start, stop, depth, upper, units):
 
     upper: of the pairs (a,c) only a <= c; and A (units^2, rows) has pairs (b,d) of which only b <= d are used.
     """
-    pairs = aligned(depth * (stop - start), u)
     n = stop - start
+    B = aligned(depth * n, u).reshape((depth, n))  # owns its memory, which a window would not
     for i in range(depth):
-        _pairs_of_row(stretch(pairs, i * n, n), row(u, i), row(v, i), start, upper)
-    B = window(pairs, 0, depth, n, n)
+        _pairs_of_row(row(B, i), row(u, i), row(v, i), start, upper)
     total, flat, chunk, a = C.shape[1], C.ravel(), A.shape[1], A.ravel()
     if not upper:
         part = window(flat, start, len(C), total, n)
