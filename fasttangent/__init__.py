@@ -18,46 +18,81 @@ from fasttangent._version import __version__
 
 if TYPE_CHECKING:
     from fasttangent.certificate import Certificate
-    from fasttangent.errors import DivergenceError, ModelFileError, UntrustedTangentWarning
+    from fasttangent.changes import Change
+    from fasttangent.errors import (
+        DivergenceError,
+        IndefiniteError,
+        ModelFileError,
+        UntrustedTangentWarning,
+    )
+    from fasttangent.exact_influence import Exact, exact
     from fasttangent.files import load
     from fasttangent.fitting import fit
     from fasttangent.fitting_many import fit_many
     from fasttangent.model import Model, Scores
     from fasttangent.network import Network
     from fasttangent.objective import Objective
+    from fasttangent.refits import Agreement, RefitCurves, Refits, agreement, refit, refit_curves
     from fasttangent.selection import Selection, select
+    from fasttangent.unlearning import RefitComparison, Unlearned, unlearn
 
 _HOME = {
+    "Agreement": "refits",
     "Certificate": "certificate",
+    "Change": "changes",
     "DivergenceError": "errors",
+    "Exact": "exact_influence",
+    "IndefiniteError": "errors",
     "Model": "model",
     "ModelFileError": "errors",
     "Network": "network",
     "Objective": "objective",
+    "RefitComparison": "unlearning",
+    "RefitCurves": "refits",
+    "Refits": "refits",
     "Scores": "model",
     "Selection": "selection",
+    "Unlearned": "unlearning",
     "UntrustedTangentWarning": "errors",
+    "agreement": "refits",
+    "exact": "exact_influence",
     "fit": "fitting",
     "fit_many": "fitting_many",
     "load": "files",
+    "refit": "refits",
+    "refit_curves": "refits",
     "select": "selection",
+    "unlearn": "unlearning",
 }
 
 __all__ = [
+    "Agreement",
     "Certificate",
+    "Change",
     "DivergenceError",
+    "Exact",
+    "IndefiniteError",
     "Model",
     "ModelFileError",
     "Network",
     "Objective",
+    "RefitComparison",
+    "RefitCurves",
+    "Refits",
     "Scores",
     "Selection",
+    "Unlearned",
     "UntrustedTangentWarning",
     "__version__",
+    "agreement",
+    "exact",
     "fit",
     "fit_many",
     "load",
+    "refit",
+    "refit_curves",
     "select",
+    "unlearn",
 ]
 
 

@@ -11,3 +11,7 @@ class UntrustedTangentWarning(UserWarning):
 
 class ModelFileError(ValueError):
     """A file is not a readable model: truncated, foreign, or written by a newer version."""
+
+
+class IndefiniteError(ValueError):
+    """A system is not positive definite, so its parameters are at no minimum and its solution is no response."""

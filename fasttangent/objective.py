@@ -141,9 +141,9 @@ class Problem:
         """f (n, n_outputs) in standard units."""
         return self._outputs(theta, np.empty((0, len(theta))))[0]
 
-    def jacobian_product(self, theta: Float, V: Float) -> Float:
-        """J v for each row v of V (K, p), J the derivatives of all predictions: (K, n, n_outputs)."""
-        return np.ascontiguousarray(np.moveaxis(self._outputs(theta, V)[1], 1, 0))
+    def jacobian_product(self, theta: Float, V: Float, part: slice = slice(None)) -> Float:
+        """J v for each row v of V (K, p), J the derivatives of the predictions, all or some: (K, rows, n_outputs)."""
+        return np.ascontiguousarray(np.moveaxis(self._outputs(theta, V, part)[1], 1, 0))
 
     def jacobian_transposed_product(self, theta: Float, U: Float) -> Float:
         """J^T u for each u of U (K, n, n_outputs): (K, p)."""
@@ -160,22 +160,23 @@ class Problem:
         add_up(values, np.zeros((self._n_chunks, len(theta))), G)
         return G[0].copy()
 
-    def _outputs(self, theta: Float, V: Float) -> tuple[Float, Float]:
+    def _outputs(self, theta: Float, V: Float, part: slice = slice(None)) -> tuple[Float, Float]:
         """f (n, n_outputs) and its derivatives along the rows of V (n, K, n_outputs)."""
         from fasttangent.kernels import threads
         from fasttangent.kernels.scoring import outputs
 
-        (n, n_features), n_outputs = self.rows.X.shape, self.rows.Y.shape[1]
+        inputs = self.rows.X[part]
+        (n, n_features), n_outputs = inputs.shape, self.rows.Y.shape[1]
         F, FT = np.empty((n, n_outputs)), np.empty((n, len(V), n_outputs))
         turned, centre = self.network.layout.transposed, np.zeros(n_features)
         WT, VT, size = turned(theta), turned(np.ascontiguousarray(V)), self.OUTPUT_ROWS
 
-        def part(i: int) -> None:
+        def task(i: int) -> None:
             rows = slice(i * size, (i + 1) * size)
-            X = self.rows.X[rows].ravel()
+            X = inputs[rows].ravel()
             outputs(F[rows], FT[rows], WT, VT, X, n_features, centre, self.network.kernel_view)
 
-        threads.run(part, -(-n // size), self.threads)
+        threads.run(task, -(-n // size), self.threads)
         return F, FT
 
     def output_weights(self, theta: Float) -> Float:

@@ -15,14 +15,18 @@ PACKAGE = Path(fasttangent.__file__).parent
 CORE = """
     _version errors atomic
     kernels
-    checks layout
+    checks layout dense
     network objective scaling
-    curvature solvers certificate lbfgs training settling
+    dense_curvature curvature
+    solvers.vectors solvers.metric solvers.preconditioners
+    solvers.krylov solvers.block_cg solvers.minres solvers.lissa
+    solvers.base solvers.factor solvers.memory solvers.direct solvers.iterative solvers
+    certificate lbfgs training settling
     influence
     model
     selection files progress
     fitting fitting_many
-    exact refits unlearning fidelity
+    following changes exact_influence refits unlearning
 """
 UPWARDS = {"model": {"files"}}  # inside a function: Model.save
 EDGES = {"click", "rich", "pyarrow", "matplotlib", "pandas"}  # optional dependencies
@@ -38,7 +42,7 @@ def modules():
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(parts)] = path
+        found[".".join(parts).removesuffix(".__init__")] = path
     return found
 
 
@@ -61,13 +65,15 @@ def imports(path, *, at_run_time=False, at_top=False):
 
 def siblings(path, **how):
     """Modules of the package that a module imports, kernels as one."""
-    names = set()
+    known, names = set(modules()), set()
     for name in imports(path, **how):
-        parts = name.split(".")
-        if parts[0] == "fasttangent" and len(parts) > 1 and (PACKAGE / parts[1]).with_suffix(".py").exists():
-            names.add(parts[1])
-        elif parts[:2] == ["fasttangent", "kernels"]:
+        below = name.removeprefix("fasttangent.")
+        if name == below:
+            continue
+        if below.split(".")[0] == "kernels":
             names.add("kernels")
+        elif below in known:
+            names.add(below)
     return names
 
 

@@ -1,15 +1,14 @@
-"""Linear systems in H: a Gauss-Newton metric and conjugate gradients for several right-hand sides at once."""
+"""A Gauss-Newton metric: the preconditioner of most systems here, and the variables in which L-BFGS works."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fasttangent.objective import Problem
+from fasttangent.solvers.vectors import norm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,76 +151,3 @@ def _invert_upper(inverse: Float, U: Float) -> None:
     from fasttangent.kernels.dense import invert_upper
 
     invert_upper(inverse, U)
-
-
-@dataclass
-class Solution:
-    """What conjugate gradients found for right-hand sides B (K, p)."""
-
-    x: Float  # (K, p)
-    residuals: Float  # (K,) ||A x - b|| / ||b||
-    iterations: int
-    negative: Float | None  # a direction of negative curvature, (p,), if one was met
-
-
-def conjugate_gradients(
-    product: Callable[[Float], Float], B: Float, metric: Metric, tolerance: Float | float, most: int
-) -> Solution:
-    """Solve A x = b for each row b of B (K, p), in lockstep: K products share one primal pass.
-
-    Parameters
-    ----------
-    product : callable
-        V (K, p) -> the rows A v.
-    B : ndarray of float64, shape (K, p)
-    metric : Metric
-        The preconditioner.
-    tolerance : float or ndarray of shape (K,)
-        Relative residual at which a right-hand side is done.
-    most : int
-        Iterations at the most.
-
-    Returns
-    -------
-    Solution
-        With `negative` set, and x as far as it got, when a direction of negative curvature was met.
-    """
-    K = len(B)
-    x, r = np.zeros_like(B), B.copy()
-    norms = np.array([norm(b) for b in B])
-    wanted = tolerance * norms
-    z = np.array([metric.solve(v) for v in r])
-    q = z.copy()
-    rz = np.array([dot(r[k], z[k]) for k in range(K)])
-    active = [k for k in range(K) if norms[k] > wanted[k]]
-    iterations, negative = 0, None
-    while active and iterations < most:
-        iterations += 1
-        for k, Aq in zip(list(active), product(q[active]), strict=True):
-            curvature = dot(q[k], Aq)
-            if not curvature > 0:  # also NaN
-                negative = q[k] / norm(q[k])
-                break
-            step = rz[k] / curvature
-            x[k] += step * q[k]
-            r[k] -= step * Aq
-            if norm(r[k]) <= wanted[k]:
-                active.remove(k)
-                continue
-            z[k] = metric.solve(r[k])
-            rz_next = dot(r[k], z[k])
-            q[k] = z[k] + (rz_next / rz[k]) * q[k]
-            rz[k] = rz_next
-        if negative is not None:
-            break
-    residuals = np.array([norm(r[k]) / norms[k] if norms[k] > 0 else 0.0 for k in range(K)])
-    return Solution(x, residuals, iterations, negative)
-
-
-def dot(a: Float, b: Float) -> float:
-    """a . b, summed pairwise in an order that no number of BLAS threads changes."""
-    return float(np.add.reduce(a * b))
-
-
-def norm(a: Float) -> float:
-    return float(np.sqrt(dot(a, a)))

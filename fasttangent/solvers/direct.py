@@ -1,0 +1,258 @@
+"""Solvers that hold A, or its dual, as a dense matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent import checks, dense
+from fasttangent.curvature import System
+from fasttangent.errors import IndefiniteError
+from fasttangent.solvers.base import Solver, own_strength, plain_complexity, relative_norms
+from fasttangent.solvers.factor import factor, smallest_eigenvalue
+from fasttangent.solvers.memory import require
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+EPS = float(np.finfo(np.float64).eps)
+REFINE = 1e-13  # relative residual above which a step of refinement is tried
+
+
+class Direct(Solver):
+    """A decomposition, then one step of iterative refinement where it makes a residual smaller.
+
+    Parameters
+    ----------
+    system : System
+    memory : float, optional
+        GB allowed; default: half of the physical memory.
+    residuals : bool
+        False: residuals are not measured (nan) and nothing is refined, which saves one or two products with A.
+    """
+
+    def __init__(self, system: System, memory: float | None, residuals: bool) -> None:
+        super().__init__(system)
+        self.measured = checks.flag("residuals", residuals)
+        require(self.name, system, memory)
+
+    def _apply(self, B: Float, shift: float) -> Float:
+        """(A + shift C'')^-1 b for each row b of B, from the decomposition."""
+        raise NotImplementedError
+
+    def _solve(self, B: Float, shift: float) -> tuple[Float, Float, int, str]:
+        X = self._apply(B, shift)
+        if not self.measured:
+            return X, np.full(len(B), np.nan), 0, "direct"
+        R = B - self._product(X, shift)
+        residuals = relative_norms(R, B)
+        if not (residuals > REFINE).any():
+            return X, residuals, 0, "direct"
+        refined = X + self._apply(R, shift)
+        after = relative_norms(B - self._product(refined, shift), B)
+        better = after < residuals
+        X[better] = refined[better]
+        return X, np.where(better, after, residuals), 1, "direct"
+
+
+class Cholesky(Direct):
+    """`cholesky`: A = L L^T, dense; p^3 / 3 multiplications and additions once, 2 p^2 for each right-hand side."""
+
+    name = "cholesky"
+
+    def __init__(self, system: System, memory: float | None = None, residuals: bool = True) -> None:
+        super().__init__(system, memory, residuals)
+        A = system.dense()
+        try:
+            self._factor = factor(A, system.problem.threads)
+        except dense.NotPositiveDefinite:
+            smallest = smallest_eigenvalue(A, system.problem.threads)
+            raise IndefiniteError(_not_definite(system, smallest)) from None
+
+    def _shift(self, strength: float | None) -> float:
+        shift = super()._shift(strength)
+        if shift:
+            raise ValueError(
+                f"strength must be that of the system ({own_strength(self.system):g}), whose matrix was factorised, "
+                f"got {strength:g}; solver 'spectrum' serves every strength"
+            )
+        return shift
+
+    def _apply(self, B: Float, shift: float) -> Float:
+        return self._factor.solve(B)
+
+
+def _not_definite(system: System, smallest: float) -> str:
+    # A zero to rounding has any sign.
+    what = "G" if system.gauss_newton else "H"
+    raise_it = "settle longer, raise the strength"
+    if not system.gauss_newton:
+        raise_it += ", take gauss_newton=True"
+    return (
+        f"{what} + strength C'' must be positive definite for solver 'cholesky', its smallest eigenvalue is about "
+        f"{smallest:.1e} at strength {own_strength(system):g}; {raise_it}, or use solver 'minres', which solves "
+        f"indefinite systems"
+    )
+
+
+class Spectrum(Direct):
+    """`spectrum`: one symmetric eigendecomposition serves every strength, definite or not.
+
+    With C'' = I,  (H + s I)^-1 = V (L + s)^-1 V^T.  Where C'' leaves biases out, they are eliminated first: with f
+    the free parameters and h those that C'' holds, T = H_ff^-1 H_fh and S = H_hh - H_hf T,
+    x_h = (S + s I)^-1 (b_h - T^T b_f)  and  x_f = H_ff^-1 b_f - T x_h.
+
+    Attributes
+    ----------
+    eigenvalues : ndarray of float64
+        Ascending, of A (of S + strength I where C'' leaves parameters out).
+    """
+
+    name = "spectrum"
+
+    def __init__(self, system: System, memory: float | None = None, residuals: bool = True) -> None:
+        from scipy.linalg import eigh
+
+        super().__init__(system, memory, residuals)
+        A = system.dense()
+        self._held, self._free = np.flatnonzero(system.problem.mask), np.flatnonzero(system.problem.mask == 0)
+        if len(self._free):
+            self._inverse = _inverse(A[np.ix_(self._free, self._free)])
+            self._T = self._inverse @ A[np.ix_(self._free, self._held)]
+            A = A[np.ix_(self._held, self._held)] - A[np.ix_(self._held, self._free)] @ self._T
+        # A is symmetric: its transpose is what LAPACK may overwrite
+        self.eigenvalues, self._V = eigh(A.T, driver="evd", overwrite_a=True, check_finite=False)
+
+    def path(self, b: Any, strengths: Any) -> Float:
+        """Solutions of (H + s C'') x = b for every strength s: a path of tangents for b = -grad C.
+
+        Parameters
+        ----------
+        b : array_like of shape (p,)
+        strengths : array_like of shape (m,)
+
+        Returns
+        -------
+        ndarray of float64, shape (m, p)
+
+        Raises
+        ------
+        ValueError
+            If b has another shape, a value is not finite or a strength is negative.
+        IndefiniteError
+            If A is singular at one of the strengths.
+        """
+        if np.shape(b) != (self.system.size,):
+            raise ValueError(f"b must have shape ({self.system.size},), got shape {np.shape(b)}")
+        strengths = checks.array("strengths", strengths)
+        if strengths.ndim != 1:
+            raise ValueError(f"strengths must have shape (m,), got shape {strengths.shape}")
+        B = self._right_sides(np.asarray(b)[None])
+        shifts = np.array([self._shift(s) for s in strengths])
+        for shift in shifts:
+            self._require_regular(shift)
+        return self._shifted(np.repeat(B, len(shifts), axis=0), shifts[:, None])
+
+    def _apply(self, B: Float, shift: float) -> Float:
+        self._require_regular(shift)
+        return self._shifted(B, np.full((1, 1), shift))
+
+    def _shifted(self, B: Float, shifts: Float) -> Float:
+        """Row k: solution of (A + shifts[k] C'') x = B[k]; shifts (K, 1) or (1, 1)."""
+        X = B[:, self._held]
+        if len(self._free):
+            X = X - B[:, self._free] @ self._T
+        X = (X @ self._V / (self.eigenvalues + shifts)) @ self._V.T
+        if not len(self._free):
+            return X
+        found = np.empty_like(B)
+        found[:, self._held] = X
+        found[:, self._free] = B[:, self._free] @ self._inverse - X @ self._T.T
+        return found
+
+    def _require_regular(self, shift: float) -> None:
+        shifted = self.eigenvalues + shift
+        nearest = shifted[np.argmin(abs(shifted))]
+        if not abs(nearest) > EPS * len(shifted) * abs(self.eigenvalues).max():
+            raise IndefiniteError(
+                f"H + strength C'' must not be singular, it has an eigenvalue of {nearest:.1e} at strength "
+                f"{own_strength(self.system) + shift:g}; raise the strength"
+            )
+
+
+def _inverse(F: Float) -> Float:
+    """F^-1 of the block of the parameters that C'' leaves out."""
+    values, V = np.linalg.eigh(F)
+    nearest = values[np.argmin(abs(values))]
+    if not abs(nearest) > EPS * len(F) * abs(values).max():
+        raise IndefiniteError(
+            f"the biases, which complexity 'l2-weights' leaves free, must have curvature for solver 'spectrum', they "
+            f"have an eigenvalue of {nearest:.1e}; use complexity='l2', or solver 'minres'"
+        )
+    return (V / values) @ V.T
+
+
+class Dual(Direct):
+    """`dual`: Gauss-Newton by an m x m matrix, m = n outputs (Woodbury), of use where m < p.
+
+    With R = D^1/2 J and G = R R^T:  (R^T R + s I)^-1 b = (b - R^T (G + s I)^-1 R b) / s.  Rows without weight or
+    without curvature are rows of zeros.
+    """
+
+    name = "dual"
+
+    def __init__(self, system: System, memory: float | None = None, residuals: bool = True) -> None:
+        _require_dual(system)
+        super().__init__(system, memory, residuals)
+        self._roots = np.sqrt(system.problem.output_weights(system.theta))
+        self._G = system.dual_matrix()
+        self._factors: tuple[float, dense.Cholesky] | None = None
+        self._factor(own_strength(system))
+
+    def _shift(self, strength: float | None) -> float:
+        if strength is not None:
+            checks.number("strength", strength, above=0)
+        return super()._shift(strength)
+
+    def _apply(self, B: Float, shift: float) -> Float:
+        strength = own_strength(self.system) + shift
+        problem, theta, X = self.system.problem, self.system.theta, np.empty_like(B)
+        for k in range(0, len(B), self.system.PANEL):
+            b = B[k : k + self.system.PANEL]
+            Rb = problem.jacobian_product(theta, b) * self._roots
+            u = self._factor(strength).solve(Rb.reshape(len(b), -1)).reshape(Rb.shape)
+            X[k : k + len(b)] = (b - problem.jacobian_transposed_product(theta, u * self._roots)) / strength
+        return X
+
+    def _factor(self, strength: float) -> dense.Cholesky:
+        """Of G + strength I; the last one is kept."""
+        if self._factors is None or self._factors[0] != strength:
+            A = self._G.copy()
+            A[np.diag_indices(len(A))] += strength
+            try:
+                self._factors = strength, factor(A, self.system.problem.threads)
+            except dense.NotPositiveDefinite:
+                raise IndefiniteError(
+                    f"strength must be beyond the rounding of the largest curvature for solver 'dual', got "
+                    f"{strength:g}; raise the strength"
+                ) from None
+        return self._factors[1]
+
+
+def _require_dual(system: System) -> None:
+    if not system.gauss_newton:
+        raise ValueError(
+            "solver 'dual' is for Gauss-Newton systems, got gauss_newton=False; the Hessian has no such form: use "
+            "'cholesky' or 'cg'"
+        )
+    if not own_strength(system) > 0:
+        got = "regularized=False" if not system.regularized else "0"
+        raise ValueError(f"solver 'dual' needs strength > 0, got {got}; use 'spectrum' or 'minres'")
+    if not plain_complexity(system):
+        raise ValueError(
+            "solver 'dual' needs complexity 'l2', got 'l2-weights', which leaves the biases free; use 'cholesky' or "
+            "'cg'"
+        )

@@ -1,0 +1,54 @@
+"""Cholesky factorisations of dense matrices, in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasttangent.dense import Cholesky, NotPositiveDefinite
+from fasttangent.solvers.vectors import dot, norm
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+EPS = float(np.finfo(np.float64).eps)
+STEPS = 30  # of inverse iteration
+
+
+def factor(A: Float, threads: int) -> Cholesky:
+    """L L^T = A, for A (p, p) symmetric and positive definite beyond rounding.
+
+    Raises
+    ------
+    NotPositiveDefinite
+        If A is not.
+    """
+    found = Cholesky(A, threads)
+    least = int(np.argmin(found.diagonal))
+    pivot = float(found.diagonal[least]) ** 2
+    if not pivot > EPS * len(A) * float(np.diag(A).max()):
+        raise NotPositiveDefinite(least, pivot)
+    return found
+
+
+def smallest_eigenvalue(A: Float, threads: int) -> float:
+    """Of A symmetric and not positive definite, to a few per cent; an upper bound.
+
+    Inverse iteration with A + shift, the first of growing shifts that can be factorised: below the smallest
+    eigenvalue, and at most eight times as far from zero.
+    """
+    shift = 8 * EPS * len(A) * float(abs(A).sum(axis=0).max())
+    while True:
+        try:
+            shifted = factor(A + shift * np.eye(len(A)), threads)
+            break
+        except NotPositiveDefinite:
+            shift *= 8
+    v = np.random.default_rng(0).normal(size=len(A))
+    for _ in range(STEPS):
+        v = shifted.solve(v)
+        v /= norm(v)
+    return dot(v, A @ v)
