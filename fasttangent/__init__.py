@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UntrustedTangentWarning,
     )
     from fasttangent.exact_influence import Exact, exact
+    from fasttangent.fidelity_report import Fidelity, fidelity
     from fasttangent.files import load
     from fasttangent.fitting import fit
     from fasttangent.fitting_many import fit_many
@@ -42,6 +43,7 @@ _HOME = {
     "Change": "changes",
     "DivergenceError": "errors",
     "Exact": "exact_influence",
+    "Fidelity": "fidelity_report",
     "IndefiniteError": "errors",
     "Model": "model",
     "ModelFileError": "errors",
@@ -56,6 +58,7 @@ _HOME = {
     "UntrustedTangentWarning": "errors",
     "agreement": "refits",
     "exact": "exact_influence",
+    "fidelity": "fidelity_report",
     "fit": "fitting",
     "fit_many": "fitting_many",
     "load": "files",
@@ -71,6 +74,7 @@ __all__ = [
     "Change",
     "DivergenceError",
     "Exact",
+    "Fidelity",
     "IndefiniteError",
     "Model",
     "ModelFileError",
@@ -86,6 +90,7 @@ __all__ = [
     "__version__",
     "agreement",
     "exact",
+    "fidelity",
     "fit",
     "fit_many",
     "load",

@@ -82,6 +82,32 @@ POOL = _several(
     click.argument("pool", metavar="POOL", type=INPUT),
 )
 
+# The defaults are those of fasttangent.fidelity; a test compares them.
+FIDELITY = _several(
+    click.option(
+        "--rows", type=int, help="Rows to train on.  [default: 500, or half of them if that is less]"
+    ),
+    _number("--candidates", int, 2000, "Rows to score, at the most, of those that are left."),
+    _number("--refits", int, 50, "Candidates to refit, at the most."),
+    click.option(
+        "--hidden",
+        type=Widths(),
+        default="32,32",
+        show_default=True,
+        help="Widths of the hidden layers; 'none' for a linear model.",
+    ),
+    _choice("--activation", "tanh silu relu softplus gelu identity", "Of the hidden layers."),
+    _choice("--loss", "squared huber log-cosh", "What is minimised over the rows."),
+    _number("--delta", float, 1.0, "Where the Huber loss becomes linear."),
+    _number("--strength", float, 1e-2, "Strength of the regulariser."),
+    _choice("--complexity", "l2 l2-weights", "What is regularised: all parameters, or all but the biases."),
+    _number("--epochs", int, 200, "Passes over the rows in the first stage."),
+    _number("--batch-size", int, 64, "Rows per step."),
+    click.option("--standardize/--no-standardize", default=True, show_default=True, help="As for fit."),
+    _choice("--dtype", "float32 float64", "Of the first stage and of scoring."),
+    _number("--seed", int, 0, "Of the split, the candidates refitted and the fits."),
+)
+
 # The defaults are those of fasttangent.fit; a test compares them.
 FIT = _several(
     click.option(

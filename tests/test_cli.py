@@ -23,7 +23,8 @@ from fasttangent.tables import open_table
 def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom fasttangent.cli import cli\n"
-        "for args in ([], ['fit'], ['score'], ['select'], ['info'], ['doctor'], ['warmup'], ['demo']):\n"
+        "for args in ([], ['fit'], ['score'], ['select'], ['info'], ['doctor'], ['warmup'], ['demo'],"
+        " ['fidelity']):\n"
         "    try:\n        cli([*args, '--help'])\n"
         "    except SystemExit as end:\n        assert end.code == 0\n"
         "heavy = {'numpy', 'numba', 'scipy', 'pyarrow', 'rich', 'pandas'} & set(sys.modules)\n"
@@ -31,7 +32,7 @@ def test_help_loads_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert out.returncode == 0, out.stderr
-    assert out.stdout.count("Usage:") == 8
+    assert out.stdout.count("Usage:") == 9
 
 
 def test_options_of_fit_are_those_of_the_function():

@@ -26,7 +26,7 @@ CORE = """
     model
     selection files progress
     fitting fitting_many
-    following changes exact_influence refits unlearning
+    following changes exact_influence refits unlearning fidelity_methods fidelity_comparison fidelity_report
 """
 UPWARDS = {"model": {"files"}}  # inside a function: Model.save
 EDGES = {"click", "rich", "pyarrow", "matplotlib", "pandas"}  # optional dependencies
