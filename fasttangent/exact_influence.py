@@ -24,6 +24,7 @@ from fasttangent.errors import UntrustedTangentWarning
 from fasttangent.influence import slope
 from fasttangent.model import Model
 from fasttangent.objective import Problem
+from fasttangent.progress import reporting
 from fasttangent.solvers import SOLVERS, prepare
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def exact(
     curvature: str = "hessian",
     solver: str = "auto",
     threads: int | None = None,
+    progress: bool | Callable[..., None] = False,
     **options: Any,
 ) -> Exact:
     """Exact influence functions of a settled model, by linear systems in H + strength C''.
@@ -81,6 +83,8 @@ def exact(
     solver : str
         "auto": "cholesky" where the matrix fits into memory, else "cg".  Others: see `fasttangent.solvers.SOLVERS`.
     threads : int, optional
+    progress : bool or callable
+        Of later work: True shows a bar on stderr, a callable gets ("influence", targets done, targets).
     **options
         Of the solver: tolerance, most (iterations), preconditioner, memory (bytes).
 
@@ -125,7 +129,7 @@ def exact(
             stacklevel=2,
         )
     system = System(problem, model.params, curvature == "gauss-newton")
-    return Exact(model, system, prepare(system, solver, **options))
+    return Exact(model, system, prepare(system, solver, **options), progress)
 
 
 class Exact:
@@ -141,8 +145,10 @@ class Exact:
         Residuals, iterations and reason to stop of the last solve.
     """
 
-    def __init__(self, model: Model, system: System, solver: Solver) -> None:
-        self.model, self.system, self.solver = model, system, solver
+    def __init__(
+        self, model: Model, system: System, solver: Solver, progress: bool | Callable[..., None] = False
+    ) -> None:
+        self.model, self.system, self.solver, self.progress = model, system, solver, progress
         self.last: Solved | None = None
         self._tau: Float | None = None
 
@@ -356,10 +362,12 @@ class Exact:
         elif out.shape != shape:
             raise ValueError(f"out must have shape {shape}, got {out.shape}")
         start = 0
-        for gradients in targets:
-            found = self._of_rows(rows, self._solve(gradients))
-            out[:, start : start + len(gradients)] = found if members is None else members @ found
-            start += len(gradients)
+        with reporting(self.progress) as report:
+            for gradients in targets:
+                found = self._of_rows(rows, self._solve(gradients))
+                out[:, start : start + len(gradients)] = found if members is None else members @ found
+                start += len(gradients)
+                report("influence", start, n_targets)
         return out
 
     def _of_rows(self, rows: Problem, V: Float) -> Float:

@@ -20,7 +20,10 @@ def test_examples(name):
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("name", ["fit", "load", "select", "Network"])
+WITH_EXAMPLES = "fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity"
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES.split())
 def test_public_functions_have_examples(name):
     thing = getattr(ft, name)
     examples = doctest.DocTestFinder().find(thing, name)

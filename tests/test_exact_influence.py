@@ -121,6 +121,22 @@ def test_gauss_newton_leverages_sum_to_the_effective_number_of_parameters(model,
     assert np.isclose(truth.leverage().sum(), np.sum(eigenvalues / (eigenvalues + model.objective.strength)))
 
 
+def test_progress_counts_targets(model, data):
+    seen = []
+    truth = ft.exact(model, *data, progress=lambda *what: seen.append(what))
+    truth.influence_on_predictions(*data, np.tile(data[0], (2, 1)))
+    assert seen == [("influence", 64, 120), ("influence", 120, 120)]
+
+
+def test_an_interrupt_ends_the_work(model, data):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    truth = ft.exact(model, *data, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        truth.influence(*data)
+
+
 def test_threads_change_nothing(model, data):
     one, two = (ft.exact(model, *data, solver="cg", threads=t).influence(*data) for t in (1, 2))
     assert np.array_equal(one, two)
