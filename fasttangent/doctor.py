@@ -277,3 +277,8 @@ def _exercise(dtype: str) -> None:
     model.score(X)
     model.influence(X, y)
     model.curiosity(X, variance=1.0)
+    if dtype == "float64":
+        truth = ft.exact(model, X, y, curvature="gauss-newton", solver="cholesky")  # never indefinite
+        truth.influence(X, y)
+        truth.leave_one_out()
+        ft.exact(model, X, y, curvature="gauss-newton", solver="dual").influence(X, y)

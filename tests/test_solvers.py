@@ -371,7 +371,7 @@ def test_cholesky_refuses_an_indefinite_system_and_says_what_to_do(unsettled):
         "at strength 0.01",
         "settle longer",
         "raise the strength",
-        "gauss_newton=True",
+        "the Gauss-Newton matrix",
         "'minres'",
     ):
         assert part in str(error.value)

@@ -90,7 +90,7 @@ def _not_definite(system: System, smallest: float) -> str:
     what = "G" if system.gauss_newton else "H"
     raise_it = "settle longer, raise the strength"
     if not system.gauss_newton:
-        raise_it += ", take gauss_newton=True"
+        raise_it += ", take the Gauss-Newton matrix"
     return (
         f"{what} + strength C'' must be positive definite for solver 'cholesky', its smallest eigenvalue is about "
         f"{smallest:.1e} at strength {own_strength(system):g}; {raise_it}, or use solver 'minres', which solves "
