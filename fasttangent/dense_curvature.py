@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-CHUNK_ROWS = 256  # the depth of a product
+CHUNK_ROWS = 1024  # the depth of a product: sums are read and written once for so many rows
 CHUNK_BYTES = 2**27  # of a chunk's second derivatives, at the most
 PANEL = 64  # columns of a product that are one task
 TILE = 32

@@ -235,24 +235,19 @@ def _pairs_of_row(x, u, v, start, upper):
 # ---------------------------------------------------------------------------------------------------------------
 # From the sums to the matrix: its upper half, then the lower one
 
-GROUP = 8  # neighbours in a cache line
-
-
 @kernel
 def place_second(H, C, l, m, a, table):
     """Rows (a, b) of the block (l, m) of H, from C[(b,d), (a,c)]."""
     n_in, n_l, n_m = table[m, 0] + 1, table[l, 1], table[m, 1]
     upper = l == m
     first = a * n_in - a * (a - 1) // 2 - a if upper else a * n_in  # column of the pair (a, 0)
-    for c0 in range(a if upper else 0, n_in, GROUP):
-        c1 = min(c0 + GROUP, n_in)
-        for b in range(n_l):
-            i = table[l, 2] + a * n_l + b
-            for d in range(n_m):
-                low, high = min(b, d), max(b, d)
-                pair = low * n_l - low * (low + 1) // 2 + high if upper else b * n_m + d
-                for c in range(c0, c1):
-                    H[i, table[m, 2] + c * n_m + d] = C[pair, first + c]
+    for b in range(n_l):
+        target = row(H, table[l, 2] + a * n_l + b)
+        for d in range(n_m):
+            low, high = min(b, d), max(b, d)
+            source = row(C, low * n_l - low * (low + 1) // 2 + high if upper else b * n_m + d)
+            for c in range(a if upper else 0, n_in):  # what is written lies close together, for all d
+                target[table[m, 2] + c * n_m + d] = source[first + c]
 
 
 @kernel
