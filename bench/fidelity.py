@@ -2,7 +2,7 @@
 
     python bench/fidelity.py grid DATA_FOLDER [--part 0/1] [-o bench/fidelity.jsonl]
     python bench/fidelity.py refits DATA_FOLDER [-o bench/refits.json]
-    python bench/fidelity.py table [bench/fidelity.jsonl]
+    python bench/fidelity.py table > bench/FIDELITY.md
 
 grid    3 data sets x 2 sizes x 3 strengths x 3 seeds x 5 activations: a model of 500 rows, settled within 3 minutes.
         Spearman correlation of the model's influence (float32, as a user gets it) on up to 2,000 candidates with
@@ -10,7 +10,7 @@ grid    3 data sets x 2 sizes x 3 strengths x 3 seeds x 5 activations: a model o
         row more, and less.  A line of JSON a case; a case that is in the file is not run again.
 refits  3 data sets, 500 rows, 32-32, two strengths: infinitesimal up-weighting, adding one whole row, leaving one
         out, 50 rows each, and ten at a time, against first and second order.
-table   What the grid says, in Markdown.
+table   What all of this says, and bench/solvers.py, in Markdown.
 
 DATA_FOLDER holds kin8nm, concrete and energy as .csv.gz without header, the target in the last column.
 """
@@ -162,6 +162,59 @@ def _least(cases: list[dict], key: str) -> str:
     return (f"{min(values):.6f}" if values else "-") + (f" ({missing} not measured)" if missing else "")
 
 
+def refits_table(path: Path) -> str:
+    """One line per set, strength and kind of experiment; refits that jumped to another minimum are left out."""
+    rows = [
+        "| data | strength | experiment | refits | jumped | C: Pearson, Spearman, slope to first order | to second "
+        "| 20 predictions: to first order | to second | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for line in json.loads(path.read_text()):
+        cells = [
+            line["set"],
+            f"{line['strength']:g}",
+            line["kind"],
+            str(line["settled"]),
+            str(line["jumped"]),
+        ]
+        for of in ("complexity", "predictions"):
+            for order in (1, 2):
+                found = line[f"{of} {order} stayed"]
+                cells.append(
+                    f"{_correlation(found['pearson'])}, {_correlation(found['spearman'])}, {found['slope']:.3f}"
+                )
+        rows.append("| " + " | ".join([*cells, f"{line['seconds']:.0f}"]) + " |")
+    return "\n".join(rows)
+
+
+def _correlation(r: float) -> str:
+    """Six digits, and not rounded up to 1."""
+    return "nan" if np.isnan(r) else f"{np.trunc(r * 1e6) / 1e6:.6f}"
+
+
+def everything() -> str:
+    """bench/FIDELITY.md."""
+    import solvers
+
+    here = Path(__file__).parent
+    parts = [
+        "# How far scores are from exact influence and from refitting",
+        "Written by `bench/fidelity.py table`.",
+        "## Certificates",
+        "500 rows of kin8nm, concrete and energy, 32-32 and 64-64, three seeds.  Spearman correlation of\n"
+        "`Model.influence` (float32) with the exact solve over up to 2,000 candidates, and with refits for 40 of them.",
+        table(here / "fidelity.jsonl"),
+        "## Refits",
+        "500 rows, 32-32.  Predicted changes against measured ones, of the complexity and of the predictions at 20\n"
+        "points; without refits that jumped to another minimum.",
+        refits_table(here / "refits.json"),
+        "## Solvers",
+        "500 rows, 32-32: relative difference from Cholesky with the same matrix.",
+        solvers.markdown(json.loads((here / "solvers.json").read_text())),
+    ]
+    return "\n\n".join(parts)
+
+
 def refits(folder: Path, output: Path) -> None:
     results = []
     for name, strength in itertools.product(SETS, (1e-2, 1e-3)):
@@ -213,13 +266,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("grid", "refits", "table"))
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("bench/fidelity.jsonl"))
+    parser.add_argument("folder", type=Path, nargs="?", help="DATA_FOLDER")
     parser.add_argument("--part", default="0/1", help="share of the cases, for several processes")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
+    if given.what != "table" and given.folder is None:
+        parser.error("DATA_FOLDER is missing")
     warnings.simplefilter("ignore", ft.UntrustedTangentWarning)
     if given.what == "table":
-        print(table(given.folder))
+        print(everything())
     elif given.what == "grid":
         grid(given.folder, given.output or Path("bench/fidelity.jsonl"), given.part)
     else:

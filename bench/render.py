@@ -2,7 +2,9 @@
 
     python bench/settling.py FOLDER -o settling.md && python bench/scoring.py > scoring.md
     python bench/run.py --data FOLDER -o bench/results.json
-    python bench/render.py --settling settling.md --scoring scoring.md --speed bench/results.json
+    python bench/exact.py --peers PEERS --pydvl PYDVL -o bench/exact.json --markdown bench/EXACT.md
+    python bench/render.py --settling settling.md --scoring scoring.md --speed bench/results.json \\
+        --exact bench/exact.json
 
 writes bench/RESULTS.md, all tables; bench/cost_curves.png; and the part of README.md between the two `measured`
 comments, the rows and columns that decide.  A section whose file is not given stays as RESULTS.md has it, and
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS, CURVES = ROOT / "bench" / "RESULTS.md", ROOT / "bench" / "cost_curves.png"
 START, END = "<!-- measured: written by bench/render.py -->", "<!-- end of measured -->"
 SPEED_START, SPEED_END = "<!-- speed -->", "<!-- end of speed -->"
+EXACT_START, EXACT_END = "<!-- exact -->", "<!-- end of exact -->"
 TITLES = {"speed": "Speed", "settling": "Settling", "scoring": "Scoring"}
 
 
@@ -91,6 +94,27 @@ def speed(path: Path) -> tuple[str, str]:
     return text, speed_tables.summary(results)
 
 
+def exact(path: Path) -> str:
+    """One line per task: seconds of everybody, and the memory of fasttangent."""
+    lines = [
+        "| work, float64 | parameters, rows | fasttangent | others, seconds |",
+        "| --- | --- | --- | --- |",
+    ]
+    for case in json.loads(path.read_text())["cases"]:
+        ours, *others = case["figures"].items()
+        cells = [f"{ours[1]['seconds']['median']:.2g} s, {ours[1]['mb']:.0f} MB"]
+        cells.append("; ".join(_seconds(name, figures) for name, figures in others if "seconds" in figures))
+        lines.append(f"| {case['title']} | {case['p']:,}, {case['n']:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _seconds(name: str, figures: dict) -> str:
+    notes = ["extrapolated"] if figures["share"] > 1 else []
+    if figures["difference"] > 1e-9:
+        notes.append(f"off by {figures['difference']:.0e}")
+    return f"{name}: {figures['seconds']['median']:.3g}" + (f" ({', '.join(notes)})" if notes else "")
+
+
 def measured(readme: str, found: dict[str, str], speed_table: str) -> str:
     """The README with what was measured."""
     lines = []
@@ -110,6 +134,7 @@ def main() -> None:
     parser.add_argument("--settling", type=Path, metavar="FILE", help="what settling.py wrote")
     parser.add_argument("--scoring", type=Path, metavar="FILE", help="what scoring.py printed")
     parser.add_argument("--speed", type=Path, metavar="FILE", help="what run.py wrote")
+    parser.add_argument("--exact", type=Path, metavar="FILE", help="what exact.py wrote")
     parser.add_argument("--no-readme", action="store_true")
     chosen = parser.parse_args()
     found = sections(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -123,7 +148,13 @@ def main() -> None:
     body = "\n\n".join(f"## {title}\n\n{found[title]}" for title in TITLES.values() if title in found)
     RESULTS.write_text(f"# Results\n\nWritten by `bench/render.py`.\n\n{body}\n")
     if not chosen.no_readme:
-        (ROOT / "README.md").write_text(measured(readme, found, speed_table))
+        readme = measured(readme, found, speed_table)
+        if chosen.exact:
+            before, rest = readme.split(EXACT_START)
+            readme = (
+                f"{before}{EXACT_START}\n\n{exact(chosen.exact)}\n\n{EXACT_END}{rest.split(EXACT_END)[1]}"
+            )
+        (ROOT / "README.md").write_text(readme)
 
 
 if __name__ == "__main__":
