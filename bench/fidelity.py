@@ -7,7 +7,8 @@
 grid    3 data sets x 2 sizes x 3 strengths x 3 seeds x 5 activations: a model of 500 rows, settled within 3 minutes.
         Spearman correlation of the model's influence (float32, as a user gets it) on up to 2,000 candidates with
         the exact solve, and on 40 of them with the derivative of C found by refitting with a thousandth of the
-        row more, and less (a ten-thousandth where such a refit does not settle).  A line of JSON a case; a case that is in the file is not run again.
+        row more, and less (a ten-thousandth where such a refit does not settle).  A line of JSON a case; a case
+        that is in the file is not run again.
 refits  3 data sets, 500 rows, 32-32, two strengths: infinitesimal up-weighting, adding one whole row, leaving one
         out, 50 rows each, and ten at a time, against first and second order.
 table   What all of this says, and bench/solvers.py, in Markdown.
