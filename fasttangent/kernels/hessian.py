@@ -235,6 +235,7 @@ def _pairs_of_row(x, u, v, start, upper):
 # ---------------------------------------------------------------------------------------------------------------
 # From the sums to the matrix: its upper half, then the lower one
 
+
 @kernel
 def place_second(H, C, l, m, a, table):
     """Rows (a, b) of the block (l, m) of H, from C[(b,d), (a,c)]."""
