@@ -20,7 +20,7 @@ import numpy as np
 from fasttangent import checks
 from fasttangent.certificate import LARGEST_GRADIENT, relative_gradient
 from fasttangent.curvature import System
-from fasttangent.errors import UntrustedTangentWarning
+from fasttangent.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.influence import slope
 from fasttangent.model import Model
 from fasttangent.objective import Problem
@@ -334,6 +334,11 @@ class Exact:
         self.last = self.solver.solve(B)
         if self.last.stopped == "interrupted":
             raise KeyboardInterrupt
+        if self.last.stopped in ("negative curvature", "diverging"):
+            raise IndefiniteError(
+                f"H + strength C'' is not positive definite: solver {self.solver.name!r} met a direction of negative "
+                f"curvature; settle longer, raise the strength, take curvature='gauss-newton', or solver='minres'"
+            )
         if self.last.stopped not in ("direct", "converged"):
             worst = float(np.max(self.last.residuals))
             warnings.warn(

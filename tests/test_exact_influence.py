@@ -147,8 +147,18 @@ def test_a_model_far_from_a_minimum_is_refused_or_warned_about(data):
     with pytest.warns(UntrustedTangentWarning, match="not stationary on these rows"):
         truth = ft.exact(model, *data, solver="minres")
     assert truth.influence(*data).shape == (60,)
-    with pytest.warns(UntrustedTangentWarning), pytest.raises(IndefiniteError, match="raise the strength"):
-        ft.exact(model, *data, solver="cholesky")
+    for solver in ("cholesky", "cg", "block-cg"):
+        with (
+            pytest.warns(UntrustedTangentWarning),
+            pytest.raises(IndefiniteError, match="raise the strength"),
+        ):
+            ft.exact(model, *data, solver=solver).influence(*data)
+
+
+def test_a_solve_that_ends_early_is_warned_about(model, data):
+    truth = ft.exact(model, *data, solver="cg", preconditioner="none", most=2)
+    with pytest.warns(UntrustedTangentWarning, match=r"cg ended with 'iteration limit'.*most="):
+        truth.influence(*data)
 
 
 def test_other_rows_than_trained_on_are_noticed(model, data):
