@@ -31,22 +31,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from fidelity import LABELLED, load
 from scipy.stats import spearmanr
 
 import fasttangent as ft
+from fasttangent.fidelity_methods import RATES
 
-RATES = {"sgd": 0.05, "momentum": 0.02, "adam": 0.01}
-LABELLED, MOST_CANDIDATES = 500, 2000
 COLUMNS = ("gradient_norm", "tangent_residual", "smallest_curvature", "condition")
-
-
-def load(folder: Path, name: str, seed: int):
-    """(X, y) to train on, and X of up to 2,000 others; of rows with equal inputs the first alone is kept."""
-    table = np.loadtxt(folder / f"{name}.csv.gz", delimiter=",")
-    _, first = np.unique(table[:, :-1], axis=0, return_index=True)
-    table = np.random.default_rng(seed).permutation(table[np.sort(first)])
-    train, rest = table[:LABELLED], table[LABELLED : LABELLED + MOST_CANDIDATES]
-    return train[:, :-1], train[:, -1], rest[:, :-1]
 
 
 def fit(X, y, case, seed, optimizer="adam", **options):
@@ -71,7 +62,7 @@ def fit(X, y, case, seed, optimizer="adam", **options):
 
 def measure(folder: Path, case, seed: int) -> dict:
     """Certificates, seconds and scores of one case and seed, after either stage, for each optimizer."""
-    X, y, candidates = load(folder, case[0], seed)
+    X, y, candidates, _ = load(folder, case[0], seed)
     found = {}
     for optimizer, settled in itertools.product(RATES, (False, True)):
         start = time.perf_counter()
@@ -152,7 +143,7 @@ def slow_down(folder: Path, case, seeds: int, optimizer: str, stage: str) -> str
     settled, repeats = (True, 1) if stage == "settling" else (False, 3)
     found = []
     for seed in range(seeds):
-        X, y, _ = load(folder, case[0], seed)
+        X, y, _, _ = load(folder, case[0], seed)
         seconds: dict = {"strength": [], None: []}
         for _, tangents in itertools.product(range(repeats), seconds):
             model = fit(X, y, case, seed, optimizer, settle=settled, tangents=tangents)
@@ -188,7 +179,7 @@ def stage_memory(folder: Path, case, optimizer: str, stage: str, tangents: str |
 def print_memory(task: str) -> None:
     """The child's side of `stage_memory`: read the high-water mark each time the stage reports progress."""
     folder, case, optimizer, wanted, tangents = json.loads(task)
-    X, y, _ = load(Path(folder), case[0], 0)
+    X, y, _, _ = load(Path(folder), case[0], 0)
     peaks = []
 
     def watch(stage: str, *figures, **more) -> None:
@@ -262,7 +253,7 @@ def main() -> None:
         (name, (width, width), strength)
         for name, width, strength in itertools.product(chosen.data, chosen.widths, chosen.strengths)
     ]
-    X, y, _ = load(chosen.folder, cases[0][0], 0)
+    X, y, _, _ = load(chosen.folder, cases[0][0], 0)
     for optimizer, tangents in itertools.product(RATES, ("strength", None)):  # compile
         fit(X[:100], y[:100], ("", (4,), 1e-1), 0, optimizer, epochs=2, tangents=tangents)
     head = (

@@ -50,10 +50,9 @@ def compare(folder: Path, name: str, strength: float) -> list[dict]:
     problem = model.problem(X, y)
     gradient = problem.complexity_gradient(model.params)[None]
     system, gauss_newton = System(problem, model.params), System(problem, model.params, True)
-    candidates = ft.exact(model, X, y, solver="cholesky")
 
     def scores(tau):
-        return candidates._of_rows(model.problem(X_new, y_new), -tau[None])[:, 0]
+        return replace(model, tangents={"strength": tau}).influence(X_new, y_new)
 
     lines, references = [], {}
     runs = [(system, *case) for case in CASES] + [(gauss_newton, "cholesky", {}), (gauss_newton, "dual", {})]

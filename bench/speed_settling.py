@@ -15,8 +15,8 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import settling
 import with_jax
+from fidelity import LABELLED, load
 from scipy.optimize import minimize
 
 import fasttangent as ft
@@ -71,7 +71,7 @@ def with_scipy(start: ft.Model, X, y, most_seconds: float):
 
 def measure_seed(folder: Path, seed: int, most_seconds: float) -> dict:
     name, hidden, strength = CASE
-    X, y, _ = settling.load(folder, name, seed)
+    X, y, _, _ = load(folder, name, seed)
     options = {"hidden": hidden, "strength": strength, "seed": seed}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ft.UntrustedTangentWarning)
@@ -92,11 +92,11 @@ def outcome(seconds, norms) -> dict:
 def measure_all(quick: bool = False, folder: Path | None = None) -> dict:
     """Of each seed and contender: seconds to each of the gradient norms, and where it ended."""
     assert folder is not None
-    X, y, _ = settling.load(folder, CASE[0], 0)
+    X, y, _, _ = load(folder, CASE[0], 0)
     ft.fit(X[:100], y[:100], hidden=(4,), strength=0.1, epochs=2)  # compiles
     seeds, most_seconds = ((0,), 5.0) if quick else (SEEDS, MOST_SECONDS)
     return {
-        "case": f"{CASE[0]}, {settling.LABELLED} rows, {CASE[1]}, strength {CASE[2]:g}",
+        "case": f"{CASE[0]}, {LABELLED} rows, {CASE[1]}, strength {CASE[2]:g}",
         "goals": [f"{goal:g}" for goal in GOALS],
         "most_seconds": most_seconds,
         "seeds": [measure_seed(folder, seed, most_seconds) for seed in seeds],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttangent.curvature import System
 from fasttangent.objective import Problem
 from fasttangent.solvers import Metric, norm
 
@@ -71,6 +72,12 @@ def relative_gradient(problem: Problem, theta: Float, gradient: Float) -> float:
     return norm(gradient) / max(pull, 1e-6)
 
 
+def gradient_at(problem: Problem, theta: Float) -> tuple[float, Float]:
+    """The relative gradient norm, and the gradient (p,)."""
+    _, gradient = problem.value_and_gradient(theta)
+    return relative_gradient(problem, theta, gradient), gradient
+
+
 @dataclass(frozen=True)
 class Bracket:
     """The smallest eigenvalue of H + strength C'' between two bounds."""
@@ -114,22 +121,15 @@ def curvature_bracket(problem: Problem, theta: Float, metric: Metric, restarts: 
 
 def largest_curvature(problem: Problem, theta: Float) -> float:
     """Largest eigenvalue of H + strength C'', to a few per cent."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
     p = len(theta)
     if p <= DENSE_UP_TO:
         return float(np.linalg.eigvalsh(problem.product(theta, np.eye(p)))[-1])
-    operator = LinearOperator(
-        (p, p), matvec=lambda v: problem.product(theta, v.ravel()[None])[0], dtype=float
-    )
-    start = np.random.default_rng(0).normal(size=p)
-    return float(eigsh(operator, k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)[0])
+    return System(problem, theta).largest_eigenvalue()
 
 
 def certify(problem: Problem, theta: Float, tangents: Float, notes: tuple[str, ...] = ()) -> Certificate:
     """Measure the certificate of parameters (p,) and tangents (K, p); `notes` are further reasons for distrust."""
-    _, gradient = problem.value_and_gradient(theta)
-    gradient_norm = relative_gradient(problem, theta, gradient)
+    gradient_norm, _ = gradient_at(problem, theta)
     pull = norm(problem.complexity_gradient(theta))
     metric = Metric(problem, theta, PRECONDITIONER_RANK)
     # Far from a stationary point the number is a hint at most and not worth more than a hundred products.

@@ -108,13 +108,9 @@ class Experiment:
             first     -A^-1 U^T s
             second    -(A + U^T E U)^-1 U^T s = -A^-1 U^T (1 + E U A^-1 U^T)^-1 s
         """
-        from fasttangent.kernels.rows import output_jacobian
-
         alone = self.alone()
-        X, Y, eps = alone.rows
-        J = np.empty((*Y.shape, len(theta)))
-        output_jacobian(J, theta, X, alone.every, alone.network.kernel_view)
-        U = J.reshape(-1, len(theta))
+        _, Y, eps = alone.rows
+        U = alone.jacobian(theta).reshape(-1, len(theta))
         s = (eps[:, None] * slope(alone.objective, alone.predictions(theta) - Y)).ravel()
         E = alone.output_weights(theta).reshape(-1, 1)
         Z = curvature.solve(U)

@@ -82,6 +82,27 @@ POOL = _several(
     click.argument("pool", metavar="POOL", type=INPUT),
 )
 
+
+def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
+    """What `fit` and `fidelity` minimise, and over which networks."""
+    return _several(
+        click.option(
+            "--hidden",
+            type=Widths(),
+            default=hidden,
+            show_default=True,
+            help="Widths of the hidden layers; 'none' for a linear model.",
+        ),
+        _choice("--activation", "tanh silu relu softplus gelu identity", "Of the hidden layers."),
+        _choice("--loss", "squared huber log-cosh", "What is minimised over the rows."),
+        _number("--delta", float, 1.0, "Where the Huber loss becomes linear."),
+        _number("--strength", float, strength, "Strength of the regulariser."),
+        _choice(
+            "--complexity", "l2 l2-weights", "What is regularised: all parameters, or all but the biases."
+        ),
+    )
+
+
 # The defaults are those of fasttangent.fidelity; a test compares them.
 FIDELITY = _several(
     click.option(
@@ -89,18 +110,7 @@ FIDELITY = _several(
     ),
     _number("--candidates", int, 2000, "Rows to score, at the most, of those that are left."),
     _number("--refits", int, 50, "Candidates to refit, at the most."),
-    click.option(
-        "--hidden",
-        type=Widths(),
-        default="32,32",
-        show_default=True,
-        help="Widths of the hidden layers; 'none' for a linear model.",
-    ),
-    _choice("--activation", "tanh silu relu softplus gelu identity", "Of the hidden layers."),
-    _choice("--loss", "squared huber log-cosh", "What is minimised over the rows."),
-    _number("--delta", float, 1.0, "Where the Huber loss becomes linear."),
-    _number("--strength", float, 1e-2, "Strength of the regulariser."),
-    _choice("--complexity", "l2 l2-weights", "What is regularised: all parameters, or all but the biases."),
+    _network_and_objective("32,32", 1e-2),
     _number("--epochs", int, 200, "Passes over the rows in the first stage."),
     _number("--batch-size", int, 64, "Rows per step."),
     click.option("--standardize/--no-standardize", default=True, show_default=True, help="As for fit."),
@@ -110,18 +120,7 @@ FIDELITY = _several(
 
 # The defaults are those of fasttangent.fit; a test compares them.
 FIT = _several(
-    click.option(
-        "--hidden",
-        type=Widths(),
-        default="64,64",
-        show_default=True,
-        help="Widths of the hidden layers; 'none' for a linear model.",
-    ),
-    _choice("--activation", "tanh silu relu softplus gelu identity", "Of the hidden layers."),
-    _choice("--loss", "squared huber log-cosh", "What is minimised over the rows."),
-    _number("--delta", float, 1.0, "Where the Huber loss becomes linear."),
-    _number("--strength", float, 1e-3, "Strength of the regulariser."),
-    _choice("--complexity", "l2 l2-weights", "What is regularised: all parameters, or all but the biases."),
+    _network_and_objective("64,64", 1e-3),
     _choice("--optimizer", "adam momentum sgd", "Of the first stage."),
     _number("--learning-rate", float, 1e-2, "At the start; it falls to zero."),
     _number("--momentum", float, 0.9, "For --optimizer momentum."),

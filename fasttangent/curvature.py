@@ -75,6 +75,14 @@ class System:
             dtype=np.float64,
         )
 
+    def largest_eigenvalue(self) -> float:
+        """Of A, to 1 % (Lanczos)."""
+        from scipy.sparse.linalg import eigsh
+
+        start = np.random.default_rng(0).normal(size=self.size)
+        found = eigsh(self.operator(), k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)
+        return float(found[0])
+
     def dense(self) -> Float:
         """A (p, p), symmetric to the bit; some p^2 / 3 multiplications a row."""
         from fasttangent.dense_curvature import dense_curvature

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasttangent import checks
-from fasttangent.certificate import LARGEST_GRADIENT, relative_gradient
+from fasttangent.certificate import LARGEST_GRADIENT, gradient_at
 from fasttangent.curvature import System
 from fasttangent.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.influence import slope
@@ -119,7 +119,7 @@ def exact(
     checks.choice("curvature", curvature, CURVATURES)
     checks.choice("solver", solver, ("auto", *SOLVERS))
     problem = model.problem(X, y, sample_weight, threads=threads)
-    gradient_norm = relative_gradient(problem, model.params, problem.value_and_gradient(model.params)[1])
+    gradient_norm, _ = gradient_at(problem, model.params)
     if not gradient_norm <= LARGEST_GRADIENT:
         warnings.warn(
             f"the model is not stationary on these rows (relative gradient norm {gradient_norm:.1e} > "
@@ -410,16 +410,11 @@ class Exact:
 
     def _jacobians(self, rows: Problem, most: int = BLOCK_VALUES) -> Iterator[tuple[slice, Float]]:
         """Blocks of at most `most` rows, and the derivatives of their outputs (rows, n_outputs, p)."""
-        from fasttangent.kernels.rows import output_jacobian
-
         theta, n_outputs = self.model.params, self.model.n_outputs
         size = max(1, min(most, BLOCK_VALUES // (len(theta) * n_outputs)))
         for start in range(0, rows.n_rows, size):
             part = slice(start, min(start + size, rows.n_rows))
-            X, network = rows.rows.X[part], rows.network.kernel_view
-            J = np.empty((len(X), n_outputs, len(theta)))
-            output_jacobian(J, theta, X, np.arange(len(X)), network)
-            yield part, J
+            yield part, rows.jacobian(theta, part)
 
     def _hat(self) -> Float:
         """grad f_i . A^-1 grad f_i of training rows, without weights: (n, n_outputs, n_outputs)."""
@@ -434,14 +429,10 @@ class Exact:
 
     def _unlabelled(self, X: Any, name: str = "X") -> Problem:
         """Rows whose labels nobody asks for."""
-        rows = checks.features(name, X, self.model.n_features, self.model.feature_names)
-        checks.finite(name, rows)
+        rows = self.model._standard_inputs(name, X)
         if len(rows) == 0:
             raise ValueError(f"{name} must have at least 1 row, got none")
-        Z = self.model.scaling.inputs(rows, np.dtype(np.float64))
-        labels, w = np.zeros((len(rows), self.model.n_outputs)), np.ones(len(rows))
-        problem = self.system.problem
-        return Problem(problem.network, problem.objective, Z, labels, w, problem.threads)
+        return self.system.problem.at(rows, self.system.problem.threads)
 
 
 def _blocks(gradients: Float) -> Iterator[Float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.fidelity_methods import Scored
+from fasttangent.refits import agreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,14 +79,9 @@ def compared(name: str, one: Scored, exact: Float, chosen: NDArray[np.int64], tr
 
 
 def _correlations(a: Float, b: Float) -> tuple[float, float]:
-    """Pearson and Spearman of the pairs that are finite; nan where either is constant."""
-    from scipy.stats import pearsonr, spearmanr
-
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = a[both], b[both]
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return np.nan, np.nan
-    return float(pearsonr(a, b).statistic), float(spearmanr(a, b).statistic)
+    """Pearson and Spearman of the pairs that are finite; nan where either is constant, or there are less than 3."""
+    found = agreement(a, b)
+    return (found.pearson, found.spearman) if found.n >= 3 else (np.nan, np.nan)
 
 
 def _overlap(scores: Float, exact: Float) -> float:

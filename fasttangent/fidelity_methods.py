@@ -19,6 +19,7 @@ from fasttangent.errors import DivergenceError, IndefiniteError, UntrustedTangen
 from fasttangent.fitting import Prepared, fit, prepare
 from fasttangent.model import Model
 from fasttangent.objective import Problem
+from fasttangent.progress import silent
 from fasttangent.solvers import prepare as prepare_solver
 
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ def warm_up(threads: int | None) -> None:
     for dtype in ("float32", "float64"):
         case = Case(X, X[:, 0], np.ones(20), X, X[:, 0], {**settings, "dtype": dtype})
         for optimizer in RATES:
-            first_stage(case, optimizer, _silent)
-        model, _ = settled(case, _silent)
+            first_stage(case, optimizer, silent)
+        model, _ = settled(case, silent)
     for tangent in TANGENTS.values():
         by_tangent(case, model, tangent)
 
@@ -208,7 +209,3 @@ def _traced() -> Iterator[Callable[[], int]]:
     finally:
         if ours:
             tracemalloc.stop()
-
-
-def _silent(*_: Any, **__: Any) -> None:
-    """Report nothing."""

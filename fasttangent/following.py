@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from fasttangent.certificate import LARGEST_GRADIENT, curvature_bracket, relative_gradient
+from fasttangent.certificate import LARGEST_GRADIENT, curvature_bracket, gradient_at
 from fasttangent.curvature import System
 from fasttangent.dense import Cholesky, NotPositiveDefinite
 from fasttangent.errors import IndefiniteError
@@ -127,7 +127,7 @@ def starting_point(problem: Problem, theta: Float, solver: str) -> tuple[Float, 
     ValueError
         If theta is not stationary; IndefiniteError if the Hessian there is not positive definite.
     """
-    r, _ = _relative(problem, theta)
+    r, _ = gradient_at(problem, theta)
     if not r <= LARGEST_GRADIENT:
         raise ValueError(
             f"the model must be stationary on X, y and sample_weight: relative gradient norm {r:.1e} > "
@@ -218,7 +218,7 @@ def _newton(
 ) -> _Reached | None:
     """Simplified Newton steps to a minimum; None if that is not where they lead, or IndefiniteError is raised."""
     start, fresh, reach = theta, False, np.inf
-    norm_now, g = _relative(problem, theta)
+    norm_now, g = gradient_at(problem, theta)
     for steps in range(MOST_STEPS):
         if norm_now <= GOAL:
             break
@@ -226,7 +226,7 @@ def _newton(
         d = -curvature.solve(g[None])[0]
         if steps == 0:
             reach = WIDEST * norm(d)
-        norm_next, g_next = _relative(problem, theta + d)
+        norm_next, g_next = gradient_at(problem, theta + d)
         left = norm_next / norm_now
         if left < 1:
             theta, norm_now, g = theta + d, norm_next, g_next
@@ -253,7 +253,7 @@ def _beyond(
 ) -> Arrival:
     """The minimum that settling finds from the end of the way."""
     if not settle_jumps or (problem.rows.w < 0).any():  # with negative weights F may have no minimum
-        return Arrival(theta, _relative(problem, theta)[0], False, True, steps)
+        return Arrival(theta, gradient_at(problem, theta)[0], False, True, steps)
     state = settle(problem, theta, np.empty((0, len(theta))), np.inf, heed)
     heed()
     try:
@@ -263,9 +263,3 @@ def _beyond(
     if there is None:
         return Arrival(state.theta, state.gradient_norm, False, True, steps)
     return Arrival(there.theta, there.gradient_norm, True, True, steps + there.steps)
-
-
-def _relative(problem: Problem, theta: Float) -> tuple[float, Float]:
-    """Relative gradient norm, and the gradient."""
-    _, g = problem.value_and_gradient(theta)
-    return relative_gradient(problem, theta, g), g

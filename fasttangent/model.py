@@ -323,6 +323,12 @@ class Model:
     def _rows(self, X: Any) -> NDArray:
         return checks.features("X", X, self.n_features, self.feature_names)
 
+    def _standard_inputs(self, name: str, X: Any) -> Float:
+        """Rows in standard units and float64, all of them finite."""
+        rows = checks.features(name, X, self.n_features, self.feature_names)
+        checks.finite(name, rows)
+        return self.scaling.inputs(rows, np.dtype(np.float64))
+
     def _labelled(self, X: Any, y: Any) -> tuple[NDArray, NDArray]:
         """Rows (n, n_features) and their labels (n, n_outputs), as given."""
         rows = self._rows(X)

@@ -106,7 +106,7 @@ class Problem:
         self.every = np.arange(len(X))
         most = max(1, min(self.MOST_CHUNKS, self.MOST_SUMS // network.layout.n_params))
         blocks = -(-len(X) // self.CHUNK_ROWS)
-        self._chunk = self.CHUNK_ROWS * -(-blocks // most)
+        self._chunk = self.CHUNK_ROWS * max(1, -(-blocks // most))
         self._n_chunks = -(-len(X) // self._chunk)
         self._kept: tuple[Float, Float, Float] | None = None
 
@@ -145,6 +145,15 @@ class Problem:
         """J v for each row v of V (K, p), J the derivatives of the predictions, all or some: (K, rows, n_outputs)."""
         return np.ascontiguousarray(np.moveaxis(self._outputs(theta, V, part)[1], 1, 0))
 
+    def jacobian(self, theta: Float, part: slice | NDArray[np.int64] = slice(None)) -> Float:
+        """J of all rows or some, as dense as it is: (rows, n_outputs, p)."""
+        from fasttangent.kernels.rows import output_jacobian
+
+        X = self.rows.X[part]
+        J = np.empty((len(X), self.rows.Y.shape[1], len(theta)))
+        output_jacobian(J, theta, X, np.arange(len(X)), self.network.kernel_view)
+        return J
+
     def jacobian_transposed_product(self, theta: Float, U: Float) -> Float:
         """J^T u for each u of U (K, n, n_outputs): (K, p)."""
         from fasttangent.kernels import threads
@@ -157,8 +166,13 @@ class Problem:
             weighted_gradients(c, c + 1, self._chunk, G, theta, U, X, self.every, network)
 
         threads.run(chunk, self._n_chunks, self.threads)
-        add_up(values, np.zeros((self._n_chunks, len(theta))), G)
+        add_up(values, np.empty((self._n_chunks, 0)), G)
         return G[0].copy()
+
+    def at(self, X: Float, threads: int) -> Problem:
+        """The same network and objective at other rows, in standard units, whose labels nobody asks for."""
+        labels = np.zeros((len(X), self.rows.Y.shape[1]))
+        return Problem(self.network, self.objective, X, labels, np.ones(len(X)), threads, total=1.0)
 
     def _outputs(self, theta: Float, V: Float, part: slice = slice(None)) -> tuple[Float, Float]:
         """f (n, n_outputs) and its derivatives along the rows of V (n, K, n_outputs)."""

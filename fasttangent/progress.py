@@ -53,7 +53,7 @@ def reporting(progress: bool | Report) -> Iterator[Report]:
         finally:
             stages.close()
     elif progress is False:
-        yield _silent
+        yield silent
     elif callable(progress):
         yield progress
     else:
@@ -63,7 +63,7 @@ def reporting(progress: bool | Report) -> Iterator[Report]:
         )
 
 
-def _silent(stage: str, done: int, total: int, **figures: float) -> None:
+def silent(stage: str, done: int, total: int, **figures: float) -> None:
     """Report nothing."""
 
 

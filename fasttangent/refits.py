@@ -220,7 +220,7 @@ def refit(
     problem = model.problem(X, y, sample_weight, threads=threads)
     checks.choice("solver", solver, SOLVERS)
     experiments = [experiment(model, problem, c, change) for c, change in enumerate(listed(changes))]
-    points = None if at is None else _points(model, at)
+    points = None if at is None else problem.at(model._standard_inputs("at", at), threads=1)
     keep_params = checks.flag("keep_params", keep_params)
     settle_jumps = checks.flag("settle_jumps", settle_jumps)
     with reporting(progress) as report:
@@ -335,7 +335,7 @@ class _Base:
     problem: Problem
     theta: Float
     curvature: Curvature
-    points: Float | None  # (n_at, n_features), in standard units
+    points: Problem | None  # the rows to predict
     settle_jumps: bool
 
 
@@ -364,20 +364,9 @@ def _at_points(base: _Base, d: Float) -> Float | None:
     """Changes of the outputs for d (3, p): of the network for the first, of its linearisation for the others."""
     if base.points is None:
         return None
-    f, along = _outputs(base.problem, base.theta, d[1:], base.points)
-    moved, _ = _outputs(base.problem, base.theta + d[0], d[:0], base.points)
-    return np.stack([moved - f, along[:, 0], along[:, 1]])
-
-
-def _outputs(problem: Problem, theta: Float, tangents: Float, X: Float) -> tuple[Float, Float]:
-    """Outputs (n, o) and their derivatives (n, K, o) along tangents (K, p), at rows in standard units."""
-    from fasttangent.kernels.scoring import outputs
-
-    turned, n_outputs = problem.network.layout.transposed, problem.rows.Y.shape[1]
-    F, FT = np.empty((len(X), n_outputs)), np.empty((len(X), len(tangents), n_outputs))
-    flat, centre = np.ascontiguousarray(X).ravel(), np.zeros(X.shape[1])
-    outputs(F, FT, turned(theta), turned(tangents), flat, X.shape[1], centre, problem.network.kernel_view)
-    return F, FT
+    points, theta = base.points, base.theta
+    moved = points.predictions(theta + d[0]) - points.predictions(theta)
+    return np.stack([moved, *points.jacobian_product(theta, d[1:])])
 
 
 # All experiments
@@ -437,7 +426,7 @@ def _collected(
     C, distance, gradient_norm = np.full((3, m), np.nan), np.full(m, np.nan), np.full(m, np.nan)
     definite, settled, jumped = (np.zeros(m, bool) for _ in range(3))
     steps, params = np.full(m, -1), np.full((m, p), np.nan) if keep_params else None
-    n_at = 0 if base.points is None else len(base.points)
+    n_at = 0 if base.points is None else base.points.n_rows
     changes = np.full((3, m, n_at, model.n_outputs), np.nan)
     for i, one in enumerate(found):
         if one is None:
@@ -470,14 +459,11 @@ def _collected(
     )
 
 
-def _points(model: Model, at: Any) -> Float:
-    rows = checks.features("at", at, model.n_features, model.feature_names)
-    checks.finite("at", rows)
-    return model.scaling.inputs(rows, np.dtype(np.float64))
-
-
 def _correlation(a: Float, b: Float) -> float:
-    a, b = a - a.mean() if len(a) else a, b - b.mean() if len(b) else b
+    """Of Pearson; nan where all values of either are equal, whose mean rounding may put beside them."""
+    if len(a) == 0 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return np.nan
+    a, b = a - a.mean(), b - b.mean()
     squares = float(np.sum(a * a) * np.sum(b * b))
     return float(np.clip(np.sum(a * b) / np.sqrt(squares), -1, 1)) if squares > 0 else np.nan
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent import checks
-from fasttangent.certificate import LARGEST_GRADIENT, certify, relative_gradient
+from fasttangent.certificate import LARGEST_GRADIENT, certify, gradient_at
 from fasttangent.changes import check_numbers
 from fasttangent.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.following import Curvature, curvature_at, follow
@@ -217,14 +217,16 @@ def unlearn(
     _warn_unless_stationary(old, model.params)
 
     theta = model.params
-    residuals = [_residual(corrected, theta)]
-    curvature = _curvature(old, theta, solver, "the old rows; use order=2") if order == 1 else None
+    residual, gradient = gradient_at(corrected, theta)
+    residuals = [residual]
+    if order == 1:
+        curvature = _curvature(old, theta, solver, "the old rows; use order=2")
     for _ in range(steps):
         if order == 2:
             curvature = _curvature(corrected, theta, solver, "the corrected rows; use order=1, or fit again")
-        assert curvature is not None
-        theta = theta - curvature.solve(corrected.value_and_gradient(theta)[1][None])[0]
-        residuals.append(_residual(corrected, theta))
+        theta = theta - curvature.solve(gradient[None])[0]
+        residual, gradient = gradient_at(corrected, theta)
+        residuals.append(residual)
     return Unlearned(
         model=_updated(model, corrected, theta, solver),
         gradient_before=residuals[0],
@@ -236,10 +238,6 @@ def unlearn(
         _start=model.params,
         _solver=solver,
     )
-
-
-def _residual(problem: Problem, theta: Float) -> float:
-    return relative_gradient(problem, theta, problem.value_and_gradient(theta)[1])
 
 
 def _curvature(problem: Problem, theta: Float, solver: str, rows: str) -> Curvature:
@@ -355,7 +353,7 @@ def _new_values(model: Model, X: Float, Y: Float, new_X: Any, new_y: Any) -> tup
 
 
 def _warn_unless_stationary(problem: Problem, theta: Float) -> None:
-    r = _residual(problem, theta)
+    r, _ = gradient_at(problem, theta)
     if not r <= LARGEST_GRADIENT:
         warnings.warn(
             f"the model is not stationary on X, y and sample_weight: relative gradient norm {r:.1e} > "

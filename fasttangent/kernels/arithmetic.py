@@ -1,7 +1,7 @@
 """Plain loops and products that several kernels share."""
 
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import fma, product
+from fasttangent.kernels.simd import fma, product, row
 
 
 @kernel
@@ -30,3 +30,12 @@ def fill(A, value):
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
             A[i, j] = value
+
+
+@kernel
+def copy(A, B):
+    """A = B."""
+    for u in range(len(A)):
+        a, b = row(A, u), row(B, u)
+        for j in range(a.size):
+            a[j] = b[j]

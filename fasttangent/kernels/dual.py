@@ -9,10 +9,10 @@ which costs a pair of rows the number of units instead of the number of paramete
 
 import numpy as np
 
-from fasttangent.kernels.arithmetic import add
-from fasttangent.kernels.hessian import columns, copy, multiply_rows
+from fasttangent.kernels.arithmetic import add, copy
+from fasttangent.kernels.hessian import columns
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.layer import back, weights
+from fasttangent.kernels.layer import back, tangent_through, weights
 from fasttangent.kernels.network import block_rows, forward, load_rows, matrix, workspace
 from fasttangent.kernels.simd import product, row, window
 
@@ -47,7 +47,7 @@ def factors(h, d, scale, places, start, stop, theta, X, every, network):
                     matrix(work.p, table[l + 1, 4], units, n),
                 )
                 back(below, W, adjoint, p[:0])
-                multiply_rows(below, p)
+                tangent_through(below, p, below)
                 adjoint = below
 
 

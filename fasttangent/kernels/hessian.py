@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fasttangent.kernels.arithmetic import copy
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.layer import back, weights
+from fasttangent.kernels.layer import back, tangent_through, weights
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import aligned, forward, load_rows, matrix, workspace
 from fasttangent.kernels.simd import product, row, window
@@ -33,7 +34,7 @@ class Chunk(NamedTuple):
 
     h: np.ndarray  # (units of all layers' inputs, rows), each layer's with its unit that is always 1
     d: np.ndarray  # (units of all layers' outputs, rows): adjoints of z
-    p: np.ndarray  # (units of all layers' outputs, rows): phi'(z); the last layer's is 1
+    p: np.ndarray  # (units of all layers' outputs, rows): phi'(z); not of the last layer
     R: np.ndarray  # (all pairs of units of blocks l <= m, rows)
     P: np.ndarray  # (all pairs of units of blocks l + 1 < m, rows)
     h_rows: np.ndarray
@@ -54,15 +55,6 @@ def columns(flat, first, units, at, width):
     """Columns at ... at + width of units `first` and following of a 2-d array: (units, width)."""
     chunk = flat.shape[1]
     return window(flat.ravel(), first * chunk + at, units, chunk, width)
-
-
-@kernel
-def multiply_rows(A, p):
-    """A *= p, elementwise."""
-    for u in range(len(A)):
-        a, b = row(A, u), row(p, u)
-        for j in range(a.size):
-            a[j] *= b[j]
 
 
 @kernel
@@ -94,9 +86,8 @@ def derivatives_of_rows(chunk, places, start, stop, at, theta, rows, every, netw
         )
         e, q = matrix(work.e, 0, units, n), matrix(work.q, table[l + 1, 4], units, n)
         back(e, W, columns(chunk.d, places.outputs[l + 1], units_above, at, n), p[:0])
-        copy(d, e)
-        multiply_rows(d, p)
-        multiply_rows(e, q)
+        tangent_through(d, p, e)
+        tangent_through(e, q, e)
         _second_derivatives(chunk.R, places.R, l, at, W[:units], p, e, table, gauss_newton)
     if not gauss_newton:
         _first_derivatives(chunk, places.P, places.outputs, at, n, theta, table)
@@ -115,7 +106,6 @@ def _output_derivatives(chunk, places, start, at, n, f, rows, loss):
             i = start + j
             _, slope, curvature = loss_terms(f[o, j] - rows.Y[i, o], loss.code, loss.delta)
             chunk.d[first + o, at + j] = rows.w[i] * slope
-            chunk.p[first + o, at + j] = 1
             for u in range(n_outputs):
                 chunk.R[block + o * n_outputs + u, at + j] = rows.w[i] * curvature if u == o else 0.0
 
@@ -134,13 +124,13 @@ def _second_derivatives(R, places, l, at, W, p, bend, table, gauss_newton):
             known = window(flat, (places[l + 1, m] + o) * chunk + at, above, units_m * chunk, n)
             found = window(flat, (places[l, m] + o) * chunk + at, units, units_m * chunk, n)
             product(found, W, known, W[:, :0], known[:0], p[:0], False)
-            multiply_rows(found, p)
+            tangent_through(found, p, found)
     for b in range(units):
         first = b if l == 0 else 0  # below layer 0 nobody needs the other half
         known = window(flat, (places[l, l + 1] + b * above) * chunk + at, above, chunk, n)
         found = window(flat, (places[l, l] + b * units + first) * chunk + at, units - first, chunk, n)
         product(found, W[first:], known, W[first:, :0], known[:0], p[:0], False)
-        multiply_rows(found, p[first:])
+        tangent_through(found, p[first:], found)
         if not gauss_newton:
             diagonal, change = row(found, b - first), row(bend, b)
             for j in range(n):
@@ -166,16 +156,7 @@ def _first_derivatives(chunk, places, outputs, at, n, theta, table):
                 else:
                     known = window(flat, (places[l, m] + b * below) * rows + at, below, rows, n)
                     product(found, W[:below].T, known, W[:0].T, known[:0], p_m[:0], False)
-                multiply_rows(found, p_m)
-
-
-@kernel
-def copy(A, B):
-    """A = B."""
-    for u in range(len(A)):
-        a, b = row(A, u), row(B, u)
-        for j in range(a.size):
-            a[j] = b[j]
+                tangent_through(found, p_m, found)
 
 
 @kernel

@@ -50,7 +50,7 @@ def affine_tangent(zt, V, h, W, ht, p):
 
 @kernel
 def tangent_through(ht, p, zt):
-    """ht = phi'(z) zt."""
+    """ht = phi'(z) zt, elementwise; ht may be zt."""
     for u in range(len(p)):
         a, b, c = row(ht, u), row(p, u), row(zt, u)
         for j in range(a.size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,9 +40,9 @@ class Direct(Solver):
         self.measured = checks.flag("residuals", residuals)
         require(self.name, system, memory)
 
+    @abstractmethod
     def _apply(self, B: Float, shift: float) -> Float:
         """(A + shift C'')^-1 b for each row b of B, from the decomposition."""
-        raise NotImplementedError
 
     def _solve(self, B: Float, shift: float) -> tuple[Float, Float, int, str]:
         X = self._apply(B, shift)

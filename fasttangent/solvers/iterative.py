@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from fasttangent.errors import IndefiniteError
 from fasttangent.solvers.base import Solver, relative_norms
 from fasttangent.solvers.block_cg import block_conjugate_gradients
 from fasttangent.solvers.krylov import conjugate_gradients
-from fasttangent.solvers.lissa import MARGIN, largest_eigenvalue, lissa
+from fasttangent.solvers.lissa import MARGIN, lissa
 from fasttangent.solvers.minres import minres
 from fasttangent.solvers.preconditioners import preconditioner as make_preconditioner
 from fasttangent.solvers.vectors import norms
@@ -37,9 +38,9 @@ class Iterative(Solver):
         self.tolerance = checks.number("tolerance", tolerance, above=0, below=1)
         self.most = checks.integer("most", most, at_least=1)
 
+    @abstractmethod
     def _pass(self, product: _Counted, R: Float, goals: Float, most: int, x: Float, shift: float) -> str:
         """One run of the method from zero on right-hand sides R (k, p), into x; why it stopped."""
-        raise NotImplementedError
 
     def _solve(self, B: Float, shift: float) -> tuple[Float, Float, int, str]:
         product = _Counted(self, shift)
@@ -134,7 +135,7 @@ class Lissa(Iterative):
 
     def __init__(self, system: System, tolerance: float = 1e-10, most: int = 10_000) -> None:
         super().__init__(system, tolerance, most)
-        self.largest = largest_eigenvalue(system)
+        self.largest = system.largest_eigenvalue()
         if not self.largest > 0:
             raise IndefiniteError(
                 f"A must have a positive eigenvalue for lissa, its largest is {self.largest:.1e}; raise the strength"

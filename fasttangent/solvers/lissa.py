@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.curvature import System
 from fasttangent.solvers.vectors import dot, norm
 
 if TYPE_CHECKING:
@@ -67,11 +66,3 @@ def lissa(product: Callable[[Float], Float], B: Float, eta: float, goals: Float,
             else:
                 lengths[k] = length
     return "iteration limit" if lengths else "converged"
-
-
-def largest_eigenvalue(system: System) -> float:
-    """Of A, to 1 % (Lanczos)."""
-    from scipy.sparse.linalg import eigsh
-
-    start = np.random.default_rng(0).normal(size=system.size)
-    return float(eigsh(system.operator(), k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)[0])

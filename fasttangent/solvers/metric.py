@@ -54,17 +54,13 @@ class Metric:
 
         loss'', which is between 0 and 1, is left out: it keeps the metric definite where a robust loss has none.
         """
-        from fasttangent.kernels.rows import output_jacobian
-
-        X, Y, w = problem.rows
-        n_outputs = Y.shape[1]
+        n, n_outputs = problem.rows.Y.shape
         most = max(1, min(cls.MOST_ROWS, cls.MOST_VALUES // len(theta)) // n_outputs)
-        if len(X) > most:
-            sample = np.sort(np.random.default_rng(0).choice(len(X), most, replace=False))
-            X, Y, w = X[sample], Y[sample], w[sample] * (len(X) / most)
-        J = np.empty((len(X), n_outputs, len(theta)))
-        output_jacobian(J, theta, X, np.arange(len(X)), problem.network.kernel_view)
-        J *= np.sqrt(w)[:, None, None]
+        sample, scale = np.arange(n), 1.0
+        if n > most:
+            sample, scale = np.sort(np.random.default_rng(0).choice(n, most, replace=False)), n / most
+        J = problem.jacobian(theta, sample)
+        J *= np.sqrt(problem.rows.w[sample] * scale)[:, None, None]
         return J.reshape(-1, len(theta))
 
     def _large_part(self, J: Float, rank: int) -> Float:

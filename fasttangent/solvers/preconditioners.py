@@ -40,16 +40,12 @@ class Jacobi:
     """The diagonal of the Gauss-Newton matrix with strength C'', which is positive where that of H need not be."""
 
     def __init__(self, system: System) -> None:
-        from fasttangent.kernels.rows import output_jacobian
-
-        X, Y, _ = system.problem.rows
         D, diagonal = system.problem.output_weights(system.theta), system.diagonal_term.copy()
-        chunk = max(1, MOST_VALUES // (Y.shape[1] * system.size))
-        for start in range(0, len(X), chunk):
-            rows = X[start : start + chunk]
-            J = np.empty((len(rows), Y.shape[1], system.size))
-            output_jacobian(J, system.theta, rows, np.arange(len(rows)), system.problem.network.kernel_view)
-            diagonal += np.einsum("iop,iop,io->p", J, J, D[start : start + chunk])
+        chunk = max(1, MOST_VALUES // (D.shape[1] * system.size))
+        for start in range(0, len(D), chunk):
+            part = slice(start, start + chunk)
+            J = system.problem.jacobian(system.theta, part)
+            diagonal += np.einsum("iop,iop,io->p", J, J, D[part])
         self.diagonal = np.maximum(diagonal, 1e-12 * diagonal.max() or 1.0)
 
     def solve(self, v: Float) -> Float:
