@@ -39,6 +39,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         "flat_targets": model.flat_targets,
         "interrupted": model.interrupted,
         "training": model.training,
+        "noise": None if np.isnan(model.noise) else model.noise,
     }
     arrays: dict[str, Any] = {
         HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8),
@@ -133,6 +134,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
         interrupted=header["interrupted"],
         training=header["training"],
         history=_under("history/", arrays),
+        noise=float("nan") if (noise := header.get("noise")) is None else float(noise),
     )
     _check_shapes(model)
     return model
@@ -142,7 +144,7 @@ def _check_shapes(model: Model) -> None:
     p, d, m = model.network.layout.n_params, model.n_features, model.n_outputs
     scaling = model.scaling
     wanted = (
-        (p, (model.params, *model.tangents.values())),
+        (p, (model.params, *(t if t.ndim == 1 else t[0] for t in model.tangents.values()))),
         (d, (scaling.x_mean, scaling.x_scale)),
         (m, (scaling.y_mean, scaling.y_scale, model.slope_squared)),
     )

@@ -16,8 +16,9 @@ from fasttangent.influence import slope
 from fasttangent.model import Model
 from fasttangent.network import Network
 from fasttangent.objective import Objective, Problem
+from fasttangent.posterior import draw
 from fasttangent.progress import reporting
-from fasttangent.scaling import Scaling, fit_scaling, identity_scaling
+from fasttangent.scaling import Scaling, fit_scaling, identity_scaling, transferred
 from fasttangent.settling import settle as settle_down
 from fasttangent.training import DTYPES, Schedule, train
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
+
+KINDS = ("strength", "posterior")  # of tangents
 
 
 def fit(
@@ -43,12 +46,14 @@ def fit(
     momentum: float = 0.9,
     epochs: int = 200,
     batch_size: int = 64,
-    tangents: str | None = "strength",
+    tangents: str | Sequence[str] | None = "strength",
+    samples: int = 256,
     curvature: str = "gauss-newton",
     settle: bool | float = True,
     standardize: bool = True,
     validation: float | None = None,
     patience: int = 20,
+    start: Model | None = None,
     dtype: str = "float32",
     seed: int = 0,
     threads: int | None = None,
@@ -89,8 +94,11 @@ def fit(
         beta of Nesterov momentum, beta_1 of Adam.
     epochs, batch_size : int
         Passes over the rows and rows per step, before settling.
-    tangents : {"strength", None}
-        None carries no tangent: a plain regressor.
+    tangents : "strength", "posterior", a sequence of them, or None
+        "strength": the regularity tangent, carried along.  "posterior": tangents of noise, solved for at the end as
+        `Model.with_posterior` does, for deviations, draws from the posterior and batches.  None: a plain regressor.
+    samples : int
+        How many tangents of noise.
     curvature : {"gauss-newton", "hessian"}
         The matrix that propagates the tangent during minibatch steps.
     settle : bool or float
@@ -105,8 +113,11 @@ def fit(
         Epochs to wait for a lower validation loss.
     dtype : {"float32", "float64"}
         Of minibatch steps and of scores; settling is always in float64.
+    start : Model, optional
+        A model of the same network to start from (warm start), in place of random weights; its function is the
+        same at first, also if inputs and targets are now scaled otherwise.
     seed : int
-        Of initial weights, order of rows and validation split: the same seed gives the same model.
+        Of initial weights, order of rows, validation split and noise: the same seed gives the same model.
     threads : int, optional
         Default: all cores.  Results do not depend on it.
     progress : bool or callable
@@ -164,12 +175,14 @@ def prepare(
     momentum: float,
     epochs: int,
     batch_size: int,
-    tangents: str | None,
+    tangents: str | Sequence[str] | None,
+    samples: int,
     curvature: str,
     settle: bool | float,
     standardize: bool,
     validation: float | None,
     patience: int,
+    start: Model | None,
     dtype: str,
     seed: int,
     threads: int | None,
@@ -189,8 +202,9 @@ def prepare(
         X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None
     )
     network = _network(hidden, activation, rows.shape[1], 1 if Y.ndim == 1 else Y.shape[1])
-    if tangents is not None:
-        checks.choice("tangents", tangents, ("strength",))
+    kinds = _kinds(tangents)
+    samples = checks.integer("samples", samples, at_least=2)
+    _check_start(start, network)
     budget = _seconds(settle)
     kind = np.dtype(checks.choice("dtype", dtype, DTYPES))
     n_threads = checks.thread_count(threads)
@@ -216,7 +230,9 @@ def prepare(
         scaling=scaling,
         names=names,
         flat_targets=Y.ndim == 1,
-        n_tangents=int(tangents is not None),
+        kinds=kinds,
+        samples=samples,
+        start=start,
         budget=budget,
         kind=kind,
         seed=int(seed),
@@ -241,7 +257,9 @@ class Prepared:
     scaling: Scaling
     names: tuple[str, ...] | None
     flat_targets: bool
-    n_tangents: int
+    kinds: tuple[str, ...]  # of tangents
+    samples: int
+    start: Model | None
     budget: float  # seconds of settling
     kind: np.dtype  # of minibatch steps
     seed: int
@@ -261,20 +279,26 @@ class Prepared:
         problem = Problem(self.network, self.objective, *self._standard(self.keep), self.n_threads)
         self._problem = problem
         start = (
-            self.network.initial_params(self.rng),
-            np.zeros((self.n_tangents, self.network.layout.n_params)),
+            self._first_params(),
+            np.zeros((self.kinds.count("strength"), self.network.layout.n_params)),
         )
         held_back = self._standard(self.held_back)
         with reporting(progress) as report:
             run = _two_stages(
                 problem, self.schedule, start, self.kind, self.rng, self.budget, report, held_back
             )
+        tangents = {"strength": run.tangents[0]} if len(run.tangents) else {}
+        noise, began = np.nan, time.perf_counter()
+        if "posterior" in self.kinds and run.stopped != "interrupted":
+            variance = problem.residual_variance(run.theta)
+            tangents["posterior"], noise = draw(problem, run.theta, variance, self.samples, self.seed)
         return Model(
             network=self.network,
             objective=self.objective,
             scaling=self.scaling,
             params=run.theta,
-            tangents={"strength": run.tangents[0]} if len(run.tangents) else {},
+            tangents=tangents,
+            noise=noise,
             certificate=_certify(problem, run),
             slope_squared=_mean_slope_squared(problem, run.theta),
             dtype=self.kind.name,
@@ -288,10 +312,16 @@ class Prepared:
                 "stopped": run.stopped,
                 "training_seconds": run.training_seconds,
                 "settling_seconds": run.settling_seconds,
+                "posterior_seconds": time.perf_counter() - began,
             },
             history={name: np.array(values) for name, values in run.history.items() if len(values)},
             threads=self.threads,
         )
+
+    def _first_params(self) -> Float:
+        if self.start is None:
+            return self.network.initial_params(self.rng)
+        return transferred(self.start.params, self.network.layout, self.start.scaling, self.scaling)
 
     def _standard(self, chosen: NDArray[np.int64]) -> tuple[Float, Float, Float]:
         """Inputs, targets and weights of the chosen rows, in standard units."""
@@ -344,6 +374,28 @@ def _two_stages(
         trained - began,
         clock() - trained,
     )
+
+
+def _kinds(tangents: Any) -> tuple[str, ...]:
+    """What `tangents` of fit asks for."""
+    if tangents is None:
+        return ()
+    asked = (tangents,) if isinstance(tangents, str) else tuple(tangents)
+    for kind in asked:
+        checks.choice("tangents", kind, KINDS)
+    return asked
+
+
+def _check_start(start: Any, network: Network) -> None:
+    if start is None:
+        return
+    if not isinstance(start, Model):
+        raise TypeError(f"start must be a Model, got {type(start).__name__}; pass what fit or load returned")
+    if (start.network.sizes, start.network.activation) != (network.sizes, network.activation):
+        raise ValueError(
+            f"start must have the network to be fitted, {network}, got {start.network}; pass the same hidden and "
+            f"activation, and rows of as many features and outputs"
+        )
 
 
 def _certify(problem: Problem, run: _Run) -> Certificate:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 
@@ -46,8 +46,12 @@ class Model:
         Loss, complexity and strength.
     params : ndarray of float64, shape (p,)
         theta, for inputs and targets in standard units.
-    tangents : dict of str to ndarray of float64, shape (p,)
-        ``{"strength": tau}``; empty when none was carried.
+    tangents : dict of str to ndarray of float64
+        "strength": tau (p,); "posterior": K tangents of noise of variance 1 (K, p), see `with_posterior`.  Empty when
+        none was carried.
+    noise : float
+        Variance of a label around the network's function, in standard units, as the training rows show it; nan
+        without tangents of noise.
     certificate : Certificate
         Whether the scores are to be trusted, and if not, why and what to do.
     history : dict of str to ndarray
@@ -71,6 +75,7 @@ class Model:
     training: dict[str, Any] = field(default_factory=dict)
     history: dict[str, NDArray] = field(default_factory=dict)
     threads: int | None = None
+    noise: float = float("nan")
 
     @property
     def n_features(self) -> int:
@@ -86,34 +91,169 @@ class Model:
         trusted = "trusted" if self.certificate.trusted else "not trusted"
         return f"Model({self.network}, strength={self.objective.strength:g}, {trusted})"
 
-    def predict(self, X: Any, *, threads: int | None = None) -> NDArray:
-        """Predictions.
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[False] = False, threads: int | None = None
+    ) -> NDArray: ...
+
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[True], threads: int | None = None
+    ) -> tuple[NDArray, NDArray]: ...
+
+    def predict(
+        self, X: Any, *, return_std: bool = False, threads: int | None = None
+    ) -> NDArray | tuple[NDArray, NDArray]:
+        """Predictions, and how far a label may be from them.
 
         Parameters
         ----------
         X : array_like of shape (n, n_features)
             Rows in the units the model was fitted on, of any real dtype; also a memory map.
+        return_std : bool
+            Also return the standard deviation of a new label, sqrt(Var f(x) + noise): of the linearised-Laplace
+            posterior, by the model's K tangents of noise (relative error about 1 / sqrt(2 K)).
         threads : int, optional
             Default: the model's, else all cores.
 
         Returns
         -------
-        ndarray of `dtype`, shape (n,) or (n, n_outputs)
+        ndarray of `dtype`, shape (n,) or (n, n_outputs); or two of them
             In the units of y, of the shape y had.
 
         Raises
         ------
         ValueError
-            If X has another number of columns or a value that is not finite.
+            If X has another number of columns or a value that is not finite; or if a deviation is wanted of a model
+            without tangents of noise.
         """
         rows = self._rows(X)
         found = np.empty((len(rows), self.n_outputs), self.dtype)
+        tangents = self._noise_tangents() if return_std else self._no_tangents()
+        deviation = np.empty((len(rows) if return_std else 0, self.n_outputs), self.dtype)
 
-        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.predictions(f)
+            if return_std:
+                deviation[part] = np.sqrt(self._label_variance(ft)) * self.scaling.y_scale
 
-        self._each_finite_chunk(rows, False, threads, finish)
-        return self._shaped(found)
+        self._each_finite_chunk(rows, tangents, threads, finish)
+        return (self._shaped(found), self._shaped(deviation)) if return_std else self._shaped(found)
+
+    def posterior(self, X: Any, samples: int | None = None, *, threads: int | None = None) -> NDArray:
+        """Draws of the function f at rows, from the linearised-Laplace posterior: f(x) + sqrt(noise) tau_k . grad f(x).
+
+        Draw k is one function: the same in every call, whatever the rows.  Without the noise of labels.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        samples : int, optional
+            How many; default: as many as the model has tangents of noise.
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (samples, n) or (samples, n, n_outputs)
+            In the units of y.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`, or if the model has fewer tangents of noise.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fasttangent as ft
+        >>> X = np.linspace(-1, 1, 40)[:, None]
+        >>> y = np.sin(3 * X[:, 0]) + np.random.default_rng(0).normal(0, 0.1, 40)
+        >>> model = ft.fit(X, y, hidden=(8,), strength=1e-2, tangents=("strength", "posterior"))
+        >>> inside, outside = model.posterior([[0.0], [3.0]]).std(axis=0)
+        >>> bool(outside > 3 * inside)
+        True
+        """
+        rows, tangents = self._rows(X), self._noise_tangents()
+        K = len(tangents) if samples is None else checks.integer("samples", samples, at_least=1)
+        if len(tangents) < K:
+            raise ValueError(
+                f"samples must be at most {len(tangents)}, the model's tangents of noise, got {K}; "
+                f"draw more: model.with_posterior(X, y, samples={K})"
+            )
+        found = np.empty((K, len(rows), self.n_outputs), self.dtype)
+        root = np.sqrt(self.noise)
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            found[:, part] = self.scaling.predictions(f + root * np.moveaxis(ft, 1, 0))
+
+        self._each_finite_chunk(rows, tangents[:K], threads, finish)
+        return found[:, :, 0] if self.flat_targets else found
+
+    def with_posterior(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        samples: int = 256,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> Model:
+        """This model with tangents of noise, for `predict` with deviations, `posterior`, `embed` and batches.
+
+        For any model, settled or not, from one Gauss-Newton system on the labelled rows: the tangents tau_k are draws
+        from N(0, A^-1 / S), and the posterior of theta is params + sqrt(noise) tau_k.  The noise is the residual sum
+        of squares over the number of labels less the effective parameters.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            The rows the model was trained on.
+        y : array_like of shape (n,) or (n, n_outputs), optional
+            Their labels.  Without them, the noise comes from the residuals at training, and robust losses are taken
+            for squared ones.
+        sample_weight : array_like of shape (n,), optional
+        samples : int
+            K.  Deviations are off by about 1 / sqrt(2 K) of themselves; a batch of k rows wants K > k.
+        seed : int
+        threads : int, optional
+
+        Returns
+        -------
+        Model
+            With ``tangents["posterior"]`` (K, p) and ``noise``; otherwise this one.
+
+        Raises
+        ------
+        ValueError
+            If rows or labels do not fit the model or are not finite.
+        IndefiniteError
+            If the strength is 0 and the rows leave directions undetermined.
+
+        References
+        ----------
+        MacKay 1992, "A practical Bayesian framework for backpropagation networks"; Antoran et al. 2023,
+        "Sampling-based inference for large linear models", arXiv 2210.04994.
+        """
+        from fasttangent.posterior import draw
+
+        samples, seed = (
+            checks.integer("samples", samples, at_least=2),
+            checks.integer("seed", seed, at_least=0),
+        )
+        if y is None:
+            rows = self._standard_inputs("X", X)
+            w = checks.row_weights("sample_weight", sample_weight, len(rows))
+            squared = replace(self.objective, loss="squared")
+            labels = np.zeros((len(rows), self.n_outputs))
+            n_threads = checks.thread_count(self.threads if threads is None else threads)
+            problem = Problem(self.network, squared, rows, labels, w, n_threads)
+            residual_variance = float(np.mean(self.slope_squared))
+        else:
+            problem = self.problem(X, y, sample_weight, threads=threads)
+            residual_variance = problem.residual_variance(self.params)
+        drawn = draw(problem, self.params, residual_variance, samples, seed)
+        return replace(self, tangents={**self.tangents, "posterior": drawn.tangents}, noise=drawn.noise)
 
     def sensitivity(self, X: Any, *, threads: int | None = None) -> NDArray:
         """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
@@ -141,10 +281,10 @@ class Model:
         rows = self._rows(X)
         found = np.empty((len(rows), self.n_outputs), self.dtype)
 
-        def finish(part: slice, f: NDArray, s: NDArray) -> None:
-            found[part] = s * self.scaling.y_scale
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            found[part] = ft[:, 0] * self.scaling.y_scale
 
-        self._each_finite_chunk(rows, True, threads, finish)
+        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
         return self._shaped(found)
 
     def influence(self, X: Any, y: Any, *, threads: int | None = None) -> Float:
@@ -173,11 +313,11 @@ class Model:
         rows, labels = self._labelled(X, y)
         found = np.empty(len(rows))
 
-        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             y_standard = self.scaling.targets(labels[part], np.dtype(float))
-            found[part] = influence.influence(self.objective, f, y_standard, s)
+            found[part] = influence.influence(self.objective, f, y_standard, ft[:, 0])
 
-        self._each_finite_chunk(rows, True, threads, finish)
+        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
         return found
 
     def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
@@ -186,9 +326,10 @@ class Model:
         Parameters
         ----------
         X : array_like of shape (n, n_features)
-        variance : float or array_like of shape (n,) or (n, n_outputs), optional
-            sigma^2, the variance of y given x that you believe in, in units of y squared.  Default: what the
-            training rows show, the mean of loss'^2 (for squared loss the residual variance).
+        variance : float, array_like of shape (n,) or (n, n_outputs), or "posterior", optional
+            sigma^2, the variance of y given x that you believe in, in units of y squared; "posterior": the square of
+            the deviation that `predict` gives.  Default: what the training rows show, the mean of loss'^2 (for
+            squared loss the residual variance).
         threads : int, optional
 
         Returns
@@ -201,16 +342,23 @@ class Model:
         ValueError
             As for `sensitivity`, or if the variance is negative or of another shape.
         """
-        rows = self._rows(X)
-        slope_squared = self._slope_squared(variance, len(rows))
+        rows, by_posterior = self._rows(X), isinstance(variance, str)
+        if by_posterior:
+            checks.choice("variance", variance, ("posterior",))
+        given = self._slope_squared(None if by_posterior else variance, len(rows))
+        tangents = self._tangent()[None]
+        if by_posterior:
+            tangents = np.concatenate([tangents, self._noise_tangents()])
         found = np.empty(len(rows))
 
-        def finish(part: slice, f: NDArray, s: NDArray) -> None:
-            found[part] = influence.curiosity(
-                slope_squared[part] if slope_squared.ndim == 2 else slope_squared, s
-            )
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            slope_squared = given[part] if given.ndim == 2 else given
+            if by_posterior:
+                believed = self._label_variance(ft[:, 1:])
+                slope_squared = influence.expected_slope_squared(self.objective, believed)
+            found[part] = influence.curiosity(slope_squared, ft[:, 0])
 
-        self._each_finite_chunk(rows, True, threads, finish)
+        self._each_finite_chunk(rows, tangents, threads, finish)
         return found
 
     def score(self, X: Any, *, threads: int | None = None) -> Scores:
@@ -233,12 +381,12 @@ class Model:
         prediction, sensitivity = (np.empty((n, self.n_outputs), self.dtype) for _ in range(2))
         curiosity = np.empty(n)
 
-        def finish(part: slice, f: NDArray, s: NDArray) -> None:
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             prediction[part] = self.scaling.predictions(f)
-            sensitivity[part] = s * self.scaling.y_scale
-            curiosity[part] = influence.curiosity(self.slope_squared, s)
+            sensitivity[part] = ft[:, 0] * self.scaling.y_scale
+            curiosity[part] = influence.curiosity(self.slope_squared, ft[:, 0])
 
-        bad = self._each_chunk(rows, True, threads, finish)
+        bad = self._each_chunk(rows, self._tangent()[None], threads, finish)
         if len(bad):
             count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
             warnings.warn(
@@ -339,16 +487,16 @@ class Model:
         return rows, Y.reshape(len(rows), self.n_outputs)
 
     def _each_chunk(
-        self, rows: NDArray, with_tangent: bool, threads: int | None, finish: Finish
+        self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish
     ) -> NDArray[np.int64]:
-        """Call finish(slice of rows, outputs f, sensitivity s) for chunks of rows, f and s in standard units.
+        """Call finish(slice of rows, outputs f (n, n_outputs), ft (n, K, n_outputs)) for chunks of rows.
 
-        Returns the numbers of rows with a value that is not finite.
+        ft are the derivatives of f along the K tangents; both in standard units.  Returns the numbers of rows with a
+        value that is not finite.
         """
-        tangents = self._tangent()[None] if with_tangent else np.empty((0, len(self.params)))
 
         def keep(start: int, f: NDArray, ft: NDArray) -> None:
-            finish(slice(start, start + len(f)), f, ft[:, 0] if with_tangent else f)
+            finish(slice(start, start + len(f)), f, ft)
 
         return influence.each_chunk(
             self.network,
@@ -361,10 +509,8 @@ class Model:
             keep,
         )
 
-    def _each_finite_chunk(
-        self, rows: NDArray, with_tangent: bool, threads: int | None, finish: Finish
-    ) -> None:
-        bad = self._each_chunk(rows, with_tangent, threads, finish)
+    def _each_finite_chunk(self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish) -> None:
+        bad = self._each_chunk(rows, tangents, threads, finish)
         if len(bad):
             i = int(bad[0])
             if np.isfinite(rows[i]).all():
@@ -383,9 +529,25 @@ class Model:
             warnings.warn(
                 "scores are not to be trusted: " + "; ".join(self.certificate.reasons),
                 UntrustedTangentWarning,
-                stacklevel=5,
+                stacklevel=3,
             )
         return self.tangents["strength"]
+
+    def _no_tangents(self) -> Float:
+        return np.empty((0, len(self.params)))
+
+    def _noise_tangents(self) -> Float:
+        """(K, p) for noise of variance 1."""
+        if "posterior" not in self.tangents:
+            raise ValueError(
+                "the model has no tangents of noise, so it knows no deviations; fit with "
+                'tangents=("strength", "posterior"), or use model.with_posterior(X, y)'
+            )
+        return self.tangents["posterior"]
+
+    def _label_variance(self, ft: NDArray) -> Float:
+        """Var f + noise from the derivatives along the tangents of noise (n, K, n_outputs), standard units."""
+        return self.noise * (1 + np.mean(np.square(ft, dtype=np.float64), axis=1))
 
     def _slope_squared(self, variance: Any, n: int) -> Float:
         """E[loss'^2] in standard units, to broadcast against (n, n_outputs)."""

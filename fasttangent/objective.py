@@ -193,6 +193,11 @@ class Problem:
         threads.run(task, -(-n // size), self.threads)
         return F, FT
 
+    def residual_variance(self, theta: Float) -> float:
+        """Weighted mean square of f - y, over rows and outputs."""
+        residual = self.predictions(theta) - self.rows.Y
+        return float(np.sum(self.rows.w[:, None] * residual**2)) / residual.shape[1]
+
     def output_weights(self, theta: Float) -> Float:
         """D = w loss'' (n, n_outputs): the Gauss-Newton matrix of the data term is J^T D J."""
         from fasttangent.kernels.losses import loss_curvatures

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttangent.layout import Layout
+
 Float = NDArray[np.float64]
 
 
@@ -67,6 +69,23 @@ def fit_scaling(X: NDArray, Y: NDArray, w: Float, names: Sequence[str] | None) -
         )
         x_scale[constant] = np.inf
     return Scaling(x_mean, x_scale, y_mean, y_scale)
+
+
+def transferred(theta: Float, layout: Layout, old: Scaling, new: Scaling) -> Float:
+    """Parameters (p,) that give in the units of `new` the function that theta gives in those of `old`.
+
+    Inputs constant in the rows of either have no weights to take over; they begin at 0.
+    """
+    theta, last = theta.copy(), layout.n_layers - 1
+    W, b = layout.weights(theta, 0), layout.biases(theta, 0)
+    seen = np.isfinite(old.x_scale) & np.isfinite(new.x_scale)
+    rates = np.where(seen, W.T / old.x_scale, 0.0).T  # per unit of x
+    b += (new.x_mean - old.x_mean) @ rates
+    W[:] = (rates.T * np.where(seen, new.x_scale, 0.0)).T
+    W, b = layout.weights(theta, last), layout.biases(theta, last)
+    W *= old.y_scale / new.y_scale
+    b[:] = (b * old.y_scale + old.y_mean - new.y_mean) / new.y_scale
+    return theta
 
 
 def _moments(A: NDArray, w: Float) -> tuple[Float, Float]:

@@ -267,6 +267,7 @@ def _updated(model: Model, problem: Problem, theta: Float, solver: str) -> Model
         certificate=certificate,
         slope_squared=np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0),
         training={**model.training, "rows": problem.n_rows, "unlearned": True},
+        noise=np.nan,
     )
 
 
