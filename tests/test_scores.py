@@ -92,7 +92,7 @@ def test_curiosity_with_a_variance(model, model2, data):
 
 @pytest.mark.parametrize(
     ("variance", "fragment"),
-    [(-1.0, ">= 0"), (np.nan, "finite"), (np.ones(3), r"shape \(60,\)"), ("big", "hold numbers")],
+    [(-1.0, ">= 0"), (np.nan, "finite"), (np.ones(3), r"shape \(60,\)"), ("big", "one of 'posterior'")],
 )
 def test_curiosity_refuses_a_variance(model, data, variance, fragment):
     with pytest.raises((ValueError, TypeError), match=f"variance .*{fragment}"):
