@@ -143,8 +143,9 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
 def _check_shapes(model: Model) -> None:
     p, d, m = model.network.layout.n_params, model.n_features, model.n_outputs
     scaling = model.scaling
+    one_each = [t[0] if name == "posterior" else t for name, t in model.tangents.items()]
     wanted = (
-        (p, (model.params, *(t if t.ndim == 1 else t[0] for t in model.tangents.values()))),
+        (p, (model.params, *one_each)),
         (d, (scaling.x_mean, scaling.x_scale)),
         (m, (scaling.y_mean, scaling.y_scale, model.slope_squared)),
     )
