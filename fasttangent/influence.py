@@ -75,16 +75,52 @@ def each_chunk(
 
     Returns the numbers of rows with a value that is not finite, ascending; f and ft are nan there.
     """
-    from fasttangent.kernels import threads as pool
     from fasttangent.kernels.scoring import outputs
 
-    n, n_outputs, K = len(X), network.sizes[-1], len(tangents)
-    folded, readable = _folded(network, scaling, theta, tangents, dtype), _readable(X, dtype)
+    n_outputs, K = network.sizes[-1], len(tangents)
+    folded = _folded(network, scaling, theta, tangents, dtype)
     if folded is None:
         weights, centre = np.vstack([theta, tangents]).astype(dtype), None
     else:
         weights, centre = folded
-    turned, zero = network.layout.transposed(weights), np.zeros(X.shape[1], dtype)
+    turned = network.layout.transposed(weights)
+
+    def task(start: int, rows: Readable) -> NDArray:
+        f, ft = np.empty((rows.n, n_outputs), dtype), np.empty((rows.n, K, n_outputs), dtype)
+        outputs(f, ft, turned[0], turned[1:], rows.flat, rows.step, rows.centre, network.kernel_view)
+        finish(start, f, ft)
+        return f[:, 0]
+
+    return each_readable_chunk(scaling, centre, X, dtype, network.layout.n_params, threads, task)
+
+
+class Readable(NamedTuple):
+    """Rows that kernels can read."""
+
+    n: int
+    flat: NDArray  # from the first value of the rows to the last
+    step: int  # values from one row to the next
+    centre: NDArray  # (n_features,): what kernels are to subtract from every row
+
+
+def each_readable_chunk(
+    scaling: Scaling,
+    centre: NDArray | None,
+    X: NDArray,
+    dtype: np.dtype,
+    products: int,
+    threads: int,
+    task: Callable[[int, Readable], NDArray],
+) -> NDArray[np.int64]:
+    """Call task(first row, rows) for chunks of rows, in any order and from any thread.
+
+    With a `centre`, what the task gets are the rows as they are, to be centred by it; without, rows in standard
+    units.  `products` is the work for a row, in multiplications.  A task returns a value per row, nan where the row
+    is not finite; the numbers of such rows are returned, ascending.
+    """
+    from fasttangent.kernels import threads as pool
+
+    n, readable, zero = len(X), _readable(X, dtype), np.zeros(X.shape[1], dtype)
 
     def inputs(rows: NDArray) -> tuple[NDArray, NDArray]:
         """Rows that kernels can read, and what they are to subtract from them."""
@@ -95,22 +131,18 @@ def each_chunk(
         with np.errstate(over="ignore"):  # infinite in `dtype`: reported below as not finite
             return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
 
-    chunk = min(CHUNK, max(256, CHUNK_PRODUCTS // network.layout.n_params))
+    chunk = min(CHUNK, max(256, CHUNK_PRODUCTS // products))
     n_chunks = -(-n // chunk)
     bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
 
-    def task(c: int) -> None:
-        start, stop = c * chunk, min((c + 1) * chunk, n)
-        rows, subtract = inputs(X[start:stop])
-        flat, step = _flat(rows)
-        f, ft = np.empty((stop - start, n_outputs), dtype), np.empty((stop - start, K, n_outputs), dtype)
-        outputs(f, ft, turned[0], turned[1:], flat, step, subtract, network.kernel_view)
-        wrong = np.flatnonzero(np.isnan(f[:, 0]))
+    def one(c: int) -> None:
+        start = c * chunk
+        rows, subtract = inputs(X[start : start + chunk])
+        wrong = np.flatnonzero(np.isnan(task(start, Readable(len(rows), *_flat(rows), subtract))))
         if len(wrong):
             bad[c] = start + wrong
-        finish(start, f, ft)
 
-    pool.run(task, n_chunks, threads)
+    pool.run(one, n_chunks, threads)
     return np.concatenate([np.empty(0, np.int64), *bad])
 
 

@@ -565,7 +565,7 @@ def _product_instruction(typing_context, C, A, B, A2, B2, P, accumulate):
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Transpositions, and sums of rows
+# Transpositions, sums of rows and of columns
 
 
 def _transposed(builder, rows):
@@ -695,6 +695,59 @@ def _add_row_sums_instruction(typing_context, s, A, b):
 
     _check_rows(A)
     return types.void(s, A, b), code
+
+
+def _column_dots(module, element, vectors):
+    """s += sum over i < m of A[i] B[i], for a strip `vectors` vectors wide."""
+    pointer, kind = element.as_pointer(), _vector_type(element)
+
+    def body(builder, args):
+        s, a, a_row, b, b_row, m = args
+        steps = [_INT(v * kind.count) for v in range(vectors)]
+        totals = [cgutils.alloca_once_value(builder, _load(builder, _at(builder, s, v))) for v in steps]
+        with cgutils.for_range(builder, m) as loop:
+            x, y = (_at(builder, t, builder.mul(loop.index, t_row)) for t, t_row in ((a, a_row), (b, b_row)))
+            for step, total in zip(steps, totals, strict=True):
+                factors = (_load(builder, _at(builder, place, step)) for place in (x, y))
+                builder.store(_fma(builder, *factors, builder.load(total)), total)
+        for step, total in zip(steps, totals, strict=True):
+            _store(builder, builder.load(total), _at(builder, s, step))
+
+    arguments = [pointer, pointer, _INT, pointer, _INT, _INT]
+    return _function(module, _name(f"column_dots{vectors}", element), arguments, body)
+
+
+def _add_column_dots_definition(s, A, B):
+    s += np.sum(A * B, axis=0)
+
+
+@intrinsic
+def _add_column_dots_instruction(typing_context, s, A, B):
+    """s[j] += sum_i A[i, j] B[i, j], for contiguous s (n,) and A, B (m, n) with contiguous rows.
+
+    n is a multiple of the lanes.  Every element is one chain of fused multiply-adds in the order of the rows.
+    """
+
+    def code(context, builder, signature, args):
+        kinds = signature.args
+        (s, _), (a, (a_row, _)), (b, (b_row, _)) = (
+            _array(context, builder, kinds[i], args[i]) for i in range(3)
+        )
+        shape = context.make_array(kinds[1])(context, builder, args[1]).shape
+        m, n = (builder.extract_value(shape, i) for i in range(2))
+        element, j = s.type.pointee, _INT(0)
+        for vectors in (4, 1):
+            size = _INT(vectors * _vector_type(element).count)
+            whole = builder.udiv(builder.sub(n, j), size)
+            with cgutils.for_range(builder, whole) as loop:
+                at = builder.add(j, builder.mul(loop.index, size))
+                places = [_at(builder, s, at), _at(builder, a, at), a_row, _at(builder, b, at), b_row, m]
+                builder.call(_column_dots(builder.module, element, vectors), places)
+            j = builder.add(j, builder.mul(whole, size))
+        return context.get_dummy_value()
+
+    _check_rows(A, B)
+    return types.void(s, A, B), code
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -929,6 +982,8 @@ for count in (1, 2, 4):
 _keep(_strip, 1, True)
 _keep(_square)
 _keep(_row_sums)
+for count in (1, 4):
+    _keep(_column_dots, count)
 provide("products")
 
 
@@ -942,6 +997,7 @@ row = _choose(_row_definition, _row_instruction)
 product = _choose(_product_definition, _product_instruction)
 gather_columns = _choose(_gather_columns_definition, _gather_columns_instruction)
 add_row_sums = _choose(_add_row_sums_definition, _add_row_sums_instruction)
+add_column_dots = _choose(_add_column_dots_definition, _add_column_dots_instruction)
 fma = _choose(_fma_definition, _fma_instruction)
 fma_rounds = _choose(_fma_rounds_definition, _fma_rounds_instruction)
 atomic_add = _choose(_atomic_add_definition, _atomic_add_instruction)
