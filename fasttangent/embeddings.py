@@ -12,6 +12,7 @@ inputs, which end with 1, and the adjoints of its pre-activations; every embeddi
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -109,7 +110,9 @@ def embed(
     theta, network = model.params.astype(model.dtype), model.network
     if dim is not None:
         if kind in ("hidden", "input"):
-            raise ValueError(f"dim must be None for {kind!r} embeddings, whose size the network sets, got {dim!r}")
+            raise ValueError(
+                f"dim must be None for {kind!r} embeddings, whose size the network sets, got {dim!r}"
+            )
         dim = checks.integer("dim", dim, at_least=1)
     columns, work, kernel = _HOW[kind](model, dim, seed)
     E = np.empty((len(X), columns), model.dtype)
@@ -152,9 +155,7 @@ def gradient_norms(model: Trained, X: NDArray, *, threads: int = 1) -> Float:
     return squares
 
 
-def gradient_sketch(
-    sizes: tuple[int, ...], dim: int, seed: int
-) -> tuple[list[Float], list[Float]]:
+def gradient_sketch(sizes: tuple[int, ...], dim: int, seed: int) -> tuple[list[Float], list[Float]]:
     """The random matrices of a "gradient" embedding: P_l (dim, n_in + 1) and Q_l (dim, n_outputs, n_out).
 
     Drawn in float64 from ``np.random.default_rng(seed).standard_normal``, layer by layer from the inputs on, P_l
@@ -162,7 +163,7 @@ def gradient_sketch(
     would be used, and Q_l is drawn as (dim, n_outputs, 1).
     """
     rng, n_outputs, P, Q = np.random.default_rng(seed), sizes[-1], [], []
-    for l, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for l, (n_in, n_out) in enumerate(pairwise(sizes)):
         last = l == len(sizes) - 2
         P.append(rng.standard_normal((dim, n_in + 1)))
         Q.append(rng.standard_normal((dim, n_outputs, 1 if last else n_out)))
@@ -176,13 +177,14 @@ def _posterior(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Ke
     if "posterior" not in model.tangents:
         raise ValueError(
             "kind must be one the model can give: it has no posterior tangents; make them with "
-            "model.with_posterior(X), X the labelled rows, or with fit(..., tangents=(\"strength\", \"posterior\"))"
+            'model.with_posterior(X), X the labelled rows, or with fit(..., tangents=("strength", "posterior"))'
         )
     tangents, layout, dtype = model.tangents["posterior"], model.network.layout, np.dtype(model.dtype)
-    K = len(tangents) if dim is None else dim
-    if K > len(tangents):
+    most = len(tangents)
+    K = most if dim is None else dim
+    if K > most:
         raise ValueError(
-            f"dim must be at most {len(tangents)}, the posterior tangents of the model, got {K}; "
+            f"dim must be at most {most}, the posterior tangents of the model, got {K}; "
             f"make more with model.with_posterior(X, samples={K})"
         )
     turned, scale = np.empty(K * layout.n_params, dtype), np.sqrt(model.noise / K)
