@@ -1,6 +1,6 @@
 """Rows as vectors whose inner products say what two rows have in common, at about the price of a score.
 
-    posterior   E E^T = Cov(f), the posterior covariance of the outputs as the model's posterior tangents sample it
+    posterior   E E^T = Cov(f), the posterior covariance of the outputs as the model's tangents of noise sample it
     gradient    E[E E^T] = J J^T, the neural tangent kernel, through a random sketch that never forms a gradient
     hidden      the inputs of the last layer
     input       the inputs, standardised
@@ -69,7 +69,7 @@ def embed(
     X : ndarray of shape (n, n_features)
         Rows in the units the model was fitted on; also a memory map.
     kind : {"posterior", "gradient", "hidden", "input"}
-        "posterior": e_k(x) = sqrt(noise / dim) v_k . grad f(x) for the first `dim` posterior tangents v_k; several
+        "posterior": e_k(x) = sqrt(noise / dim) v_k . grad f(x) for the first `dim` tangents of noise v_k; several
         outputs stand side by side, D = n_outputs dim, so that E E^T adds up their covariances.
         "gradient": phi(x) = sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), elementwise, with standard normal P_l
         (D, n_in + 1) and Q_l (D, n_out).  E[phi(x) . phi(x')] = grad f(x) . grad f(x'); several outputs have their
@@ -90,7 +90,7 @@ def embed(
     Raises
     ------
     ValueError
-        If an argument is not as described, or the model has no posterior.
+        If an argument is not as described, or the model has no tangents of noise.
 
     References
     ----------
@@ -176,16 +176,16 @@ def _posterior(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Ke
 
     if "posterior" not in model.tangents:
         raise ValueError(
-            "kind must be one the model can give: it has no posterior tangents; make them with "
-            'model.with_posterior(X), X the labelled rows, or with fit(..., tangents=("strength", "posterior"))'
+            "kind must be 'gradient', 'hidden' or 'input' for a model without tangents of noise, got 'posterior'; fit "
+            'with tangents=("strength", "posterior"), or use model.with_posterior(X, y)'
         )
     tangents, layout, dtype = model.tangents["posterior"], model.network.layout, np.dtype(model.dtype)
     most = len(tangents)
     K = most if dim is None else dim
-    if K > most:
+    if most < K:
         raise ValueError(
-            f"dim must be at most {most}, the posterior tangents of the model, got {K}; "
-            f"make more with model.with_posterior(X, samples={K})"
+            f"dim must be at most {most}, the model's tangents of noise, got {K}; "
+            f"draw more: model.with_posterior(X, y, samples={K})"
         )
     turned, scale = np.empty(K * layout.n_params, dtype), np.sqrt(model.noise / K)
     for l, (n_in, n_out, at, _, _) in enumerate(layout.table):

@@ -255,6 +255,73 @@ class Model:
         drawn = draw(problem, self.params, residual_variance, samples, seed)
         return replace(self, tangents={**self.tangents, "posterior": drawn.tangents}, noise=drawn.noise)
 
+    def embed(
+        self,
+        X: Any,
+        kind: str = "posterior",
+        dim: int | None = None,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> NDArray:
+        """Rows as vectors whose inner products say how much two rows have in common, for diverse batches.
+
+        All in standard units.  With f the outputs of the network, h_l the inputs of layer l and d_l the derivatives
+        of an output in its pre-activations,
+
+            posterior   e_k(x) = sqrt(noise / K) tau_k . grad f(x):  E E^T is the posterior covariance of f
+            gradient    sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), P_l and Q_l standard normal:  E[E E^T] = J J^T
+            hidden      h of the last layer
+            input       standardised inputs; 0 where a column was constant in training
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            Rows in the units the model was fitted on, of any real dtype; also a memory map.
+        kind : {"posterior", "gradient", "hidden", "input"}
+            "posterior" needs tangents of noise, see `with_posterior`.
+        dim : int, optional
+            K of "posterior": the first so many tangents; default all.  D of "gradient"; default 512.  The
+            standard deviation of an inner product is at most 3 / sqrt(D) of the product of the two lengths.  Not for
+            the others, whose size the network sets.
+        seed : int
+            Of "gradient": rows embedded with different seeds have nothing in common.
+        threads : int, optional
+            Default: the model's, else all cores.  The result is the same for any number.
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (n, D)
+            Several outputs: "posterior" has them side by side, D = n_outputs K, and "gradient" adds them up, so that
+            inner products are sums over the outputs.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`; or if an argument is not as described, or the model has no tangents of noise.
+
+        References
+        ----------
+        Holzmueller et al. 2023, "A framework and benchmark for deep batch active learning for regression", JMLR 24
+        (164), arXiv 2203.09410: sketches of gradients layer by layer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fasttangent as ft
+        >>> X = np.linspace(-1, 1, 40)[:, None]
+        >>> model = ft.fit(X, np.sin(3 * X[:, 0]), hidden=(8,), strength=1e-2)
+        >>> near, same, far = model.embed([[0.5], [0.5], [-1.0]], "gradient")
+        >>> bool((near == same).all()), bool(near @ near > abs(near @ far))
+        (True, True)
+        """
+        from fasttangent import embeddings
+
+        rows, n_threads = self._rows(X), checks.thread_count(self.threads if threads is None else threads)
+        found = embeddings.embed(self, rows, kind, dim=dim, seed=seed, threads=n_threads)
+        self._refuse(rows, found.bad)
+        return found.E
+
     def sensitivity(self, X: Any, *, threads: int | None = None) -> NDArray:
         """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
         changes by h s(x).
@@ -510,7 +577,10 @@ class Model:
         )
 
     def _each_finite_chunk(self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish) -> None:
-        bad = self._each_chunk(rows, tangents, threads, finish)
+        self._refuse(rows, self._each_chunk(rows, tangents, threads, finish))
+
+    def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
+        """Raise if any row number is `bad`: a value that is not finite, or is so in the dtype of the model."""
         if len(bad):
             i = int(bad[0])
             if np.isfinite(rows[i]).all():

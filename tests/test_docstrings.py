@@ -40,7 +40,9 @@ def test_public_names_are_documented(name):
             assert inspect.getdoc(function), f"{name}.{member}"
 
 
-@pytest.mark.parametrize("function", ["fit", "select", "Model.predict", "Model.influence", "Model.curiosity"])
+@pytest.mark.parametrize(
+    "function", ["fit", "select", "Model.predict", "Model.influence", "Model.curiosity", "Model.embed"]
+)
 def test_every_parameter_is_described(function):
     thing = ft
     for part in function.split("."):

@@ -22,7 +22,7 @@ CORE = """
     solvers.krylov solvers.block_cg solvers.minres solvers.lissa
     solvers.base solvers.factor solvers.memory solvers.direct solvers.iterative solvers
     certificate lbfgs training settling
-    influence posterior
+    influence posterior embeddings
     model
     selection files progress
     fitting fitting_many
