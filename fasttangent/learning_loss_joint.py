@@ -11,7 +11,7 @@ import numpy as np
 from fasttangent import checks
 from fasttangent.certificate import unmeasured
 from fasttangent.errors import DivergenceError
-from fasttangent.fitting import Prepared, fit, prepare
+from fasttangent.fitting import Prepared, prepare
 from fasttangent.fitting_many import SIGNATURE
 from fasttangent.influence import slope
 from fasttangent.learning_loss_fit import (
@@ -43,7 +43,7 @@ def fit_with_learning_loss(
     width: int = 16,
     margin: float = 1.0,
     epsilon: float = 0.1,
-    decay: float = 1e-2,
+    decay: float = 0.03,
     head_learning_rate: float = 1e-3,
     learning_rate: float = 1e-2,
     epochs: int = 200,
@@ -209,7 +209,8 @@ class _Joint:
         self.state, self.penalty, optimizer, self.slabs = adam(theta, mask, strength, dtype)
         self.optimizer = optimizer._replace(beta1=schedule.momentum)
         rate = head_learning_rate
-        self.head = HeadTraining(layout, len(w), schedule.batch_size, rate, decay, dtype, one.rng)
+        own = np.random.default_rng([one.seed, 1])  # the network is the same for any head
+        self.head = HeadTraining(layout, len(w), schedule.batch_size, rate, decay, dtype, own)
         zeros, ones = np.zeros(layout.n_features), np.ones(layout.n_features)
         self.kernel_head = kernel_head(layout, zeros, ones, dtype)
         self.pairs = kernel_pairs(layout.method, margin, epsilon, np.ones(1))
@@ -228,7 +229,7 @@ class _Joint:
             self.state,
             head.state,
             self.rows,
-            Course(head.rng.permutation(n), rates, head.done),
+            Course(self.one.rng.permutation(n), rates, head.done),
             head_rates,
             self.problem.network.kernel_view,
             self.problem.objective.kernel_loss,
