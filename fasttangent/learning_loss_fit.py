@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent import checks
-from fasttangent.fitting import Prepared, prepare
-from fasttangent.fitting_many import SIGNATURE
-from fasttangent.influence import outputs_of_rows
+from fasttangent.learning_loss_folds import check_differing, cross_fitted_losses, losses_of
 from fasttangent.learning_loss_head import (
     METHODS,
     HeadLayout,
@@ -21,18 +20,15 @@ from fasttangent.learning_loss_head import (
     kernel_head,
     moments,
 )
-from fasttangent.objective import Problem
-from fasttangent.training import train
+from fasttangent.learning_loss_training import LEAST_ROWS, HeadTraining, kernel_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasttangent.kernels.steps import Optimizer, Penalty, Slabs, State
     from fasttangent.model import Model
 
     Float = NDArray[np.float64]
 
-LEAST_ROWS = 4  # two pairs
 FLATTEST = 1e-3  # the least temperature times spread of v: a head that cannot rank still orders, faintly
 
 
@@ -44,6 +40,7 @@ def learning_loss(
     method: str = "learning-loss++",
     folds: int | None = 5,
     repeats: int = 1,
+    fold_settings: Mapping[str, Any] | None = None,
     width: int = 16,
     margin: float = 1.0,
     epsilon: float = 0.1,
@@ -83,6 +80,9 @@ def learning_loss(
         None: the losses of the model itself, for rows that it was not fitted on.
     repeats : int
         Of the division into folds; the losses are averaged.  Four rank a little better and take four times as long.
+    fold_settings : dict, optional
+        Arguments of `fit` in which the models of the folds are to differ from the model.  They start from random
+        weights, so a model that went on from another one in a few epochs needs ``{"epochs": 200}`` here.
     width : int
         "learning-loss": units that each hidden layer is mapped to.  "learning-loss++": units at which the stack
         stops narrowing.
@@ -150,6 +150,7 @@ def learning_loss(
     )
     decay = checks.number("decay", decay, at_least=0)
     repeats = checks.integer("repeats", repeats, at_least=1)
+    differing = check_differing(fold_settings)
     epochs = checks.integer("epochs", epochs, at_least=1)
     batch_size = checks.integer("batch_size", batch_size, at_least=LEAST_ROWS)
     rng = np.random.default_rng(checks.integer("seed", seed, at_least=0))
@@ -158,7 +159,8 @@ def learning_loss(
         losses = losses_of(model, rows, Y)
     else:
         losses = np.mean(
-            [cross_fitted_losses(model, rows, Y, folds, rng, n_threads) for _ in range(repeats)], axis=0
+            [cross_fitted_losses(model, rows, Y, folds, rng, n_threads, differing) for _ in range(repeats)],
+            axis=0,
         )
     dtype = np.dtype(model.dtype)
     inputs = model.scaling.inputs(rows, dtype)
@@ -183,185 +185,12 @@ def learning_loss(
     return calibrated(found, rows, losses, epsilon)
 
 
-def kernel_pairs(method: str, margin: float, epsilon: float, losses: Float) -> Any:
-    """What kernels know of the loss of a pair; epsilon in units of the losses."""
-    from fasttangent.kernels.learning_loss import CODES, Pairs
-
-    return Pairs(CODES[method], margin, max(epsilon * float(losses.mean()), np.finfo(float).tiny))
-
-
-class HeadTraining:
-    """A head's weights and the moments of Adam, stepped by an epoch at a time."""
-
-    def __init__(
-        self,
-        layout: HeadLayout,
-        n_rows: int,
-        batch_size: int,
-        learning_rate: float,
-        decay: float,
-        dtype: np.dtype,
-        rng: np.random.Generator,
-    ) -> None:
-        self.n_rows, self.n_batches = n_rows, -(-n_rows // batch_size)
-        self.learning_rate, self.done, self.rng = learning_rate, 0, rng
-        start, mask = layout.initial_params(rng), layout.weight_mask()
-        self.state, self.penalty, self.optimizer, self.slabs = adam(start, mask, decay, dtype)
-
-    @property
-    def params(self) -> Float:
-        return self.state.theta.astype(float)
-
-    def rates(self, epochs: int) -> Float:
-        """Learning rates of the steps of the next epoch."""
-        at = (self.done + np.arange(self.n_batches)) / (epochs * self.n_batches)
-        return self.learning_rate * 0.5 * (1 + np.cos(np.pi * at))
-
-    def epoch(self, H: NDArray, losses: Float, head: Any, pairs: Any, epochs: int) -> float:
-        """All rows once, in pairs; the mean loss of a pair."""
-        from fasttangent.kernels.learning_loss import Course, head_epoch
-
-        course = Course(self.rng.permutation(self.n_rows), self.rates(epochs), self.done)
-        mean = head_epoch(
-            self.state, H, losses, course, head, pairs, self.penalty, self.optimizer, self.slabs
-        )
-        self.done += self.n_batches
-        return float(mean)
-
-
-def adam(
-    start: Float, mask: Float, strength: float, dtype: np.dtype
-) -> tuple[State, Penalty, Optimizer, Slabs]:
-    """Adam from `start` without tangents, gradients in a single slab."""
-    from fasttangent.kernels import steps
-
-    p = len(start)
-    none = np.empty((0, p), dtype)
-    state = steps.State(
-        start.astype(dtype), np.zeros(p, dtype), np.zeros(p, dtype), none, np.empty((0, p), dtype)
-    )
-    optimizer = steps.Optimizer(steps.ADAM, 0.9, 0.999, 1e-8 if dtype == np.float64 else 1e-7)
-    slabs = steps.Slabs(
-        0, p, np.empty((1, p), dtype), np.empty((1, 0, p), dtype), np.empty((0, 0)), np.zeros(2, np.int64)
-    )
-    return state, steps.Penalty(mask.astype(dtype), strength), optimizer, slabs
-
-
-def losses_of(model: Model, rows: NDArray, Y: NDArray) -> Float:
-    """The loss of each row, in the units of the model's objective, summed over outputs."""
-    return standard_losses(model, model.predict(rows).reshape(len(rows), -1), Y)
-
-
-def standard_losses(model: Model, predictions: NDArray, Y: NDArray) -> Float:
-    """The losses of predictions (n, n_outputs) in units of y, as the model's objective counts them."""
-    from fasttangent.kernels.learning_loss import row_losses
-
-    float64 = np.dtype(np.float64)
-    f, losses = model.scaling.targets(predictions, float64), np.empty(len(Y))
-    row_losses(losses, f, model.scaling.targets(Y, float64), model.objective.kernel_loss)
-    return losses
-
-
-def cross_fitted_losses(
-    model: Model, rows: NDArray, Y: NDArray, folds: Any, rng: np.random.Generator, threads: int
-) -> Float:
-    """The loss of each row under a network of the same settings that was trained without the row's fold."""
-    from fasttangent.kernels import threads as pool
-
-    parts = fold_numbers(len(rows), folds, rng)
-    runs, predictions = prepared_folds(model, rows, Y, parts), np.empty(Y.shape)
-
-    def task(k: int) -> None:
-        theta, none = trained(runs[k]), np.empty((0, model.network.layout.n_params))
-        network, scaling, kind = runs[k].network, runs[k].scaling, runs[k].kind
-        found = outputs_of_rows(network, scaling, theta, none, rows[parts[k]], kind, 1)
-        predictions[parts[k]] = scaling.predictions(found.f)
-
-    pool.run(task, len(parts), threads)
-    return standard_losses(model, predictions, Y)
-
-
-def fold_numbers(n: int, folds: Any, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Row numbers of each fold."""
-    folds = checks.integer("folds", folds, at_least=2)
-    if folds > n // 2:
-        raise ValueError(f"folds must be at most {n // 2}, half the rows, got {folds}")
-    return [np.sort(part) for part in np.array_split(rng.permutation(n), folds)]
-
-
-def prepared_folds(model: Model, rows: NDArray, Y: NDArray, parts: list[NDArray[np.int64]]) -> list[Prepared]:
-    """For each fold the fit of all other rows, checked and not yet run."""
-    every, settings, found = np.arange(len(rows)), settings_of(model), []
-    with warnings.catch_warnings():  # a column that varies in all rows together may be constant in four folds
-        warnings.filterwarnings("ignore", "X is constant in column", UserWarning)
-        for k, part in enumerate(parts):
-            others = np.setdiff1d(every, part)
-            bound = SIGNATURE.bind(rows[others], Y[others], **settings)
-            bound.apply_defaults()
-            del bound.arguments["progress"]
-            try:
-                found.append(prepare(**bound.arguments))
-            except ValueError as error:
-                raise ValueError(f"without the rows of fold {k}, {error}") from None
-    return found
-
-
-def trained(one: Prepared) -> Float:
-    """Parameters after the minibatch steps of a fit: no settling and no certificate, which takes longer than they."""
-    problem = Problem(one.network, one.objective, *one._standard(one.keep), 1)
-    start = one.network.initial_params(one.rng), np.empty((0, one.network.layout.n_params))
-    held_back = one._standard(one.held_back)
-    run = train(problem, one.schedule, start, one.kind, one.rng, lambda *_, **__: None, held_back)
-    if run.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return run.theta
-
-
-def settings_of(model: Model) -> dict[str, Any]:
-    """The arguments of `fit` for another model like this one, without tangents and not settled."""
-    training = model.training
-    if "epochs" not in training:
-        raise ValueError(
-            "folds needs a model that knows how it was trained, got one not made by fit; pass folds=None and rows "
-            "that it was not fitted on"
-        )
-    scaling = model.scaling
-    standard = not (
-        np.all(scaling.x_scale == 1) and np.all(scaling.y_scale == 1) and not scaling.x_mean.any()
-    )
-    names = (
-        "optimizer",
-        "learning_rate",
-        "momentum",
-        "epochs",
-        "batch_size",
-        "validation",
-        "patience",
-        "seed",
-    )
-    return {
-        "hidden": model.network.sizes[1:-1],
-        "activation": model.network.activation,
-        "loss": model.objective.loss,
-        "delta": model.objective.delta,
-        "strength": model.objective.strength,
-        "complexity": model.objective.complexity,
-        "standardize": standard,
-        "dtype": model.dtype,
-        "tangents": None,
-        "settle": False,
-        **{name: training[name] for name in names if name in training},
-    }
-
-
 def calibrated(head: LossHead, rows: NDArray, losses: Float, epsilon: float) -> LossHead:
     """The head with the level and temperature that suit the losses of labelled rows.
 
     Temperature b >= 0 minimises the mean of KL(p || q) over pairs with q = sigmoid(b (v_i - v_j)), a convex problem
     in one number; the level makes the mean predicted loss the mean loss.
     """
-    from dataclasses import replace
-
     v = head.score(rows)
     b = temperature(v, losses + max(epsilon * float(losses.mean()), np.finfo(float).tiny))
     spread = float(v.std())

@@ -14,15 +14,10 @@ from fasttangent.errors import DivergenceError
 from fasttangent.fitting import Prepared, prepare
 from fasttangent.fitting_many import SIGNATURE
 from fasttangent.influence import slope
-from fasttangent.learning_loss_fit import (
-    LEAST_ROWS,
-    HeadTraining,
-    adam,
-    calibrated,
-    kernel_pairs,
-    losses_of,
-)
+from fasttangent.learning_loss_fit import calibrated
+from fasttangent.learning_loss_folds import losses_of
 from fasttangent.learning_loss_head import METHODS, HeadLayout, LossHead, check_hidden, kernel_head
+from fasttangent.learning_loss_training import LEAST_ROWS, HeadTraining, adam, kernel_pairs
 from fasttangent.model import Model
 from fasttangent.objective import Problem
 
@@ -87,7 +82,7 @@ def fit_with_learning_loss(
         Of initial weights, order of rows and pairs.
     **settings
         Further arguments of `fit`: activation, loss, delta, strength, complexity, sample_weight, momentum,
-        standardize, dtype, threads, feature_names.
+        standardize, start, dtype, threads, feature_names.
 
     Returns
     -------
@@ -158,6 +153,7 @@ def fit_with_learning_loss(
 NOT_OURS = (
     "optimizer",
     "tangents",
+    "samples",
     "curvature",
     "settle",
     "validation",
@@ -204,7 +200,7 @@ class _Joint:
         self.problem = Problem(one.network, one.objective, *one._standard(one.keep), one.n_threads)
         X, Y, w = self.problem.rows
         self.rows = Rows(X.astype(dtype, copy=False), Y.astype(dtype, copy=False), w)
-        theta = one.network.initial_params(one.rng)
+        theta = one._first_params()
         mask, strength = self.problem.mask, one.objective.strength
         self.state, self.penalty, optimizer, self.slabs = adam(theta, mask, strength, dtype)
         self.optimizer = optimizer._replace(beta1=schedule.momentum)

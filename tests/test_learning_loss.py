@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import kendalltau, spearmanr
 
 import fasttangent as ft
-from fasttangent import learning_loss_fit, learning_loss_head
+from fasttangent import learning_loss_fit, learning_loss_folds, learning_loss_head, learning_loss_training
 from fasttangent.kernels import learning_loss as kernels
 from fasttangent.kernels import rows, steps
 from fasttangent.learning_loss_head import HeadLayout, LossHead, kernel_head
@@ -101,7 +101,7 @@ def numerical_gradient(function, x, step=1e-6):
 
 
 def descent(start, dtype="float64"):
-    state, penalty, optimizer, slabs = learning_loss_fit.adam(
+    state, penalty, optimizer, slabs = learning_loss_training.adam(
         start, np.zeros(len(start)), 0.0, np.dtype(dtype)
     )
     return state, penalty, optimizer._replace(code=steps.SGD), slabs
@@ -323,7 +323,7 @@ def test_heads_rank_losses_and_shuffled_losses_teach_nothing(fitted, head):
 def test_predicted_losses_have_the_right_size(fitted, head):
     model, X, y = fitted
     predicted = head.predict(X)
-    crossed = learning_loss_fit.cross_fitted_losses(model, X, y[:, None], 5, np.random.default_rng(0), 1)
+    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 5, np.random.default_rng(0), 1)
     assert predicted.min() > 0
     assert predicted.mean() == pytest.approx(crossed.mean(), rel=1e-6)
     np.testing.assert_array_equal(np.argsort(predicted), np.argsort(head.score(X)))
@@ -349,8 +349,8 @@ def test_seeds_and_threads_reproduce(fitted):
 
 def test_losses_are_those_of_models_that_have_not_seen_the_row(fitted):
     model, X, y = fitted
-    crossed = learning_loss_fit.cross_fitted_losses(model, X, y[:, None], 3, np.random.default_rng(7), 2)
-    parts = learning_loss_fit.fold_numbers(len(X), 3, np.random.default_rng(7))
+    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 3, np.random.default_rng(7), 2)
+    parts = learning_loss_folds.fold_numbers(len(X), 3, np.random.default_rng(7))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(X)))
     for part in parts:
         others = np.setdiff1d(np.arange(len(X)), part)
@@ -359,11 +359,20 @@ def test_losses_are_those_of_models_that_have_not_seen_the_row(fitted):
         assert relative(crossed[part], expected) < 1e-4
 
 
+def test_folds_may_train_longer_than_a_model_that_was_started_from_another(fitted):
+    model, X, y = fitted
+    short = ft.fit(X, y, **SETTINGS | {"epochs": 1}, start=model)
+    long = ft.learning_loss(short, X, y, fold_settings={"epochs": SETTINGS["epochs"]})
+    cold = ft.learning_loss(short, X, y)
+    assert long.predict(X).mean() == pytest.approx(ft.learning_loss(*fitted).predict(X).mean(), rel=1e-3)
+    assert cold.predict(X).mean() != pytest.approx(long.predict(X).mean(), rel=1e-3)
+
+
 def test_an_interpolating_model_has_losses_only_across_folds():
     X, y = noisy_rows(40, 3)
     model = ft.fit(X, y, hidden=(64, 64), strength=1e-6, tangents=None, settle=False, epochs=500)
-    in_sample = learning_loss_fit.losses_of(model, X, y[:, None])
-    crossed = learning_loss_fit.cross_fitted_losses(model, X, y[:, None], 5, np.random.default_rng(0), 1)
+    in_sample = learning_loss_folds.losses_of(model, X, y[:, None])
+    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 5, np.random.default_rng(0), 1)
     assert crossed.mean() > 30 * in_sample.mean()
 
 
@@ -371,7 +380,7 @@ def test_repeats_average_the_losses(fitted):
     once, thrice = (ft.learning_loss(*fitted, repeats=repeats, epochs=1) for repeats in (1, 3))
     rng, (model, X, y) = np.random.default_rng(0), fitted
     mean = np.mean(
-        [learning_loss_fit.cross_fitted_losses(model, X, y[:, None], 5, rng, 1) for _ in range(3)], axis=0
+        [learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 5, rng, 1) for _ in range(3)], axis=0
     )
     assert thrice.predict(X).mean() == pytest.approx(mean.mean(), rel=1e-6)
     assert once.predict(X).mean() != pytest.approx(mean.mean(), rel=1e-6)
@@ -489,6 +498,8 @@ def test_the_temperature_is_that_of_a_logistic_regression():
         ({"folds": 1}, "folds must be a whole number >= 2"),
         ({"folds": 151}, "folds must be at most 150"),
         ({"repeats": 0}, "repeats must be"),
+        ({"fold_settings": 5}, "fold_settings must be a dict"),
+        ({"fold_settings": {"epoch": 5}}, "fold_settings may have .* got 'epoch'"),
         ({"width": 0}, "width must be"),
         ({"margin": 0}, "margin must be"),
         ({"epsilon": -1}, "epsilon must be"),
@@ -535,6 +546,13 @@ def test_bad_rows(fitted, head):
 def test_bad_arguments_of_joint_training(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         ft.fit_with_learning_loss(*noisy_rows(20, 0), **arguments)
+
+
+def test_joint_training_goes_on_from_a_model():
+    X, y = noisy_rows(101, 0)
+    first = ft.fit(X, y, **SETTINGS)
+    again, _ = ft.fit_with_learning_loss(X, y, **JOINT | {"epochs": 1}, learning_rate=1e-9, start=first)
+    assert relative(again.params, first.params) < 1e-5
 
 
 def test_joint_training_that_runs_away_says_so():
