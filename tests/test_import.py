@@ -27,6 +27,8 @@ CORE = """
     selection files progress
     fitting fitting_many
     following changes exact_influence refits unlearning fidelity_methods fidelity_comparison fidelity_report
+    learning_loss_head learning_loss_training learning_loss_folds
+    learning_loss_fit learning_loss_joint learning_loss_measures
 """
 UPWARDS = {"model": {"files"}}  # inside a function: Model.save
 EDGES = {"click", "rich", "pyarrow", "matplotlib", "pandas"}  # optional dependencies
