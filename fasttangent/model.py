@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
     Finish = Callable[[slice, NDArray, NDArray], None]
+
+EMBEDDED_ROWS = 1 << 15  # whose posterior embeddings are in memory together
 
 
 class Scores(NamedTuple):
@@ -129,16 +131,15 @@ class Model:
         """
         rows = self._rows(X)
         found = np.empty((len(rows), self.n_outputs), self.dtype)
-        tangents = self._noise_tangents() if return_std else self._no_tangents()
-        deviation = np.empty((len(rows) if return_std else 0, self.n_outputs), self.dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.predictions(f)
-            if return_std:
-                deviation[part] = np.sqrt(self._label_variance(ft)) * self.scaling.y_scale
 
-        self._each_finite_chunk(rows, tangents, threads, finish)
-        return (self._shaped(found), self._shaped(deviation)) if return_std else self._shaped(found)
+        self._each_finite_chunk(rows, np.empty((0, len(self.params))), threads, finish)
+        if not return_std:
+            return self._shaped(found)
+        deviation = np.sqrt(self._label_variance(rows, threads)) * self.scaling.y_scale
+        return self._shaped(found), self._shaped(deviation)
 
     def posterior(self, X: Any, samples: int | None = None, *, threads: int | None = None) -> NDArray:
         """Draws of the function f at rows, from the linearised-Laplace posterior: f(x) + sqrt(noise) tau_k . grad f(x).
@@ -173,20 +174,17 @@ class Model:
         >>> bool(outside > 3 * inside)
         True
         """
-        rows, tangents = self._rows(X), self._noise_tangents()
-        K = len(tangents) if samples is None else checks.integer("samples", samples, at_least=1)
-        if len(tangents) < K:
+        rows, drawn = self._rows(X), len(self._noise_tangents())
+        K = drawn if samples is None else checks.integer("samples", samples, at_least=1)
+        if drawn < K:
             raise ValueError(
-                f"samples must be at most {len(tangents)}, the model's tangents of noise, got {K}; "
+                f"samples must be at most {drawn}, the model's tangents of noise, got {K}; "
                 f"draw more: model.with_posterior(X, y, samples={K})"
             )
         found = np.empty((K, len(rows), self.n_outputs), self.dtype)
-        root = np.sqrt(self.noise)
-
-        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            found[:, part] = self.scaling.predictions(f + root * np.moveaxis(ft, 1, 0))
-
-        self._each_finite_chunk(rows, tangents[:K], threads, finish)
+        found[:] = self.predict(X, threads=threads).reshape(len(rows), -1)
+        for part, E in self._noise_embeddings(rows, K, threads):
+            found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
         return found[:, :, 0] if self.flat_targets else found
 
     def with_posterior(
@@ -412,21 +410,17 @@ class Model:
         rows, by_posterior = self._rows(X), isinstance(variance, str)
         if by_posterior:
             checks.choice("variance", variance, ("posterior",))
-        given = self._slope_squared(None if by_posterior else variance, len(rows))
-        tangents = self._tangent()[None]
-        if by_posterior:
-            tangents = np.concatenate([tangents, self._noise_tangents()])
-        found = np.empty(len(rows))
+        slope_squared = self._slope_squared(None if by_posterior else variance, len(rows))
+        s = np.empty((len(rows), self.n_outputs), self.dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            slope_squared = given[part] if given.ndim == 2 else given
-            if by_posterior:
-                believed = self._label_variance(ft[:, 1:])
-                slope_squared = influence.expected_slope_squared(self.objective, believed)
-            found[part] = influence.curiosity(slope_squared, ft[:, 0])
+            s[part] = ft[:, 0]
 
-        self._each_finite_chunk(rows, tangents, threads, finish)
-        return found
+        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        if by_posterior:
+            believed = self._label_variance(rows, threads)
+            slope_squared = influence.expected_slope_squared(self.objective, believed)
+        return influence.curiosity(slope_squared, s)
 
     def score(self, X: Any, *, threads: int | None = None) -> Scores:
         """Prediction, sensitivity and curiosity of rows in one pass.
@@ -603,9 +597,6 @@ class Model:
             )
         return self.tangents["strength"]
 
-    def _no_tangents(self) -> Float:
-        return np.empty((0, len(self.params)))
-
     def _noise_tangents(self) -> Float:
         """(K, p) for noise of variance 1."""
         if "posterior" not in self.tangents:
@@ -615,9 +606,21 @@ class Model:
             )
         return self.tangents["posterior"]
 
-    def _label_variance(self, ft: NDArray) -> Float:
-        """Var f + noise from the derivatives along the tangents of noise (n, K, n_outputs), standard units."""
-        return self.noise * (1 + np.mean(np.square(ft, dtype=np.float64), axis=1))
+    def _noise_embeddings(
+        self, rows: NDArray, K: int, threads: int | None
+    ) -> Iterator[tuple[slice, NDArray]]:
+        """Posterior embeddings of some rows at a time, each (rows, n_outputs, K)."""
+        for start in range(0, len(rows), EMBEDDED_ROWS):
+            part = slice(start, min(start + EMBEDDED_ROWS, len(rows)))
+            E = self.embed(rows[part], "posterior", dim=K, threads=threads)
+            yield part, E.reshape(len(E), self.n_outputs, K)
+
+    def _label_variance(self, rows: NDArray, threads: int | None) -> Float:
+        """Var f + noise (n, n_outputs), standard units."""
+        variance, K = np.full((len(rows), self.n_outputs), self.noise), len(self._noise_tangents())
+        for part, E in self._noise_embeddings(rows, K, threads):
+            variance[part] += np.sum(np.square(E, dtype=np.float64), axis=2)
+        return variance
 
     def _slope_squared(self, variance: Any, n: int) -> Float:
         """E[loss'^2] in standard units, to broadcast against (n, n_outputs)."""

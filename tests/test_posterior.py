@@ -100,7 +100,7 @@ def test_deviations_draws_and_curiosity_follow_from_the_tangents(n_outputs, dtyp
     assert draws.shape == (32, *mean.shape)
     expected = problem.predictions(theta) + np.sqrt(model.noise) * s
     assert relative(draws.reshape(expected.shape), model.scaling.predictions(expected)) <= close
-    np.testing.assert_array_equal(model.posterior(new[:7], 5), draws[:5, :7])
+    assert relative(model.posterior(new[:7], 5), draws[:5, :7]) <= close
     by_hand = influence.curiosity(variance, J @ model.tangents["strength"])
     assert relative(model.curiosity(new, variance="posterior"), by_hand) <= close
 
