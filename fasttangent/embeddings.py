@@ -231,7 +231,7 @@ def _layer(model: Trained, l: int) -> tuple[int, int, Kernel]:
 
     return (
         model.network.sizes[l],
-        model.network.layout.n_params,
+        model.network.layout.n_params if l else model.network.sizes[0],
         lambda E, theta, inputs, network: embedding.inputs_of_layer(E, l, theta, inputs, network),
     )
 

@@ -229,6 +229,9 @@ def gradient(E, P, Q, theta, inputs, network):
     room, work, mode = group_room(theta, table), workspace(theta, 0, table), flush_denormals()
     phi, offsets = aligned(GROUP * dim * lanes, theta), every_block(dim, theta)
     u, t = aligned(STRIP * lanes, theta), aligned(STRIP * lanes, theta)
+    for sums in (phi, t):  # columns behind the last row are added up, too
+        for j in range(sums.size):
+            sums[j] = 0
     for first in range(0, n, GROUP * lanes):
         blocks = passes(room, work, n, first, theta, inputs, network)
         for s in range(0, dim, STRIP):
@@ -291,6 +294,7 @@ def inputs_of_layer(E, l, theta, inputs, network):
     for start in range(0, n, lanes):
         stop, place = min(start + lanes, n), table[l, 4] * lanes
         width = load(work, bad, inputs, start, stop)
-        forward(work, width, theta, none, network, exact)
+        if l > 0:
+            forward(work, width, theta, none, network, exact)
         columns_out(E, start, stop, stretch(work.h, place, dim * lanes), bad, offsets)
     restore(mode)
