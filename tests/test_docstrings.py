@@ -41,7 +41,9 @@ def test_public_names_are_documented(name):
             assert inspect.getdoc(function), f"{name}.{member}"
 
 
-@pytest.mark.parametrize("function", ["fit", "select", "Model.predict", "Model.influence", "Model.curiosity"])
+@pytest.mark.parametrize(
+    "function", ["fit", "select", "learning_loss", "Model.predict", "Model.influence", "Model.curiosity"]
+)
 def test_every_parameter_is_described(function):
     thing = ft
     for part in function.split("."):
