@@ -42,7 +42,16 @@ def test_public_names_are_documented(name):
 
 
 @pytest.mark.parametrize(
-    "function", ["fit", "select", "Model.predict", "Model.influence", "Model.curiosity", "Model.embed"]
+    "function",
+    [
+        "fit",
+        "select",
+        "learning_loss",
+        "Model.predict",
+        "Model.influence",
+        "Model.curiosity",
+        "Model.embed",
+    ],
 )
 def test_every_parameter_is_described(function):
     thing = ft

@@ -1,5 +1,6 @@
 """Learning Loss and LearningLoss++: heads against slow twins, their gradients, and what they are worth."""
 
+import pickle
 from dataclasses import replace
 from itertools import pairwise
 
@@ -567,6 +568,11 @@ def test_measures_refuse_what_cannot_be_ranked():
         ft.loss_ranking([1.0, 2.0], [1.0, 1.0, 2.0])
     with pytest.raises(ValueError, match="scores must be finite"):
         ft.loss_ranking([1.0, np.nan], [1.0, 2.0])
+
+
+def test_a_head_survives_pickling(head):
+    X, _ = noisy_rows(10, 9)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(head)).predict(X), head.predict(X))
 
 
 def test_a_head_says_what_it_is(head):
