@@ -2,8 +2,8 @@
 
     python bench/active.py run DATA --out bench/active.jsonl [--processes 2] [--bmdal BMDAL/bin/python] [filters]
     python bench/active.py choose DATA --out choice.jsonl      # run on the seeds of the choice, then name the default
-    python bench/active.py memory DATA -o bench/active_memory.json [--bmdal ...]
-    python bench/active.py collect LINES.jsonl ... -o bench/active.json
+    python bench/active.py memory DATA
+    python bench/active.py collect LINES.jsonl ...
     python bench/active.py table > bench/ACTIVE.md
     python bench/active.py plot
 
@@ -177,6 +177,7 @@ def choose(given: argparse.Namespace) -> None:
 
 
 def collect(given: argparse.Namespace) -> None:
+    """Write active.json, which tables and pictures are made of."""
     import active_tables
 
     lines = [line for line in read(*given.lines) if line["seed"] not in CHOICE_SEEDS]
@@ -184,21 +185,24 @@ def collect(given: argparse.Namespace) -> None:
 
 
 def table(given: argparse.Namespace) -> None:
+    """Print bench/ACTIVE.md."""
     import active_tables
 
     print(active_tables.markdown(HERE))
 
 
 def plot(given: argparse.Namespace) -> None:
+    """Write the pictures."""
     import active_plots
 
     active_plots.write(HERE)
 
 
 def memory(given: argparse.Namespace) -> None:
+    """Measure one selection of each method in a process of its own."""
     import active_memory
 
-    active_memory.measure(given.folder, given.methods or list(METHODS), given.bmdal, given.output)
+    active_memory.measure(given.folder, given.methods or list(METHODS), given.output)
 
 
 def options() -> argparse.ArgumentParser:

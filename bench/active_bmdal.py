@@ -31,7 +31,9 @@ class Bmdal:
             seed=np.array(seed),
         )
         says = model.scaling.predictions(found["says"][:, None].astype(float))[:, 0]
-        if not np.allclose(says, model.predict(candidates[:10]), rtol=1e-3, atol=1e-3 * model.scaling.y_scale[0]):
+        if not np.allclose(
+            says, model.predict(candidates[:10]), rtol=1e-3, atol=1e-3 * model.scaling.y_scale[0]
+        ):
             raise AssertionError("the network at the other end is another one: its predictions differ")
         return found["picks"]
 

@@ -54,7 +54,9 @@ class Method:
 
     name: str
     pick: Callable[[Situation], np.ndarray]
-    group: str = "strategies"  # "strategies", "learned losses", "bmdal": what is run first, and what needs more
+    group: str = (
+        "strategies"  # "strategies", "learned losses", "bmdal": what is run first, and what needs more
+    )
 
 
 def with_tangents(situation: Situation, kinds: tuple[str, ...]) -> ft.Model:
@@ -113,9 +115,7 @@ def learned(kind: str, how: str) -> Callable[[Situation], np.ndarray]:
         ranks = np.empty(n)
         ranks[np.argsort(predicted, kind="stable")] = np.arange(1, n + 1) / n
         options = {"embedding": "gradient"} if how == "kmeans++" else {}
-        return situation.select(
-            situation.model, strategy=how, weight=ranks, labeled=situation.X, **options
-        )
+        return situation.select(situation.model, strategy=how, weight=ranks, labeled=situation.X, **options)
 
     return pick
 

@@ -18,6 +18,7 @@ import os
 import sys
 import time
 import traceback
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ SKETCH = 512
 def network(sizes, theta):
     """The silu network of torch modules that bmdal_reg knows how to differentiate."""
     layers, at = [], 0
-    for n_in, n_out in zip(sizes[:-1], sizes[1:]):
+    for n_in, n_out in pairwise(sizes):
         layer = torch.nn.Linear(n_in, n_out)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(theta[at : at + n_in * n_out].reshape(n_in, n_out).T))
