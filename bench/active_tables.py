@@ -150,9 +150,9 @@ def markdown(folder: Path) -> str:
     default, main = chosen["default"], Design(data["first, 32"])
     parts = [
         "# Active learning",
-        "Written by `bench/active.py table`; rules: [ACTIVE_PROTOCOL.md](ACTIVE_PROTOCOL.md).  Change of the RMSE in\n"
-        "per cent (mean over the steps of its logarithm, then over seeds and sets), with 95 % intervals; wins, ties and\n"
-        "losses are sets whose own interval lies below 0, holds it, or lies above.",
+        "Written by `bench/active.py table`; rules: [ACTIVE_PROTOCOL.md](ACTIVE_PROTOCOL.md).\n"
+        "Change of the RMSE in per cent (mean over the steps of its logarithm, then over seeds and sets), with 95 %\n"
+        "intervals; wins, ties and losses are sets whose own interval lies below 0, holds it, or lies above.",
         hypotheses(main, default),
         "## All methods, batches of 32",
         methods_table(main, memory),
