@@ -90,11 +90,11 @@ def run_all(given: argparse.Namespace) -> None:
 
 
 def ordered(wanted: Sequence[int], names: Sequence[str], methods: Sequence[str]) -> Iterator[tuple]:
-    """(seed, sets, methods): of a seed the learned losses come last, of the sets the slow ones first."""
+    """(seed, sets, methods): the learned losses come last, of the sets the slow ones first."""
     late = [m for m in methods if METHODS[m].group == "learned losses"]
     early = [m for m in methods if m not in late]
-    for seed in wanted:
-        for group in (early, late):
+    for group in (early, late):
+        for seed in wanted:
             yield seed, names[::-1], group
 
 

@@ -100,22 +100,26 @@ def permuted(situation: Situation) -> np.ndarray:
 
 
 def learned(kind: str, how: str) -> Callable[[Situation], np.ndarray]:
-    """By predicted losses: the highest of a random subset, or their ranks as probabilities or as weights."""
+    """By predicted losses: the highest of a random subset, or as probabilities, or as weights of distances."""
 
     def pick(situation: Situation) -> np.ndarray:
         head = ft.learning_loss(
-            situation.model, situation.X, situation.y, method=kind, folds=FOLDS, seed=situation.seed("head")
+            situation.model,
+            situation.X,
+            situation.y,
+            method=kind,
+            folds=FOLDS,
+            seed=situation.seed("head"),
+            threads=1,
         )
-        predicted = np.asarray(head.predict(situation.candidates), float)
-        n = len(predicted)
+        predicted = head.predict(situation.candidates, threads=1)
         if how == "top":
-            rows = situation.rng("subset").permutation(n)[: SUBSET * situation.k]
-            best = np.argsort(-predicted[rows], kind="stable")[: situation.k]
-            return rows[best]
-        ranks = np.empty(n)
-        ranks[np.argsort(predicted, kind="stable")] = np.arange(1, n + 1) / n
+            rows = situation.rng("subset").permutation(len(predicted))[: SUBSET * situation.k]
+            return situation.select(situation.model, rows, strategy="top", weight=predicted[rows])
         options = {"embedding": "gradient"} if how == "kmeans++" else {}
-        return situation.select(situation.model, strategy=how, weight=ranks, labeled=situation.X, **options)
+        return situation.select(
+            situation.model, strategy=how, weight=predicted, labeled=situation.X, **options
+        )
 
     return pick
 
