@@ -32,6 +32,8 @@ from active_data import MOST_BATCHES, SETS, load, n_batches, seeds, split
 from active_loop import STAGES, Task, run
 from active_methods import METHODS
 
+import fasttangent as ft
+
 HERE = Path(__file__).parent
 CHOICE_SEEDS, TEST_SEEDS = range(3), range(10, 20)
 LARGE_SEEDS, SETTLED_SEEDS = range(10, 15), range(10, 13)
@@ -109,13 +111,16 @@ def run_job(job: tuple, folder: Path, stage: str, batch: int, out: Path, bmdal: 
         _bmdal = Bmdal(bmdal)
     messages: list[str] = []
     rows = rows_of(folder, name, seed)
-    if n_batches(len(rows.X), batch) == MOST_BATCHES[batch] or batch == 32:
-        task = Task(name, seed, stage, batch, rows, _bmdal)
-        for method in methods:
-            line = run(task, method, lambda message, m=method: messages.append(f"{m}: {message}"))
-            append(out, line)
-    else:
-        messages.append("too few rows for batches of this size")
+    if batch != 32 and n_batches(len(rows.X), batch) < MOST_BATCHES[batch]:
+        return name, seed, len(methods), ["too few rows for batches of this size"]
+    task = Task(name, seed, stage, batch, rows, _bmdal)
+    try:
+        _ = task.initial
+    except ft.DivergenceError as error:
+        return name, seed, len(methods), [f"left out, the initial training failed: {error}"]
+    for method in methods:
+        line = run(task, method, lambda message, m=method: messages.append(f"{m}: {message}"))
+        append(out, line)
     return name, seed, len(methods), messages
 
 

@@ -34,11 +34,11 @@ def effects(design: Design, default: str, path: Path) -> None:
     names = [name for name in design.runs if name != BASELINE]
     found = {name: design.effect(name, BASELINE) for name in names}
     names.sort(key=lambda name: -found[name].mean)
-    figure, axis = plt.subplots(figsize=(8, 0.27 * len(names) + 1))
+    figure, axis = plt.subplots(figsize=(8, 0.3 * len(names) + 1))
     for row, name in enumerate(names):
         color = _color(name, default, MUTED)
         by_set = [100 * np.expm1(d.mean()) for d in design.differences(name, BASELINE).values()]
-        axis.plot(by_set, [row] * len(by_set), "o", color=color, alpha=0.25, markersize=3.5, mew=0)
+        axis.plot(by_set, [row - 0.25] * len(by_set), "o", color=color, alpha=0.45, markersize=3, mew=0)
         effect = found[name]
         axis.plot([effect.low, effect.high], [row, row], color=color, linewidth=2.2)
         axis.plot(effect.mean, row, "o", color=color, markersize=5)

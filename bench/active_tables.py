@@ -249,14 +249,14 @@ def sets_table(design: Design, default: str) -> str:
 
 def secondary_table(design: Design) -> str:
     rows = [
-        "| batch chosen by | after the last step | 95 % | MAE | 95 % | 99 % quantile | 95 % | fit, s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| batch chosen by | after the last step | 95 % | MAE | 95 % | 99 % quantile | 95 % |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in design.runs:
         if name != BASELINE:
             effects = [design.effect(name, BASELINE, figure) for figure in ("final", "mae", "q99")]
             cells = " | ".join(f"{_percent(e.mean)} | {_interval(e)}" for e in effects)
-            rows.append(f"| {name} | {cells} | {design.median(name, 'fit_seconds'):.2g} |")
+            rows.append(f"| {name} | {cells} |")
     return "\n".join(rows)
 
 

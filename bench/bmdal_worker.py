@@ -18,6 +18,7 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -64,7 +65,8 @@ def answer(asked) -> dict:
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what packages print is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what packages print is no answer
+    warnings.simplefilter("ignore", UserWarning)
     torch.set_num_threads(1)
     while size := sys.stdin.buffer.read(8):
         asked = np.load(io.BytesIO(sys.stdin.buffer.read(int.from_bytes(size, "little"))))
