@@ -24,7 +24,7 @@ CORE = """
     certificate lbfgs training settling
     influence posterior embeddings
     model
-    selection files progress
+    distances covariances duplicates selection files progress
     fitting fitting_many
     following changes exact_influence refits unlearning fidelity_methods fidelity_comparison fidelity_report
     learning_loss_head learning_loss_training learning_loss_folds

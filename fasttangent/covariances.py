@@ -1,0 +1,176 @@
+"""Batches that inform: the rows of an embedding are those of a Bayesian linear model, and labels lower its variance.
+
+The inner product of two rows is their prior covariance, a label has the variance `noise` around its value.
+
+    max_determinant      most information about the labels themselves: greedy log det (I + E_S E_S^T / noise)
+    variance_reduction   least average variance over target rows, again greedy
+    bait                 the same goal, forward and backward: 2 k picks, of which k are put back
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fasttangent import checks
+from fasttangent.distances import CHUNK, each_chunk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+
+def variance_reduction(
+    E: NDArray, k: int, noise: float, targets: Any = None, weight: Any = None, *, threads: int | None = None
+) -> Rows:
+    """k times the row x that lowers the (weighted) mean variance over the targets most, by e.P M P e / (noise + e.P e).
+
+    M = mean of w t t^T over the targets t (m, D), by default the rows themselves; P = the covariance of the linear
+    model's weights, at first I, after a pick f less u u^T / (noise + f.u) with u = P f.  One pass over E a pick.
+    """
+    from fasttangent.kernels.choosing import load_forms, lower_variances
+
+    E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
+    n, picked = len(E), _Picked(E.shape[1], k, noise)
+    M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), weight, n_threads)
+    a, b, free, picks = np.empty(n), np.empty(n), np.ones(n, bool), np.empty(k, np.int64)
+    best, none = np.empty((-(-n // CHUNK), 2)), np.empty(0, E.dtype)
+    M_rounded = M.astype(E.dtype)
+    each_chunk(lambda start, stop: load_forms(a, b, E, M_rounded, start, stop), n, n_threads)
+    change = _Update(none, none, 1.0, 0.0)
+    for t in range(k):
+
+        def task(start: int, stop: int, change: _Update = change) -> None:
+            u, w, scale, norm_M = change
+            lower_variances(best[start // CHUNK], a, b, free, E, u, w, scale, noise, norm_M, start, stop)
+
+        each_chunk(task, n, n_threads)
+        picks[t] = i = _first_largest(best)
+        free[i] = False
+        u, w, scale, norm_M = picked.add(E[i].astype(np.float64), M)
+        change = _Update(u.astype(E.dtype), w.astype(E.dtype), scale, norm_M)
+    return picks
+
+
+def bait(E: NDArray, k: int, noise: float, targets: Any = None, *, threads: int | None = None) -> Rows:
+    """Forward 2 k rows (or as many as there are) as `variance_reduction`; backward, k times the row missed least.
+
+    The goal is tr(P_S M), P_S = (I + sum_S e e^T / noise)^-1; taking back row e of S raises it by
+    e.P_S M P_S e / (noise - e.P_S e).  Ash et al. 2021, algorithm 1, for regression.
+    """
+    more = min(2 * k, len(E))
+    picks = variance_reduction(E, more, noise, targets, threads=threads)
+    M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), None, threads)
+    F = E[picks].astype(np.float64)
+    kept = list(range(more))
+    P = np.linalg.inv(np.eye(E.shape[1]) + F.T @ F / noise)
+    while len(kept) > k:
+        PF = F[kept] @ P
+        missed = np.einsum("id,id->i", PF @ M, PF) / (noise - np.einsum("id,id->i", PF, F[kept]))
+        j = int(np.argmin(missed))
+        u = PF[j]
+        P += np.outer(u, u) / (noise - float(u @ F[kept[j]]))
+        del kept[j]
+    return picks[kept]
+
+
+def max_determinant(
+    E: NDArray, k: int, noise: float, weight: Any = None, *, threads: int | None = None
+) -> Rows:
+    """k times the row of the largest variance given the picks so far: greedy log det (I + E_S E_S^T / noise).
+
+    For Gaussians this is BatchBALD (Kirsch et al. 2019).  Rows are multiplied by the root of their weight.  A row's
+    variance only falls, so it is brought up to date only while it might be the largest (lazy greedy).
+    """
+    from fasttangent.kernels.choosing import load_forms, refresh
+
+    E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
+    n, D = E.shape
+    w = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
+    key, age, picks = np.empty(n), np.zeros(n, np.int64), np.empty(k, np.int64)
+    no_moments, none = np.empty((0, D), E.dtype), np.empty(0)
+    each_chunk(lambda start, stop: load_forms(key, none, E, no_moments, start, stop), n, n_threads)
+    key *= w
+    picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
+    best = np.empty((-(-n // CHUNK), 2))
+    for t in range(k):
+        i = int(np.argmax(key))
+        refresh(best[0], key, age, w, E, U, picked.scales, t, -np.inf, i, i + 1)
+
+        def bring_up(start: int, stop: int, t: int = t, limit: float = best[0, 0]) -> None:
+            refresh(best[start // CHUNK], key, age, w, E, U, picked.scales, t, limit, start, stop)
+
+        each_chunk(bring_up, n, n_threads)
+        picks[t] = i = _first_largest(best)
+        picked.add(np.sqrt(w[i]) * E[i].astype(np.float64), np.empty((0, D)))
+        U[t], key[i] = picked.directions[t], -np.inf
+    return picks
+
+
+class _Update(NamedTuple):
+    """What a pick f changes: P less u u^T / scale."""
+
+    u: NDArray  # P f
+    w: NDArray  # P M u
+    scale: float  # noise + f.P f
+    norm_M: float  # u.M u
+
+
+class _Picked:
+    """P = I - sum of u u^T / scale over the picks so far, never formed."""
+
+    def __init__(self, D: int, k: int, noise: float) -> None:
+        self.directions, self.scales, self.number, self.noise = np.empty((k, D)), np.empty(k), 0, noise
+
+    def add(self, f: Float, M: Float) -> _Update:
+        from fasttangent.kernels.choosing import direction
+
+        u, v, w = (np.zeros(len(f)) for _ in range(3))
+        direction(u, v, w, f, M, self.directions, self.scales, self.number)
+        scale = self.noise + float(np.sum(f * u))
+        self.directions[self.number], self.scales[self.number] = u, scale
+        self.number += 1
+        return _Update(u, w, scale, float(np.sum(u * v)))
+
+
+def _first_largest(best: Float) -> int:
+    """The row of the largest value of all chunks, the first of equals."""
+    return int(best[int(np.argmax(best[:, 0])), 1])
+
+
+def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None = None) -> NDArray:
+    """E L, whose inner products are the covariances once the rows `known` (m, D) have labels.
+
+    L L^T = P = (I + sum of e e^T / noise over the known rows)^-1; an array of its own.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    from fasttangent.kernels.choosing import multiply_rows
+
+    D, F = E.shape[1], known.astype(np.float64)
+    # A = C C^T, P = C^-T C^-1
+    C = cholesky(np.eye(D) + F.T @ F / noise, lower=True)
+    L = np.ascontiguousarray(solve_triangular(C, np.eye(D), lower=True).T.astype(E.dtype))
+    E, out = np.ascontiguousarray(E), np.empty(E.shape, E.dtype)
+    each_chunk(
+        lambda start, stop: multiply_rows(out, E, L, start, stop), len(E), checks.thread_count(threads)
+    )
+    return out
+
+
+def moments(E: NDArray, weight: Any, threads: int | None) -> Float:
+    """Mean of w e e^T over the rows, weights of mean 1: (D, D)."""
+    from fasttangent.kernels.choosing import add_moments
+
+    n, D = E.shape
+    w = np.ones(n) if weight is None else np.asarray(weight, np.float64)
+    parts = np.zeros((-(-n // CHUNK), D, D))
+    each_chunk(
+        lambda start, stop: add_moments(parts[start // CHUNK], E, w, start, stop),
+        n,
+        checks.thread_count(threads),
+    )
+    return parts.sum(axis=0) / w.sum()
