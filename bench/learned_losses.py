@@ -4,9 +4,9 @@
     python bench/learned_losses.py table [-o bench/learned_losses.json]
     python bench/learned_losses.py gradients
 
-run        Six data sets, 3 seeds (--quick: 1), 300 labelled rows, hidden (64, 64), strength 1e-3; the model as it is
-           after minibatch steps, and settled.  Every score ranks the same up to 2,000 new rows of the same model;
-           that of joint training ranks the losses of its own model.  A line of the file for each.
+run        Six data sets, 3 seeds (--quick: 1), 300 labelled rows, strength 1e-3; a model of hidden (64, 64) after
+           minibatch steps, and one of (32, 32) that settled.  Every score ranks the same up to 2,000 new rows of the
+           same model; that of joint training ranks the losses of its own.  A line of the file for each.
 table      What the file says, in Markdown: Spearman correlation of score and true loss; the share of pairs in the
            right order; the mean loss of the tenth of the rows with the highest scores over that of all rows.
 gradients  What the authors of LearningLoss++ say of pairs of converged losses, and what the kernels say.
@@ -33,7 +33,10 @@ from fasttangent.learning_loss_measures import close_pairs
 SETS = ("concrete", "energy", "kin8nm", "power_plant", "pol", "kin40k")
 SEEDS = (0, 1, 2)
 LABELLED, MOST_NEW, MEMBERS, SECONDS = 300, 2000, 5, 60.0
-STAGES = {"minibatch steps": False, "settled": SECONDS}
+STAGES = {
+    "minibatch steps": {"hidden": (64, 64), "settle": False},
+    "settled": {"hidden": (32, 32), "settle": SECONDS},
+}
 HEADS = {
     "Learning Loss, in sample": {"method": "learning-loss", "folds": None},
     "Learning Loss, 5 folds": {"method": "learning-loss", "folds": 5},
@@ -41,7 +44,8 @@ HEADS = {
     "LearningLoss++, 5 folds": {"method": "learning-loss++", "folds": 5},
     "LearningLoss++, 4 x 5 folds": {"method": "learning-loss++", "folds": 5, "repeats": 4},
 }
-FIT = {"hidden": (64, 64), "strength": 1e-3}
+JOINT = {"Learning Loss, joint": "learning-loss", "LearningLoss++, joint": "learning-loss++"}
+STRENGTH = 1e-3
 
 
 def load(folder: Path, name: str, seed: int):
@@ -58,7 +62,7 @@ def load(folder: Path, name: str, seed: int):
 def measured(folder: Path, name: str, seed: int, stage: str):
     """A record for each score of one model."""
     X, y, X_new, y_new = load(folder, name, seed)
-    model, seconds = timed(lambda: ft.fit(X, y, **FIT, settle=STAGES[stage], seed=seed))
+    model, seconds = timed(lambda: ft.fit(X, y, strength=STRENGTH, **STAGES[stage], seed=seed))
     losses = (model.predict(X_new) - y_new) ** 2
     base = {"set": name, "seed": seed, "stage": stage, "new": len(X_new)}
     base |= {"rmse": float(np.sqrt(losses.mean()) / y_new.std()), "fit_seconds": seconds}
@@ -67,14 +71,11 @@ def measured(folder: Path, name: str, seed: int, stage: str):
         return base | ft.loss_ranking(values, losses)._asdict() | {"score": score, "seconds": seconds}
 
     for score, how in HEADS.items():
+        if stage == "settled" and "repeats" in how:
+            continue
         yield record(score, *timed(lambda how=how: ft.learning_loss(model, X, y, **how).predict(X_new)))
-    for method, score in (
-        ("learning-loss", "Learning Loss, joint"),
-        ("learning-loss++", "LearningLoss++, joint"),
-    ):
-        (own, head), seconds = timed(
-            lambda method=method: ft.fit_with_learning_loss(X, y, **FIT, method=method, seed=seed)
-        )
+    for score, method in JOINT.items() if stage != "settled" else ():
+        (own, head), seconds = timed(lambda method=method: joint(X, y, method, seed))
         yield record(score, head.predict(X_new), seconds, (own.predict(X_new) - y_new) ** 2)
     yield record("abs(sensitivity)", *timed(lambda: abs(model.sensitivity(X_new))))
     yield record(
@@ -85,11 +86,15 @@ def measured(folder: Path, name: str, seed: int, stage: str):
     yield record("random", np.random.default_rng(seed).normal(size=len(X_new)), 0.0)
 
 
+def joint(X, y, method: str, seed: int, **how):
+    hidden = STAGES["minibatch steps"]["hidden"]
+    return ft.fit_with_learning_loss(X, y, hidden=hidden, strength=STRENGTH, method=method, seed=seed, **how)
+
+
 def ensemble_deviation(X, y, X_new, seed: int, stage: str):
     """Standard deviation of the predictions of other models, of the same settings and stage."""
-    settle = STAGES[stage]
     members = range(100 * (seed + 1), 100 * (seed + 1) + MEMBERS)
-    fits = [dict(X=X, y=y, **FIT, settle=settle, seed=s) for s in members]
+    fits = [dict(X=X, y=y, strength=STRENGTH, **STAGES[stage], seed=s) for s in members]
     return np.std([model.predict(X_new) for model in ft.fit_many(fits)], axis=0)
 
 
@@ -119,12 +124,12 @@ def run(folder: Path, output: Path, seeds) -> None:
 def warm_up(folder: Path) -> None:
     """Compile before anything is timed."""
     X, y, X_new, _ = load(folder, SETS[0], 0)
-    model = ft.fit(X, y, **FIT, settle=False, epochs=1)
+    model = ft.fit(X, y, strength=STRENGTH, settle=False, epochs=1)
     model.sensitivity(X_new)
     model.with_posterior(X, y).predict(X_new, return_std=True)
     for how in HEADS.values():
         ft.learning_loss(model, X, y, **how, epochs=1).predict(X_new)
-        ft.fit_with_learning_loss(X, y, **FIT, method=how["method"], epochs=1)
+    joint(X, y, "learning-loss", 0, epochs=1)
 
 
 def rounded(record):
@@ -145,11 +150,11 @@ def table(records) -> str:
                 found[r["score"]].append(r)
         if not found:
             continue
-        names = [name for name in SETS if any(r["set"] == name for r in records)]
+        names = [name for name in SETS if any(r["set"] == name and r["stage"] == stage for r in records)]
         rows = {score: figures(several, names) for score, several in found.items()}
         best = np.nanmax([values[:-1] for values in rows.values()], axis=0)
         models = {(r["set"], r["seed"]) for several in found.values() for r in several}
-        lines += [f"Models after {stage}" if not STAGES[stage] else "Settled models", ""]
+        lines += [{"settled": "Settled models"}.get(stage, f"Models after {stage}"), ""]
         lines += [f"({len(models)} models; Spearman correlation by data set, then means over sets)", ""]
         lines += [
             "| score | " + " | ".join(names) + " | Spearman | pairs in order | failure finding | seconds |"

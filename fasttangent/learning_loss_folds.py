@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent import checks
-from fasttangent.fitting import Prepared, prepare
+from fasttangent.fitting import Prepared, _two_stages, prepare
 from fasttangent.fitting_many import SIGNATURE
 from fasttangent.influence import outputs_of_rows
 from fasttangent.objective import Problem
-from fasttangent.training import train
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +31,7 @@ FOLDS_MAY = (
     "momentum",
     "epochs",
     "batch_size",
+    "settle",
     "validation",
     "patience",
     "seed",
@@ -68,13 +68,26 @@ def cross_fitted_losses(
     parts = fold_numbers(len(rows), folds, rng)
     runs, predictions = prepared_folds(model, rows, Y, parts, differing), np.empty(Y.shape)
 
+    failed: list[BaseException] = []
+
+    def heed(*_: Any, **__: Any) -> None:
+        if failed:  # Ctrl-C reaches the caller's thread only, and from here the others
+            raise KeyboardInterrupt
+
     def task(k: int) -> None:
-        theta, none = trained(runs[k]), np.empty((0, model.network.layout.n_params))
+        try:
+            theta, none = trained(runs[k], heed), np.empty((0, model.network.layout.n_params))
+        except BaseException as error:
+            failed.append(error)
+            raise
         network, scaling, kind = runs[k].network, runs[k].scaling, runs[k].kind
         found = outputs_of_rows(network, scaling, theta, none, rows[parts[k]], kind, 1)
         predictions[parts[k]] = scaling.predictions(found.f)
 
-    pool.run(task, len(parts), threads)
+    try:
+        pool.run(task, len(parts), threads)
+    except BaseException:
+        raise (failed or [KeyboardInterrupt()])[0] from None
     return standard_losses(model, predictions, Y)
 
 
@@ -109,19 +122,19 @@ def prepared_folds(
     return found
 
 
-def trained(one: Prepared) -> Float:
-    """Parameters after the minibatch steps of a fit: no settling and no certificate, which takes longer than they."""
+def trained(one: Prepared, report: Callable[..., None]) -> Float:
+    """Parameters after both stages of a fit, without the certificate, which takes longer than the first of them."""
     problem = Problem(one.network, one.objective, *one._standard(one.keep), 1)
     start = one._first_params(), np.empty((0, one.network.layout.n_params))
     held_back = one._standard(one.held_back)
-    run = train(problem, one.schedule, start, one.kind, one.rng, lambda *_, **__: None, held_back)
+    run = _two_stages(problem, one.schedule, start, one.kind, one.rng, one.budget, report, held_back)
     if run.stopped == "interrupted":
         raise KeyboardInterrupt
     return run.theta
 
 
 def settings_of(model: Model) -> dict[str, Any]:
-    """The arguments of `fit` for another model like this one, without tangents and not settled."""
+    """The arguments of `fit` for another model like this one, without tangents, and settled where this one is."""
     training = model.training
     if "epochs" not in training:
         raise ValueError(
@@ -152,7 +165,7 @@ def settings_of(model: Model) -> dict[str, Any]:
         "standardize": standard,
         "dtype": model.dtype,
         "tangents": None,
-        "settle": False,
+        "settle": True if training.get("stopped") == "settled" else training.get("settling_seconds", 0.0),
         **{name: training[name] for name in names if name in training},
     }
 

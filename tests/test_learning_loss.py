@@ -360,6 +360,38 @@ def test_losses_are_those_of_models_that_have_not_seen_the_row(fitted):
         assert relative(crossed[part], expected) < 1e-4
 
 
+def test_folds_settle_where_the_model_is_settled(fitted):
+    _, X, y = fitted
+    X, y = X[:60], y[:60]
+    how = SETTINGS | {"settle": True, "hidden": (5,)}
+    model = ft.fit(X, y, **how)
+    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 2, np.random.default_rng(7), 2)
+    for part in learning_loss_folds.fold_numbers(len(X), 2, np.random.default_rng(7)):
+        others = np.setdiff1d(np.arange(len(X)), part)
+        other = ft.fit(X[others], y[others], **how)
+        expected = ((other.predict(X[part]) - y[part]) / model.scaling.y_scale[0]) ** 2 / 2
+        assert relative(crossed[part], expected) < 1e-3
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_or_an_error_in_a_fold_ends_all_folds(fitted, monkeypatch, threads):
+    original = learning_loss_folds.trained
+    for error in (KeyboardInterrupt, ft.DivergenceError):
+        begun = []
+
+        def fail(one, heed, error=error, begun=begun):
+            begun.append(one)
+            if len(begun) == 1:
+                raise error
+            return original(one, heed)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(learning_loss_folds, "trained", fail)
+            with pytest.raises(error):
+                ft.learning_loss(*fitted, folds=20, threads=threads)
+        assert len(begun) < 5
+
+
 def test_folds_may_train_longer_than_a_model_that_was_started_from_another(fitted):
     model, X, y = fitted
     short = ft.fit(X, y, **SETTINGS | {"epochs": 1}, start=model)
