@@ -123,12 +123,22 @@ class Case:
         self.w /= self.w.sum()
         self.order = rng.permutation(n)
         self.pairs = kernels.Pairs(kernels.CODES[method], 0.4, 0.05)
-        zeros, ones = np.zeros(self.layout.n_features), np.ones(self.layout.n_features)
-        self.head = kernel_head(self.layout, zeros, ones, np.dtype(float))
+        self.centre = rng.normal(size=self.layout.n_features)
+        self.spread = rng.uniform(0.5, 2, self.layout.n_features)
+        self.head = kernel_head(self.layout, self.centre, self.spread, np.dtype(float))
         self.losses = np.sum((naive.predict(self.theta, self.X, self.sizes, "tanh") - self.Y) ** 2, 1) / 2
 
+    def standard(self, theta, X):
+        """[h_1 ... h_L], centred and divided by their spread."""
+        parts = np.split(np.arange(self.layout.n_features), np.cumsum([n + 1 for n in self.sizes[1:-1]]))
+        activations = hidden_twin(theta, X, self.sizes, "tanh")
+        return [
+            (h - self.centre[part[:-1]]) / self.spread[part[:-1]]
+            for h, part in zip(activations, parts, strict=False)
+        ]
+
     def score(self, theta, params):
-        return head_twin(params, hidden_twin(theta, self.X, self.sizes, "tanh"), self.method, self.width)
+        return head_twin(params, self.standard(theta, self.X), self.method, self.width)
 
     def pair_loss(self, theta, params, batch=None):
         batch = self.order if batch is None else batch
@@ -137,7 +147,7 @@ class Case:
         )
 
     def features(self):
-        return np.hstack([with_one(h) for h in hidden_twin(self.theta, self.X, self.sizes, "tanh")])
+        return np.hstack([with_one(h) for h in self.standard(self.theta, self.X)])
 
     def head_epoch(self, rates):
         state, penalty, optimizer, slabs = descent(self.params)
@@ -183,17 +193,11 @@ def test_the_head_is_its_twin(case):
     model = ft.Model(
         case.network, ft.Objective(), scaling, case.theta, {}, certificate, np.ones(2), "float64"
     )
-    rng = np.random.default_rng(2)
-    centre, spread = rng.normal(size=case.layout.n_features), rng.uniform(0.5, 2, case.layout.n_features)
-    head = LossHead(model, case.method, case.layout, case.params, centre, spread)
-    parts = np.split(np.arange(case.layout.n_features), case.layout.ones + 1)
-    features = [
-        (h - centre[part[:-1]]) / spread[part[:-1]]
-        for h, part in zip(hidden_twin(case.theta, data, case.sizes, "tanh"), parts, strict=False)
-    ]
-    expected = head_twin(case.params, features, case.method, case.width)
+    architecture = case.method, case.layout, case.params, case.centre, case.spread
+    head = LossHead(model, *architecture)
+    expected = head_twin(case.params, case.standard(case.theta, data), case.method, case.width)
     assert relative(head.score(data), expected) < 1e-13
-    single = LossHead(replace(model, dtype="float32"), case.method, case.layout, case.params, centre, spread)
+    single = LossHead(replace(model, dtype="float32"), *architecture)
     assert relative(single.score(data), expected) < 1e-4
 
 
