@@ -2,7 +2,7 @@
 
     python bench/active.py run DATA --out bench/active.jsonl [--processes 2] [--bmdal BMDAL/bin/python] [filters]
     python bench/active.py choose DATA --out choice.jsonl      # run on the seeds of the choice, then name the default
-    python bench/active.py memory DATA
+    python bench/active.py cost DATA [--bmdal BMDAL/bin/python]
     python bench/active.py collect LINES.jsonl ...
     python bench/active.py table > bench/ACTIVE.md
     python bench/active.py plot
@@ -203,11 +203,11 @@ def plot(given: argparse.Namespace) -> None:
     active_plots.write(HERE)
 
 
-def memory(given: argparse.Namespace) -> None:
+def cost(given: argparse.Namespace) -> None:
     """Measure one selection of each method in a process of its own."""
-    import active_memory
+    import active_cost
 
-    active_memory.measure(given.folder, given.methods or list(METHODS), given.output)
+    active_cost.measure(given.folder, given.methods or list(METHODS), given.bmdal, given.output)
 
 
 def options() -> argparse.ArgumentParser:
@@ -239,9 +239,8 @@ def options() -> argparse.ArgumentParser:
     lines.add_argument("-o", "--output", type=Path, default=HERE / "active.json")
     command("table", table, data=False)
     command("plot", plot, data=False)
-    command("memory", memory, data=True).add_argument(
-        "-o", "--output", type=Path, default=HERE / "active_memory.json"
-    )
+    costs = command("cost", cost, data=True)
+    costs.add_argument("-o", "--output", type=Path, default=HERE / "active_cost.json")
     return parser
 
 

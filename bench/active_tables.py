@@ -142,11 +142,11 @@ def _pair(key: str) -> tuple[str, int]:
 
 
 def markdown(folder: Path) -> str:
-    """bench/ACTIVE.md from the files that `collect`, `choose` and `memory` wrote."""
+    """bench/ACTIVE.md from the files that `collect`, `choose` and `cost` wrote."""
     data = json.loads((folder / "active.json").read_text())
     chosen = json.loads((folder / "active_choice.json").read_text())
-    memory_path = folder / "active_memory.json"
-    memory = json.loads(memory_path.read_text()) if memory_path.exists() else {}
+    cost_path = folder / "active_cost.json"
+    costs = json.loads(cost_path.read_text()) if cost_path.exists() else {}
     default, main = chosen["default"], Design(data["first, 32"])
     parts = [
         "# Active learning",
@@ -155,7 +155,7 @@ def markdown(folder: Path) -> str:
         "intervals; wins, ties and losses are sets whose own interval lies below 0, holds it, or lies above.",
         hypotheses(main, default),
         "## All methods, batches of 32",
-        methods_table(main, memory),
+        methods_table(main, costs),
         "![Change of the RMSE against random labelling](active_methods.png)",
         f"## Set by set: {default}, the default, and LCMD",
         sets_table(main, default),
@@ -193,7 +193,7 @@ def hypotheses(design: Design, default: str) -> str:
     return "\n".join(rows)
 
 
-def methods_table(design: Design, memory: dict) -> str:
+def methods_table(design: Design, costs: dict) -> str:
     """By rising error."""
     compared = [name for name in design.runs if name != BASELINE]
     effects = {name: design.effect(name, BASELINE) for name in compared}
@@ -215,8 +215,8 @@ def methods_table(design: Design, memory: dict) -> str:
             _interval(effects[name]),
             _counts(counts),
             *against,
-            f"{design.median(name, 'select_seconds'):.2g}",
-            f"{memory[name]:.0f}" if name in memory else "",
+            f"{costs[name]['seconds'] if name in costs else design.median(name, 'select_seconds'):.2g}",
+            f"{costs[name]['mb']:.0f}" if "mb" in costs.get(name, {}) else "",
             str(len(design.runs[name])),
         )
         rows.append("| " + " | ".join(cells) + " |")
