@@ -30,7 +30,7 @@ SETTINGS = {
 }
 STAGES = {
     "first": {"settle": False, "tangents": None},
-    "settled": {"settle": 30.0, "tangents": "strength"},  # at most so many seconds
+    "settled": {"settle": 10.0, "tangents": "strength"},  # at most so many seconds
 }
 FIGURES = ("rmse", "mae", "q99")
 FAILURES = (ValueError, ArithmeticError, RuntimeError, np.linalg.LinAlgError)  # of a method, not of this file
