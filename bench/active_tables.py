@@ -66,12 +66,10 @@ def by_method(lines: Sequence[dict]) -> dict[str, dict[tuple[str, int], dict[str
 
 
 def collect(lines: Sequence[dict]) -> dict:
-    """All that tables and pictures need, small enough to keep beside them."""
+    """All that tables and pictures need of the complete seeds, small enough to keep beside them."""
     found: dict = {}
     for design, key in DESIGNS.items():
-        chosen = [line for line in lines if f"{line['stage']} {line['batch']}" == key]
-        if not chosen:
-            continue
+        chosen = complete([line for line in lines if f"{line['stage']} {line['batch']}" == key])
         methods: dict = {}
         for name in METHODS:
             own = [line for line in chosen if line["method"] == name]
@@ -87,8 +85,22 @@ def collect(lines: Sequence[dict]) -> dict:
                     ],
                     "unsettled": sum(stop != "settled" for line in own for stop in line["stopped"]),
                 }
-        found[design] = methods
+        if methods:
+            found[design] = methods
     return found
+
+
+def complete(lines: Sequence[dict]) -> list[dict]:
+    """Lines of the seeds that a method, and random labelling, have on every set of the design."""
+    sets = {line["set"] for line in lines}
+    has = defaultdict(set)
+    for line in lines:
+        has[line["method"], line["seed"]].add(line["set"])
+    return [
+        line
+        for line in lines
+        if has[line["method"], line["seed"]] == sets == has.get((BASELINE, line["seed"]), set())
+    ]
 
 
 def _curves(lines: Sequence[dict]) -> dict[str, list[float]]:
@@ -106,14 +118,15 @@ def _short(value: float) -> float:
 
 
 class Design:
-    """The runs of one design, compared within set and seed."""
+    """The runs of one design, compared within set and seed; methods of a single seed are left out."""
 
     def __init__(self, methods: dict) -> None:
         self.methods = methods
-        self.runs = {
+        runs = {
             name: {_pair(key): figures for key, figures in entry["runs"].items()}
             for name, entry in methods.items()
         }
+        self.runs = {name: own for name, own in runs.items() if len({seed for _, seed in own}) >= 2}
 
     def differences(self, name: str, other: str, figure: str = "rmse") -> dict[str, np.ndarray]:
         """By set: the differences of the seeds that both have."""
@@ -163,12 +176,17 @@ def markdown(folder: Path) -> str:
         "## Secondary figures",
         secondary_table(main),
     ]
-    if "first, 128" in data:
+    if _seeds(data, "first, 128") >= 2:
         parts += ["## Batches of 128", methods_table(Design(data["first, 128"]), {})]
-    if "settled, 32" in data:
+    if _seeds(data, "settled, 32") >= 2:
         parts += ["## Settled models", settled_table(Design(data["settled, 32"]), main)]
     parts += ["## How the default was chosen", choice_table(chosen), "## Failures", failures(data)]
     return "\n\n".join(parts)
+
+
+def _seeds(data: dict, design: str) -> int:
+    """Complete seeds of random labelling: intervals need two."""
+    return len({key.split()[1] for key in data.get(design, {}).get(BASELINE, {"runs": {}})["runs"]})
 
 
 def hypotheses(design: Design, default: str) -> str:
@@ -267,6 +285,8 @@ def settled_table(settled: Design, first: Design) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in settled.runs:
+        if name not in first.runs:
+            continue
         both = Design({"settled": settled.methods[name], "first": first.methods[name]})
         between = both.effect("settled", "first")
         against = settled.effect(name, BASELINE) if name != BASELINE else None

@@ -172,6 +172,15 @@ def test_effects_are_paired_by_set_and_seed():
     assert len(design.differences("lcmd", "random")["yacht"]) == 2
 
 
+def test_only_complete_seeds_count():
+    pairs = [(10, "yacht"), (10, "pol"), (11, "yacht"), (11, "pol"), (12, "yacht")]
+    lines = [a_line("random", seed, name=name) for seed, name in pairs]
+    lines += [a_line("lcmd", seed, name=name) for seed, name in [*pairs[:3], (12, "yacht"), (12, "pol")]]
+    found = active_tables.collect(lines)["first, 32"]
+    assert set(found["random"]["runs"]) == {"yacht 10", "pol 10", "yacht 11", "pol 11"}
+    assert set(found["lcmd"]["runs"]) == {"yacht 10", "pol 10"}
+
+
 def test_the_choice_takes_the_quickest_of_the_best():
     factors = dict.fromkeys(active_tables.CANDIDATES, 1.0) | {"variance": 0.900, "maxdet": 0.903}
     seconds = dict.fromkeys(active_tables.CANDIDATES, 0.01) | {"variance": 0.3, "maxdet": 0.2}
