@@ -35,7 +35,7 @@ from active_methods import METHODS
 import fasttangent as ft
 
 HERE = Path(__file__).parent
-CHOICE_SEEDS, TEST_SEEDS = range(3), range(10, 20)
+CHOICE_SEEDS, TEST_SEEDS = range(2), range(10, 20)
 LARGE_SEEDS, SETTLED_SEEDS = range(10, 15), range(10, 13)
 DESIGNS = {  # (stage, batch): methods and seeds of the protocol
     ("first", 32): (tuple(METHODS), TEST_SEEDS),

@@ -152,6 +152,7 @@ METHODS = {
         Method("random", strategy("random")),
         Method("lcmd", strategy("lcmd", "gradient")),
         Method("variance", strategy("variance", "posterior", NOISE)),
+        Method("error", strategy("error", None, NOISE)),
         Method("maxdet", strategy("maxdet", "posterior", NOISE)),
         Method("bait", strategy("bait", "posterior", NOISE)),
         Method("lcmd-posterior", strategy("lcmd", "posterior", NOISE)),
@@ -179,6 +180,7 @@ METHODS = {
     )
 }
 CANDIDATES = (
+    "error",
     "kmeans++",
     "lcmd",
     "lcmd-posterior",
@@ -192,6 +194,7 @@ CANDIDATES = (
     "variance*",
 )
 LARGE_BATCHES = (
+    "error",
     "random",
     "lcmd",
     "variance",
@@ -202,4 +205,4 @@ LARGE_BATCHES = (
     "sample",
     "bmdal-lcmd",
 )
-SETTLED = ("random", "lcmd", "variance", "sample")
+SETTLED = ("random", "lcmd", "variance", "error", "sample")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Kernel = Callable[[NDArray, NDArray, Inputs, Any], object]  # of a result, theta, rows, network
 
-KINDS = ("posterior", "gradient", "hidden", "input")
+KINDS = ("posterior", "error", "gradient", "hidden", "input")
 GRADIENT_DIM = 512
 
 
@@ -172,28 +172,47 @@ def gradient_sketch(sizes: tuple[int, ...], dim: int, seed: int) -> tuple[list[F
 
 def _posterior(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Kernel]:
     """(columns, multiplications per row, kernel) of a posterior embedding."""
-    from fasttangent.kernels import embedding
+    tangents = _noise_tangents(model, dim)
+    return _of_tangents(model, tangents, np.full(len(tangents), np.sqrt(model.noise / len(tangents))))
 
+
+def _error(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Kernel]:
+    """The same with the bias as one more direction."""
+    tangents = _noise_tangents(model, dim)
+    K = len(tangents)
+    scales = np.append(np.full(K, np.sqrt(model.noise / K)), 1.0)
+    return _of_tangents(model, np.vstack([tangents, model.tangents["bias"]]), scales)
+
+
+def _noise_tangents(model: Trained, dim: int | None) -> Float:
     if "posterior" not in model.tangents:
         raise ValueError(
-            "kind must be 'gradient', 'hidden' or 'input' for a model without tangents of noise, got 'posterior'; fit "
-            'with tangents=("strength", "posterior"), or use model.with_posterior(X, y)'
+            "kind must be one the model can give: it has no posterior tangents; make them with "
+            'model.with_posterior(X), X the labelled rows, or with fit(..., tangents=("strength", "posterior"))'
         )
-    tangents, layout, dtype = model.tangents["posterior"], model.network.layout, np.dtype(model.dtype)
-    most = len(tangents)
-    K = most if dim is None else dim
-    if most < K:
+    tangents = model.tangents["posterior"]
+    K = len(tangents) if dim is None else dim
+    if len(tangents) < K:
         raise ValueError(
-            f"dim must be at most {most}, the model's tangents of noise, got {K}; "
-            f"draw more: model.with_posterior(X, y, samples={K})"
+            f"dim must be at most {len(tangents)}, the posterior tangents of the model, got {K}; "
+            f"make more with model.with_posterior(X, samples={K})"
         )
-    turned, scale = np.empty(K * layout.n_params, dtype), np.sqrt(model.noise / K)
+    return tangents[:K]
+
+
+def _of_tangents(model: Trained, tangents: Float, scales: Float) -> tuple[int, int, Kernel]:
+    """Columns scales_k v_k . grad f for the directions v_k, the rows of tangents (K, p)."""
+    from fasttangent.kernels import embedding
+
+    layout, dtype, K = model.network.layout, np.dtype(model.dtype), len(tangents)
+    turned = np.empty(K * layout.n_params, dtype)
     for l, (n_in, n_out, at, _, _) in enumerate(layout.table):
         end = at + (n_in + 1) * n_out
-        V = np.moveaxis(tangents[:K, at:end].reshape(K, n_in + 1, n_out), 1, 2)
+        V = np.moveaxis(tangents[:, at:end].reshape(K, n_in + 1, n_out), 1, 2)
+        into, scale = turned[K * at : K * end], scales[:, None, None]
         if l == layout.n_layers - 1:  # an output's directions stand together, as in the embedding
-            V = V.swapaxes(0, 1)
-        np.multiply(V, scale, out=turned[K * at : K * end].reshape(V.shape), casting="same_kind")
+            V, scale = V.swapaxes(0, 1), scales[:, None]
+        np.multiply(V, scale, out=into.reshape(V.shape), casting="same_kind")
     return (
         K * model.network.sizes[-1],
         (1 + K) * layout.n_params,
@@ -236,7 +255,7 @@ def _layer(model: Trained, l: int) -> tuple[int, int, Kernel]:
     )
 
 
-_HOW = {"posterior": _posterior, "gradient": _gradient, "hidden": _hidden, "input": _input}
+_HOW = {"posterior": _posterior, "error": _error, "gradient": _gradient, "hidden": _hidden, "input": _input}
 
 
 def _each_chunk(

@@ -49,8 +49,8 @@ class Model:
     params : ndarray of float64, shape (p,)
         theta, for inputs and targets in standard units.
     tangents : dict of str to ndarray of float64
-        "strength": tau (p,); "posterior": K tangents of noise of variance 1 (K, p), see `with_posterior`.  Empty when
-        none was carried.
+        "strength": tau (p,); of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and "bias" (p,).
+        Empty when none was carried.
     noise : float
         Variance of a label around the network's function, in standard units, as the training rows show it; nan
         without tangents of noise.
@@ -219,7 +219,8 @@ class Model:
         Returns
         -------
         Model
-            With ``tangents["posterior"]`` (K, p) and ``noise``; otherwise this one.
+            With ``tangents["posterior"]`` (K, p), ``tangents["bias"]`` = strength A^-1 grad C (p,) and ``noise``;
+            otherwise this one.
 
         Raises
         ------
@@ -251,7 +252,11 @@ class Model:
             problem = self.problem(X, y, sample_weight, threads=threads)
             residual_variance = problem.residual_variance(self.params)
         drawn = draw(problem, self.params, residual_variance, samples, seed)
-        return replace(self, tangents={**self.tangents, "posterior": drawn.tangents}, noise=drawn.noise)
+        return replace(
+            self,
+            tangents={**self.tangents, "posterior": drawn.tangents, "bias": drawn.bias},
+            noise=drawn.noise,
+        )
 
     def embed(
         self,
@@ -268,6 +273,8 @@ class Model:
         of an output in its pre-activations,
 
             posterior   e_k(x) = sqrt(noise / K) tau_k . grad f(x):  E E^T is the posterior covariance of f
+            error       the same, and one more column: strength s(x), to first order the bias that the regulariser
+                        gives f(x), s(x) by the Gauss-Newton matrix:  E E^T is covariance plus squared bias
             gradient    sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), P_l and Q_l standard normal:  E[E E^T] = J J^T
             hidden      h of the last layer
             input       standardised inputs; 0 where a column was constant in training
@@ -276,10 +283,10 @@ class Model:
         ----------
         X : array_like of shape (n, n_features)
             Rows in the units the model was fitted on, of any real dtype; also a memory map.
-        kind : {"posterior", "gradient", "hidden", "input"}
-            "posterior" needs tangents of noise, see `with_posterior`.
+        kind : {"posterior", "error", "gradient", "hidden", "input"}
+            "posterior" and "error" need tangents of noise, see `with_posterior`.
         dim : int, optional
-            K of "posterior": the first so many tangents; default all.  D of "gradient"; default 512.  The
+            K of "posterior" and "error": the first so many tangents; default all.  D of "gradient"; default 512.  The
             standard deviation of an inner product is at most 3 / sqrt(D) of the product of the two lengths.  Not for
             the others, whose size the network sets.
         seed : int
@@ -290,8 +297,8 @@ class Model:
         Returns
         -------
         ndarray of `dtype`, shape (n, D)
-            Several outputs: "posterior" has them side by side, D = n_outputs K, and "gradient" adds them up, so that
-            inner products are sums over the outputs.
+            Several outputs: "posterior" has them side by side, D = n_outputs K, so has "error", D = n_outputs (K + 1);
+            "gradient" adds them up.  So inner products are sums over the outputs.
 
         Raises
         ------

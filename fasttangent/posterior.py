@@ -41,6 +41,7 @@ class Draws(NamedTuple):
     """Tangents of noise of variance 1, and the noise that the residuals of the rows show."""
 
     tangents: Float  # (K, p)
+    bias: Float  # (p,) strength A^-1 grad C: what the regulariser takes from theta, to first order, up to the sign
     noise: float  # variance of a label, in standard units
 
 
@@ -70,7 +71,8 @@ def draw(problem: Problem, theta: Float, residual_variance: float, samples: int,
             free += S * (outputs[1] * len(x) - float(np.sum(problem.output_weights(theta) * s * s)))
         tangents[part] = -x
     labels = S * outputs[1]
-    return Draws(tangents, residual_variance * labels / max(free / samples, 1.0))
+    bias = solver.solve(strength * problem.complexity_gradient(theta)[None]).x[0]
+    return Draws(tangents, bias, residual_variance * labels / max(free / samples, 1.0))
 
 
 def right_sides(problem: Problem, K: int, rng: np.random.Generator) -> tuple[Float, Float]:

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
 SCORED = ("top", "random", "sample")
 SPREADING = {"kcenter": "gradient", "kmeans++": "gradient", "lcmd": "gradient"}  # default embedding
-INFORMING = {"maxdet": "posterior", "variance": "posterior", "bait": "posterior"}
+INFORMING = {"error": "error", "variance": "posterior", "maxdet": "posterior", "bait": "posterior"}
+OF_NOISE = ("posterior", "error")  # embeddings that need tangents of noise
 GREEDY = ("greedy-x", "greedy-y", "egl")
 STRATEGIES = (*SCORED, *SPREADING, *INFORMING, *GREEDY)
 WEIGHTS = ("curiosity", "sensitivity")
 DEFAULT_STRATEGY = "sample"
 PREFILTER = ("random", 100_000)
 SAMPLES = 384  # tangents of noise, where a strategy needs them and the model has none
+LEAST_NOISE = 1e-12  # variance in standard units: a model may fit its rows without any residual
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +85,8 @@ def select(
     ============ ================================================================ ==================================
     strategy     what it picks, greedily                                          source; cost for n rows of D values
     ============ ================================================================ ==================================
+    "error"      least mean squared error over the pool, or over `targets`:       as "variance", with the regularity
+                 variance, and the bias of the regulariser as one more direction  tangent (Eaton 2024); n D a pick
     "variance"   least mean predictive variance over the pool, or over `targets`  Cohn 1996 for linear models;
                                                                                   n D a pick
     "bait"       the same goal, 2 k picks, of which k are put back                Ash et al. 2021; 2 n D a pick
@@ -115,20 +119,20 @@ def select(
         Number of rows.
     strategy : str
         As above.
-    embedding : {"posterior", "gradient", "hidden", "input"}, optional
-        What `Model.embed` makes of the rows.  Default: "posterior" for "variance", "bait" and "maxdet", "gradient"
-        for "lcmd", "kmeans++" and "kcenter"; others have no choice.  "variance", "bait" and "maxdet" on another one
-        than "posterior" take its rows for those of a linear model with the model's strength and condition it on
-        `labeled`.
+    embedding : {"posterior", "error", "gradient", "hidden", "input"}, optional
+        What `Model.embed` makes of the rows.  Default: "error" for "error", "posterior" for "variance", "bait" and
+        "maxdet", "gradient" for "lcmd", "kmeans++" and "kcenter"; others have no choice.  "variance", "bait" and
+        "maxdet" on "gradient", "hidden" or "input" take its rows for those of a linear model with the model's
+        strength and condition it on `labeled`.
     weight : {"curiosity", "sensitivity"} or array_like of shape (n,), optional
         A score >= 0 of every row.  "top" and "sample" pick by it (default "curiosity"); squared distances are
-        multiplied by it; "variance" averages with it and "maxdet" multiplies variances by it.  "sensitivity" is the
-        length of s(x).  An array may hold any score of yours, such as a predicted loss.
+        multiplied by it; "variance" and "error" average with it and "maxdet" multiplies variances by it.
+        "sensitivity" is the length of s(x).  An array may hold any score of yours, such as a predicted loss.
     labeled : array_like of shape (m, n_features), optional
         Rows that have a label: centres of "lcmd", "kmeans++", "kcenter", "greedy-x" and "greedy-y".  The strategies
         that need a posterior make it from them where the model has none.
     targets : array_like of shape (m, n_features), optional
-        Of "variance" and "bait": rows whose predictions matter.  Default: the candidates.
+        Of "error", "variance" and "bait": rows whose predictions matter.  Default: the candidates.
     prefilter : (how, m), int or None
         A larger pool than m rows is thinned to m candidates: "random" ones, or those of the highest "curiosity" or
         "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.
@@ -163,8 +167,10 @@ def select(
     if k > len(rows):
         raise ValueError(f"k must be at most the {len(rows)} rows of the pool, got {k}")
     known, aims = _given_rows(model, "labeled", labeled), _given_rows(model, "targets", targets)
-    if aims is not None and strategy not in ("variance", "bait"):
-        raise ValueError(f"targets are for strategies 'variance' and 'bait', got them with {strategy!r}")
+    if aims is not None and strategy not in ("error", "variance", "bait"):
+        raise ValueError(
+            f"targets are for strategies 'error', 'variance' and 'bait', got them with {strategy!r}"
+        )
     embedding, weight = _embedding(strategy, embedding), _weight(strategy, weight, len(rows))
     how, most = _prefilter(prefilter, k)
     batch = _Batch(_prepared(model, strategy, embedding, known, threads), k, known, aims, seed, threads)
@@ -198,8 +204,8 @@ def _embedding(strategy: str, embedding: Any) -> str | None:
     default = {**SPREADING, **INFORMING}.get(strategy)
     if embedding is None:
         return default
-    if default is None:
-        raise ValueError(f"embedding must be None for strategy {strategy!r}, got {embedding!r}")
+    if default is None or strategy == "error":
+        raise ValueError(f"embedding must be left out for strategy {strategy!r}, got {embedding!r}")
     return checks.choice("embedding", embedding, embeddings.KINDS)
 
 
@@ -238,7 +244,7 @@ def _prepared(
     model: Model, strategy: str, embedding: str | None, known: NDArray | None, threads: int | None
 ) -> Model:
     """The model with what the strategy needs of it, or an error that says how to get it."""
-    if (embedding == "posterior" or strategy == "egl") and "posterior" not in model.tangents:
+    if (embedding in OF_NOISE or strategy == "egl") and "posterior" not in model.tangents:
         if known is None:
             raise ValueError(
                 f"strategy {strategy!r} needs tangents of noise, which the model has not; pass labeled= with the rows "
@@ -246,7 +252,7 @@ def _prepared(
             )
         model = model.with_posterior(known, samples=SAMPLES, threads=threads)
     alone = known is None or not model.objective.strength > 0
-    if strategy in INFORMING and embedding != "posterior" and alone:
+    if strategy in INFORMING and embedding not in OF_NOISE and alone:
         raise ValueError(
             f"strategy {strategy!r} on {embedding!r} embeddings needs labeled= and a strength > 0: it takes them "
             f"for a linear model with those labels"
@@ -358,10 +364,9 @@ class _Batch:
         return spread(E, self.k, C, weight, threads=self.threads)
 
     def _inform(self, strategy: str, embedding: str, candidates: NDArray, weight: Float | None) -> Rows:
-        """For noise of variance 1: picks do not depend on it, and a model may fit its rows without any."""
-        E, noise = self._embedded(candidates, embedding), 1.0
+        E, noise = self._embedded(candidates, embedding), max(self.model.noise, LEAST_NOISE)
         aims = None if self.targets is None else self._embedded(self.targets, embedding)
-        if embedding != "posterior":
+        if embedding not in OF_NOISE:
             assert self.known is not None
             noise = self.model.objective.strength * len(self.known)
             C = self._embedded(self.known, embedding)
@@ -374,7 +379,9 @@ class _Batch:
         return covariances.variance_reduction(E, self.k, noise, aims, weight, threads=self.threads)
 
     def _embedded(self, rows: NDArray, kind: str) -> NDArray:
-        model = replace(self.model, noise=1.0) if kind == "posterior" else self.model
+        model = self.model
+        if kind in OF_NOISE:
+            model = replace(model, noise=max(model.noise, LEAST_NOISE))
         return model.embed(rows, kind, seed=self.seed, threads=self.threads)
 
     def _predicted(self, rows: NDArray) -> NDArray:
