@@ -49,8 +49,8 @@ class Model:
     params : ndarray of float64, shape (p,)
         theta, for inputs and targets in standard units.
     tangents : dict of str to ndarray of float64
-        "strength": tau (p,); of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and "bias" (p,).
-        Empty when none was carried.
+        "strength": tau (p,).  Of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and "bias"
+        (p,).  Empty when none was carried.
     noise : float
         Variance of a label around the network's function, in standard units, as the training rows show it; nan
         without tangents of noise.
