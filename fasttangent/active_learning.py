@@ -597,6 +597,7 @@ class ActiveLearner:
             return
         while control._rounds_done() < self._rounds_done() and control.step() is not None:
             pass
+        control.fit()
         round = len(self._state.rounds) - 1
         fits = self._state.fits
         model = self.model
