@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent import active_diagnostics as diagnostics
 from fasttangent import checks, fitting, oracles, selection
-from fasttangent.campaign import Campaign, fingerprint, tell
-from fasttangent.campaign_history import history
+from fasttangent.active_choosing import Chooser, among
+from fasttangent.active_settings import (
+    described,
+    finite_rows,
+    fit_settings,
+    labelled_rows,
+    learnable,
+    select_settings,
+)
+from fasttangent.campaign import Campaign, State, tell
+from fasttangent.campaign_history import history, summary
 from fasttangent.errors import CampaignError, UntrustedTangentWarning
-from fasttangent.fitting_many import SIGNATURE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +33,6 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
 
-FIT_ELSEWHERE = ("X", "y", "sample_weight", "start", "threads", "progress")  # not from the `fit` settings
-SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
 FIT, SELECT, LOOK = range(3)  # streams of seeds
 LOOKED_AT = 4096  # rows of the pool over which curiosity is averaged
 IN_DOUBT = ("error", "ask", "failed")
@@ -165,28 +171,39 @@ class ActiveLearner:
             checks.choice("strategy", strategy, selection.STRATEGIES)
         if not callable(in_doubt):
             checks.choice("in_doubt", in_doubt, IN_DOUBT)
+        if checks.flag("random_control", random_control) and oracle is None:
+            raise ValueError("random_control needs an oracle: a function or an array of labels; got None")
+        if (X is None) != (y is None):
+            raise ValueError("X and y go together: pass both, or neither to begin without labels")
         self.batch = checks.integer("batch", batch, at_least=1)
         self.budget = None if budget is None else checks.integer("budget", budget, at_least=1)
         self.patience = None if patience is None else checks.integer("patience", patience, at_least=1)
         self.min_gain = checks.number("min_gain", min_gain, at_least=0)
         self.min_change = None if min_change is None else checks.number("min_change", min_change, above=0)
-        self.strategy, self.in_doubt, self.threads, self.progress = strategy, in_doubt, threads, progress
         self.start = checks.choice("start", start, ("cold", "warm"))
         self.seed = checks.integer("seed", seed, at_least=0)
+        self.in_doubt, self.threads, self.progress = in_doubt, threads, progress
         self.stopped: str | None = None
-        self._names = checks.column_names(X_pool)
+        names = checks.column_names(X_pool)
         self._pool = checks.matrix("X_pool", X_pool, min_rows=2)
-        self._usable = _finite_rows(self._pool)
-        self._X, self._y = self._first_labels(X, y)
-        self._test = None if test is None else self._labelled_rows("test", *test)
+        d = self._pool.shape[1]
+        self._X: NDArray | None = None
+        self._y: NDArray[np.float64] | None = None
+        if X is not None:
+            self._X, self._y = labelled_rows("X", X, y, d, names)
+        self._test = None if test is None else labelled_rows("test", *test, d, names)
         self._oracle = oracles.made(oracle, self._pool, checks.integer("at_once", at_once, at_least=1))
-        self._fit = self._fit_settings(fit or {})
-        self._select = _select_settings(select or {})
-        if checks.flag("random_control", random_control) and oracle is None:
-            raise ValueError("random_control needs an oracle: a function or an array of labels; got None")
-        self._campaign = Campaign(folder, self._manifest())
+        self._fit = fit_settings(fit or {}, d, names)
+        self._chooser = Chooser(strategy, select_settings(select or {}), threads)
+        self._finite = finite_rows(self._pool)
+        self._usable = self._finite if self._X is None else self._finite & ~among(self._pool, self._X)
+        self._exhausted = False
+        pool = described(self._pool)
+        self._campaign = Campaign(folder, self._manifest(pool, self._chooser))
+        if isinstance(self._oracle, oracles.FunctionOracle):
+            self._oracle.shape = self._outputs()
         self._beside: ActiveLearner | None = None
-        self.control = self._with_control() if random_control else None
+        self.control = self._with_control(pool) if random_control else None
 
     # --- what a user does ----------------------------------------------------------------------------------
 
@@ -232,7 +249,9 @@ class ActiveLearner:
         if len(self.ask()) == 0:
             return None
         round = len(self._state.rounds) - 1
-        self._consult()
+        oracles.consult(
+            self._campaign, self._oracle, self.in_doubt, None if self._beside is None else self._beside._state
+        )
         rows = self._state.rounds[round]["rows"]
         if all(row in self._state.failed for row in rows):
             raise CampaignError(
@@ -316,7 +335,7 @@ class ActiveLearner:
         if not self._state.open:
             self._finish_round()
         X, y = self.labelled()
-        if self._state.current or not _learnable(X, y):
+        if self._state.current or not learnable(X, y):
             return self.model
         round = len(self._state.rounds)
         settings = {"seed": self._seed(round, FIT), "threads": self.threads, **self._fit}
@@ -359,7 +378,7 @@ class ActiveLearner:
             the same rows that the control drew at random and neither has learned
         trusted, rows, strategy, fit_seed, select_seed, start, fit_seconds, select_seconds, oracle_seconds
         """
-        return history(self._state, 0 if self._y is None else len(self._y))
+        return history(self._state, self._first)
 
     @property
     def stop_reason(self) -> str | None:
@@ -367,7 +386,7 @@ class ActiveLearner:
         state = self._state
         if self.budget is not None and len(state.labels) + len(state.open) >= self.budget:
             return f"the budget of {self.budget:,} labels is spent"
-        if not self._candidates().any():
+        if self._exhausted or not self._candidates().any():
             return "all rows of the pool have been asked"
         return diagnostics.enough(self.history, self.patience, self.min_gain, self.min_change)
 
@@ -399,12 +418,9 @@ class ActiveLearner:
 
     def summary(self) -> dict[str, Any]:
         """Where the campaign is, as plain Python values."""
-        from fasttangent.campaign_history import summary
-
-        first = 0 if self._y is None else len(self._y)
         beside = None if self.control is None else self.control._state
-        return summary(self._state, first, self.budget, beside) | {
-            "strategy": _name(self.strategy),
+        return summary(self._state, self._first, self.budget, beside) | {
+            "strategy": self._chooser.name,
             "folder": None if self._campaign.folder is None else str(self._campaign.folder),
             "stop_reason": self.stop_reason,
         }
@@ -433,13 +449,17 @@ class ActiveLearner:
     def __repr__(self) -> str:
         state = self._state
         where = "" if self._campaign.folder is None else f", {str(self._campaign.folder)!r}"
-        return f"ActiveLearner({_name(self.strategy)}, {len(state.labels)} labels in {len(state.rounds)} rounds{where})"
+        return f"ActiveLearner({self._chooser.name}, {len(state.labels)} labels in {len(state.rounds)} rounds{where})"
 
     # --- a round -------------------------------------------------------------------------------------------
 
     @property
-    def _state(self) -> Any:
+    def _state(self) -> State:
         return self._campaign.state
+
+    @property
+    def _first(self) -> int:
+        return 0 if self._y is None else len(self._y)
 
     def _rounds_done(self) -> int:
         return len(self._state.rounds) - bool(self._state.open)
@@ -456,137 +476,34 @@ class ActiveLearner:
     def _choose(self, k: int) -> None:
         """Pick the rows of a round and record them."""
         round, state = len(self._state.rounds), self._state
-        seed = self._seed(round, SELECT)
-        left = np.flatnonzero(self._candidates())
-        k = min(k, len(left))
+        seed, left = self._seed(round, SELECT), self._candidates()
         if self.budget is not None:
             k = min(k, self.budget - len(state.labels))
         started = time.perf_counter()
         model = self.model if state.current else None
+        batch: dict[str, Any] | None
         if model is None:
-            rows = np.sort(np.random.default_rng(seed).choice(left, k, replace=False))
-            self._campaign.record("asked", round=round, rows=rows, strategy="random", seed=seed)
-            return
-        rows, scores = self._picked(model, left, k, seed)
-        Z = model.scaling.inputs(self._pool[rows], np.dtype(float))
-        others = np.random.default_rng(seed).choice(
-            left, min(len(left), diagnostics.DRAWS * len(rows)), replace=False
-        )
-        beside = model.scaling.inputs(self._pool[np.sort(others)], np.dtype(float))
-        self._campaign.record(
-            "asked", round=round, rows=rows, scores=scores, strategy=_name(self.strategy), seed=seed,
-            predictions=model.predict(self._pool[rows], threads=self.threads),
-            redundancy=diagnostics.redundancy(Z, beside, seed), seconds=time.perf_counter() - started,
-        )  # fmt: skip
-
-    def _picked(self, model: Model, left: Rows, k: int, seed: int) -> tuple[Rows, Any]:
-        """Row numbers and scores by the strategy, fewer than k if the pool has fewer rows that differ."""
-        labeled, _ = self.labelled()
-        # Rows like a labelled one are left out by `select` itself, so the pool is copied only around failed ones.
-        whole = not self._state.failed and self._usable.all() and not callable(self.strategy)
-        pool = self._pool if whole else self._pool[left]
-        if callable(self.strategy):
-            rows = left[np.asarray(self.strategy(model, pool, k, labeled=labeled, seed=seed), np.int64)]
-            if len(set(rows.tolist())) != len(rows) or not 1 <= len(rows) <= k:
-                raise ValueError(
-                    f"strategy must return {k} different row numbers, got {len(rows)}: {rows[:20]}"
-                )
-            return rows, None
-        try:
-            found = self._selected(model, pool, k, labeled, seed)
-        except ValueError:
-            distinct = _distinct(self._pool[left], labeled)
-            if not 0 < distinct < k:
-                raise
-            found = self._selected(model, pool, distinct, labeled, seed)
-        return (found.indices if whole else left[found.indices]), found.scores
-
-    def _selected(
-        self, model: Model, pool: NDArray, k: int, labeled: NDArray, seed: int
-    ) -> selection.Selection:
-        return selection.select(
-            model,
-            pool,
-            k,
-            strategy=self.strategy,
-            labeled=labeled,
-            seed=seed,
-            threads=self.threads,
-            **self._select,
-        )
-
-    def _consult(self) -> None:
-        """Ask the oracle for the labels of all open rows, each call recorded before the next."""
-        self._borrow()
-        oracle = self._oracle
-        if isinstance(oracle, oracles.ArrayOracle):
-            self._note(list(self._state.open), oracle)
-            return
-        assert oracle is not None
-        self._resolve_doubts()
-        rows = list(self._state.open)
-        for start in range(0, len(rows), oracle.at_once):
-            chunk = rows[start : start + oracle.at_once]
-            self._campaign.record("asking", rows=chunk)
-            self._note(chunk, oracle)
-
-    def _note(self, rows: list[int], oracle: oracles.Oracle) -> None:
-        """Labels of rows from an oracle to the journal."""
-        if not rows:
-            return
-        started = time.perf_counter()
-        labels, why = oracle(np.array(rows, np.int64))
-        found = dict(zip(rows, labels, strict=True))
-        try:
-            more: dict[str, Any] = {"why": why} if None in labels else {}
-            tell(self._campaign, found, seconds=time.perf_counter() - started, **more)
-        except OSError as error:
-            error.strerror = (
-                f"{error.strerror}; the labels {found} (row: label) could not be recorded: free some space, and "
-                f"tell() them"
-            )
-            raise
-
-    def _resolve_doubts(self) -> None:
-        doubtful = [row for row in self._state.open if row in self._state.doubtful]
-        if not doubtful or self.in_doubt == "ask":
-            return
-        if callable(self.in_doubt):
-            found = {row: self.in_doubt(row) for row in doubtful}
-            tell(self._campaign, {row: label for row, label in found.items() if label is not None})
-        elif self.in_doubt == "failed":
-            tell(
-                self._campaign,
-                dict.fromkeys(doubtful),
-                why="in doubt: the process ended while the oracle worked",
-            )
+            numbers = np.flatnonzero(left)
+            rows = np.random.default_rng(seed).choice(numbers, min(k, len(numbers)), replace=False)
+            batch = {"rows": np.sort(rows), "strategy": "random", "seed": seed}
         else:
-            raise CampaignError(
-                f"rows {doubtful} were handed to the oracle when the process ended, and nobody knows if it answered; "
-                f"tell() their labels if you know them, or pass in_doubt='ask' (ask again) or 'failed' (do without)"
-            )
-
-    def _borrow(self) -> None:
-        """Take over what the run beside this one knows about open rows."""
-        if self._beside is None:
-            return
-        known = self._beside._state
-        labels = {row: known.labels[row] for row in self._state.open if row in known.labels}
-        failed = [row for row in self._state.open if row in known.failed]
-        if labels:
-            tell(self._campaign, labels, borrowed=True)
-        for row in failed:
-            tell(self._campaign, {row: None}, borrowed=True, why=known.failed[row])
+            failed = bool(state.failed) or not self._finite.all()
+            batch = self._chooser.batch(model, self._pool, left, self.labelled()[0], k, seed, failed)
+        if batch is None:
+            self._exhausted = True
+        else:
+            self._campaign.record("asked", round=round, **batch, seconds=time.perf_counter() - started)
 
     # --- the control ---------------------------------------------------------------------------------------
 
-    def _with_control(self) -> ActiveLearner:
+    def _with_control(self, pool: dict[str, Any]) -> ActiveLearner:
         folder = self._campaign.folder
-        control = object.__new__(ActiveLearner)
-        control.__dict__.update(self.__dict__)
-        control.strategy, control.control, control._beside = "random", None, self
-        control._select, control.patience, control.min_change = {}, None, None
-        control._campaign = Campaign(None if folder is None else folder / "random", control._manifest())
+        control = copy(self)
+        control.control, control._beside = None, self
+        control.patience = control.min_change = None
+        control._chooser = Chooser("random", {}, self.threads)
+        manifest = self._manifest(pool, control._chooser)
+        control._campaign = Campaign(None if folder is None else folder / "random", manifest)
         self._beside = control
         return control
 
@@ -652,34 +569,6 @@ class ActiveLearner:
             figures |= {"test_rmse": rmse, "test_mae": mae}
         return figures
 
-    # --- what it is made of --------------------------------------------------------------------------------
-
-    def _first_labels(self, X: Any, y: Any) -> tuple[NDArray | None, NDArray | None]:
-        if (X is None) != (y is None):
-            raise ValueError("X and y go together: pass both, or neither to begin without labels")
-        return (None, None) if X is None else self._labelled_rows("X", X, y)
-
-    def _labelled_rows(self, name: str, X: Any, y: Any) -> tuple[NDArray, NDArray]:
-        rows = checks.features(name, X, self._pool.shape[1], self._names)
-        labels = checks.targets("y" if name == "X" else f"y of {name}", y, len(rows))
-        checks.finite(name, rows)
-        checks.finite("y", labels)
-        return rows, labels.astype(np.float64)
-
-    def _fit_settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of `fit`, checked with made-up labels: a mistake must not show after labels were paid for."""
-        defaults = {
-            name: p.default for name, p in SIGNATURE.parameters.items() if name not in ("X", "y", "progress")
-        }
-        _known("fit", given, [name for name in defaults if name not in FIT_ELSEWHERE])
-        settings = dict(given)
-        if self._names is not None:
-            settings.setdefault("feature_names", self._names)
-        rng = np.random.default_rng(0)
-        X = rng.normal(size=(64, self._pool.shape[1]))
-        fitting.prepare(**{**defaults, **settings, "X": X, "y": rng.normal(size=64), "threads": self.threads})
-        return settings
-
     def _outputs(self) -> tuple[int, ...] | None:
         """Shape of a label, where it is known from the start."""
         if self._y is not None:
@@ -688,77 +577,19 @@ class ActiveLearner:
             return self._oracle.shape
         return None if self._test is None else self._test[1].shape[1:]
 
-    def _manifest(self) -> dict[str, Any]:
+    def _manifest(self, pool: dict[str, Any], chooser: Chooser) -> dict[str, Any]:
         outputs = self._outputs()
-        if isinstance(self._oracle, oracles.FunctionOracle):
-            self._oracle.shape = outputs
-        seen = getattr(self, "_seen", None) or {"pool": _described(self._pool)}
-        self._seen = seen
         return {
-            **seen,
-            "labeled": None if self._X is None or self._y is None else _described(self._X, self._y),
-            "test": None if self._test is None else _described(*self._test),
+            "pool": pool,
+            "labeled": None if self._X is None or self._y is None else described(self._X, self._y),
+            "test": None if self._test is None else described(*self._test),
             "outputs": None if outputs is None else list(outputs),
             "settings": {
-                "strategy": self.strategy,
+                "strategy": chooser.name,
                 "batch": self.batch,
                 "start": self.start,
                 "seed": self.seed,
                 "fit": self._fit,
-                "select": self._select,
+                "select": chooser.settings,
             },
         }
-
-
-def _described(*arrays: NDArray) -> dict[str, Any]:
-    return {"rows": len(arrays[0]), "columns": arrays[0].shape[1], "sha256": fingerprint(*arrays)}
-
-
-def _select_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    names = [name for name in inspect.signature(selection.select).parameters if name not in SELECT_ELSEWHERE]
-    _known("select", given, names)
-    return dict(given)
-
-
-def _known(name: str, given: Mapping[str, Any], words: Sequence[str]) -> None:
-    for key in given:
-        checks.choice(f"a setting in {name}", key, words)
-
-
-def _name(strategy: str | Callable[..., Any]) -> str:
-    return (
-        strategy
-        if isinstance(strategy, str)
-        else getattr(strategy, "__qualname__", type(strategy).__qualname__)
-    )
-
-
-def _finite_rows(X: NDArray) -> NDArray[np.bool_]:
-    """Which rows can be asked; a warning counts the others."""
-    good = np.ones(len(X), bool)
-    if X.dtype.kind == "f":
-        for start in range(0, len(X), checks.ROWS_PER_CHECK):
-            part = slice(start, start + checks.ROWS_PER_CHECK)
-            good[part] = np.isfinite(X[part]).all(axis=1)
-    bad = len(X) - np.count_nonzero(good)
-    if bad == len(X):
-        raise ValueError("X_pool has no row whose values are all finite; fill in what is missing")
-    if bad:
-        warnings.warn(
-            f"{bad:,} of {len(X):,} rows of X_pool hold a value that is not finite (first: row "
-            f"{int(np.argmin(good))}) and are never asked",
-            UserWarning,
-            stacklevel=3,
-        )
-    return good
-
-
-def _learnable(X: NDArray, y: NDArray) -> bool:
-    """Whether there is something that differs to fit: at least two rows, and no output the same in all."""
-    return len(y) >= 2 and bool(np.ptp(y, axis=0).all()) and bool(np.ptp(X, axis=0).any())
-
-
-def _distinct(rows: NDArray, known: NDArray) -> int:
-    """How many different rows there are that are not among the known ones."""
-    seen = {row.tobytes() for row in np.ascontiguousarray(known, np.float64) + 0.0}
-    return len({row.tobytes() for row in np.ascontiguousarray(rows, np.float64) + 0.0} - seen)

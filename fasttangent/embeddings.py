@@ -109,7 +109,9 @@ def embed(
     theta, network = model.params.astype(model.dtype), model.network
     if dim is not None:
         if kind in ("hidden", "input"):
-            raise ValueError(f"dim must be None for {kind!r} embeddings, whose size the network sets, got {dim!r}")
+            raise ValueError(
+                f"dim must be None for {kind!r} embeddings, whose size the network sets, got {dim!r}"
+            )
         dim = checks.integer("dim", dim, at_least=1)
     columns, work, kernel = _HOW[kind](model, dim, seed)
     E = np.empty((len(X), columns), model.dtype)
@@ -152,9 +154,7 @@ def gradient_norms(model: Trained, X: NDArray, *, threads: int = 1) -> Float:
     return squares
 
 
-def gradient_sketch(
-    sizes: tuple[int, ...], dim: int, seed: int
-) -> tuple[list[Float], list[Float]]:
+def gradient_sketch(sizes: tuple[int, ...], dim: int, seed: int) -> tuple[list[Float], list[Float]]:
     """The random matrices of a "gradient" embedding: P_l (dim, n_in + 1) and Q_l (dim, n_outputs, n_out).
 
     Drawn in float64 from ``np.random.default_rng(seed).standard_normal``, layer by layer from the inputs on, P_l
@@ -176,7 +176,7 @@ def _posterior(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Ke
     if "posterior" not in model.tangents:
         raise ValueError(
             "kind must be one the model can give: it has no posterior tangents; make them with "
-            "model.with_posterior(X), X the labelled rows, or with fit(..., tangents=(\"strength\", \"posterior\"))"
+            'model.with_posterior(X), X the labelled rows, or with fit(..., tangents=("strength", "posterior"))'
         )
     tangents, layout, dtype = model.tangents["posterior"], model.network.layout, np.dtype(model.dtype)
     K = len(tangents) if dim is None else dim

@@ -1,14 +1,17 @@
-"""Where labels come from: an array, a function, or (None) a person."""
+"""Where labels come from: an array, a function, or (None) a person; and how answers are recorded."""
 
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent import checks
+from fasttangent.campaign import Campaign, State, tell
+from fasttangent.errors import CampaignError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,3 +85,64 @@ def made(oracle: Any, X: NDArray, at_once: int) -> Oracle | None:
 def _or_none(values: NDArray[np.float64]) -> list[Any]:
     """A label per row as plain values, None where one is not finite."""
     return [v.tolist() if np.isfinite(v).all() else None for v in values]
+
+
+def consult(campaign: Campaign, oracle: Oracle, in_doubt: Any, beside: State | None) -> None:
+    """Ask for the labels of all open rows, each call recorded before the next; `beside` knows some already."""
+    state = campaign.state
+    if beside is not None:
+        _borrow(campaign, beside)
+    if isinstance(oracle, ArrayOracle):
+        _note(campaign, list(state.open), oracle)
+        return
+    _resolve(campaign, in_doubt)
+    rows = list(state.open)
+    for start in range(0, len(rows), oracle.at_once):
+        chunk = rows[start : start + oracle.at_once]
+        campaign.record("asking", rows=chunk)
+        _note(campaign, chunk, oracle)
+
+
+def _note(campaign: Campaign, rows: list[int], oracle: Oracle) -> None:
+    """Labels of rows from an oracle to the journal."""
+    if not rows:
+        return
+    started = time.perf_counter()
+    labels, why = oracle(np.array(rows, np.int64))
+    found = dict(zip(rows, labels, strict=True))
+    more: dict[str, Any] = {"why": why} if None in labels else {}
+    try:
+        tell(campaign, found, seconds=time.perf_counter() - started, **more)
+    except OSError as error:
+        error.strerror = (
+            f"{error.strerror}; the labels {found} (row: label) were not recorded: mend that and tell() them"
+        )
+        raise
+
+
+def _resolve(campaign: Campaign, in_doubt: Any) -> None:
+    """Decide about rows that were handed to a function that has not answered."""
+    state = campaign.state
+    doubtful = [row for row in state.open if row in state.doubtful]
+    if not doubtful or in_doubt == "ask":
+        return
+    if callable(in_doubt):
+        found = {row: in_doubt(row) for row in doubtful}
+        tell(campaign, {row: label for row, label in found.items() if label is not None})
+    elif in_doubt == "failed":
+        tell(campaign, dict.fromkeys(doubtful), why="in doubt: the process ended while the oracle worked")
+    else:
+        raise CampaignError(
+            f"rows {doubtful} were handed to the oracle when the process ended, and nobody knows if it answered; "
+            f"tell() their labels if you know them, or pass in_doubt='ask' (ask again) or 'failed' (do without)"
+        )
+
+
+def _borrow(campaign: Campaign, beside: State) -> None:
+    """Take over what the run beside this one knows about open rows."""
+    labels = {row: beside.labels[row] for row in campaign.state.open if row in beside.labels}
+    failed = [row for row in campaign.state.open if row in beside.failed]
+    if labels:
+        tell(campaign, labels, borrowed=True)
+    for row in failed:
+        tell(campaign, {row: None}, borrowed=True, why=beside.failed[row])

@@ -81,7 +81,7 @@ class Oracle:
 def work(folder, kind):
     """What the process does that is killed."""
     warnings.simplefilter("ignore", ft.UntrustedTangentWarning)
-    X, y = pool_and_labels()
+    _, y = pool_and_labels()
     oracle = Oracle(folder.parent / "oracle.txt", y)
     print("ready", flush=True)
     if kind in ("array", "person"):
@@ -101,7 +101,9 @@ def work(folder, kind):
 
 def start(folder, kind):
     process = subprocess.Popen(
-        [sys.executable, __file__, "--work", str(folder / "campaign"), kind], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--work", str(folder / "campaign"), kind],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     process.stdout.readline()
     return process
@@ -124,7 +126,14 @@ def run_and_kill(folder, wanted, seed=0, say=lambda text: None):
         ended(process)
         seconds[kind] = time.perf_counter() - began
         expected[kind] = json.loads((folder / f"whole-{kind}" / "result.json").read_text())
-    report = {"campaigns": 0, "labels_made_twice": 0, "labels_lost": 0, "same_picks": True, "labels_made": 0, "calls": 0}
+    report = {
+        "campaigns": 0,
+        "labels_made_twice": 0,
+        "labels_lost": 0,
+        "same_picks": True,
+        "labels_made": 0,
+        "calls": 0,
+    }
     kills = 0
     while kills < wanted:
         kind = KINDS[report["campaigns"] % len(KINDS)]

@@ -1,18 +1,10 @@
 """The loop after a kill at any moment: no label asked twice, none lost, the picks of an undisturbed run."""
 
-import builtins
-import json
+import contextlib
 import os
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-from kill_active import FIT, campaign_of, learner, pool_and_labels, run_and_kill
-
-import fasttangent as ft
-from fasttangent.campaign import JOURNAL
+from kill_active import campaign_of, learner, pool_and_labels, run_and_kill
 
 pytestmark = pytest.mark.filterwarnings("ignore::fasttangent.UntrustedTangentWarning")
 
@@ -22,7 +14,7 @@ class Crash(BaseException):
 
 
 class Disk:
-    """Stands between the loop and the system; the process dies at the n-th operation in the folder, or in its middle."""
+    """Stands between the loop and the system; the process dies at or in the n-th operation in the folder."""
 
     OPERATIONS = ("open", "write", "fsync", "replace", "ftruncate", "unlink", "mkdir")
 
@@ -76,7 +68,7 @@ def undisturbed(kind, **more):
 
 @pytest.mark.parametrize("kind", ["array", "function", "warm", "control"])
 def test_a_crash_at_every_operation_on_the_disk(kind, tmp_path, monkeypatch):
-    X, y = pool_and_labels()
+    _, y = pool_and_labels()
     more = {}
     if kind != "array":
         more["oracle"] = Recorded(y)
@@ -91,10 +83,8 @@ def test_a_crash_at_every_operation_on_the_disk(kind, tmp_path, monkeypatch):
             more["in_doubt"] = more["oracle"].recall
         with monkeypatch.context() as patched:
             disk = Disk(patched, folder, at)
-            try:
+            with contextlib.suppress(Crash):
                 learner(folder, kind, **more).run()
-            except Crash:
-                pass
         again = learner(folder, kind, **more).run()
         assert campaign_of(again) == expected, at
         if kind != "array":

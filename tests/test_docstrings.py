@@ -20,7 +20,9 @@ def test_examples(name):
     assert result.failed == 0
 
 
-WITH_EXAMPLES = "ActiveLearner fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity"
+WITH_EXAMPLES = (
+    "ActiveLearner fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity"
+)
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES.split())

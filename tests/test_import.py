@@ -27,7 +27,8 @@ CORE = """
     selection files progress
     fitting fitting_many
     following changes exact_influence refits unlearning fidelity_methods fidelity_comparison fidelity_report
-    journal campaign active_diagnostics campaign_history oracles active_learning
+    journal campaign active_diagnostics campaign_history oracles
+    active_settings active_choosing active_learning
 """
 UPWARDS = {"model": {"files"}}  # inside a function: Model.save
 EDGES = {"click", "rich", "pyarrow", "matplotlib", "pandas"}  # optional dependencies

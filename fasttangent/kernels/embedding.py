@@ -56,7 +56,9 @@ class Room(NamedTuple):
     """What is kept of the blocks of a group, one behind the other."""
 
     h: np.ndarray  # activations, as Work.h
-    d: np.ndarray  # of each layer but the last, the adjoints of its outputs for the first output, the second ...
+    d: (
+        np.ndarray
+    )  # of each layer but the last, the adjoints of its outputs for the first output, the second ...
     bad: np.ndarray  # a value per row: nan where the row is not finite, else 0
 
 
@@ -177,7 +179,11 @@ def posterior(E, VT, theta, inputs, network):
     for l in range(last):
         widest = max(widest, STRIP, table[l, 1])
     room, work, mode = group_room(theta, table), workspace(theta, 0, table), flush_denormals()
-    e, G, offsets = aligned(GROUP * dim * lanes, theta), aligned(widest * lanes, theta), every_block(dim, theta)
+    e, G, offsets = (
+        aligned(GROUP * dim * lanes, theta),
+        aligned(widest * lanes, theta),
+        every_block(dim, theta),
+    )
     for first in range(0, n, GROUP * lanes):
         blocks = passes(room, work, n, first, theta, inputs, network)
         n_in, at = table[last, 0] + 1, table[last, 2]
@@ -242,7 +248,9 @@ def gradient(E, P, Q, theta, inputs, network):
                         y = matrix(d, place, q, width)
                         product(matrix(t, 0, m, width), B, y, B[:, :0], y[:0], into, False)
                         add(stretch(phi, 0, m * lanes), stretch(t, 0, m * lanes))
-                columns_out(E, s, start, min(start + lanes, n), phi, block_of(room.bad, b), stretch(offsets, 0, m))
+                columns_out(
+                    E, s, start, min(start + lanes, n), phi, block_of(room.bad, b), stretch(offsets, 0, m)
+                )
     restore(mode)
 
 
