@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from fasttangent._version import __version__
 
 if TYPE_CHECKING:
+    from fasttangent.active_learning import ActiveLearner
     from fasttangent.certificate import Certificate
     from fasttangent.changes import Change
     from fasttangent.errors import (
+        CampaignError,
         DivergenceError,
         IndefiniteError,
         ModelFileError,
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from fasttangent.unlearning import RefitComparison, Unlearned, unlearn
 
 _HOME = {
+    "ActiveLearner": "active_learning",
     "Agreement": "refits",
+    "CampaignError": "errors",
     "Certificate": "certificate",
     "Change": "changes",
     "DivergenceError": "errors",
@@ -78,7 +82,9 @@ _HOME = {
 }
 
 __all__ = [
+    "ActiveLearner",
     "Agreement",
+    "CampaignError",
     "Certificate",
     "Change",
     "DivergenceError",

@@ -15,3 +15,7 @@ class ModelFileError(ValueError):
 
 class IndefiniteError(ValueError):
     """A system is not positive definite, so its parameters are at no minimum and its solution is no response."""
+
+
+class CampaignError(ValueError):
+    """A campaign of active learning cannot go on as it is: in use, changed, damaged, or in doubt about a label."""

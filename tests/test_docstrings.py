@@ -20,8 +20,10 @@ def test_examples(name):
     assert result.failed == 0
 
 
-WITH_EXAMPLES = "fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity "
-WITH_EXAMPLES += "learning_loss fit_with_learning_loss loss_ranking"
+WITH_EXAMPLES = (
+    "ActiveLearner fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity "
+    "learning_loss fit_with_learning_loss loss_ranking"
+)
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES.split())

@@ -29,6 +29,8 @@ CORE = """
     following changes exact_influence refits unlearning fidelity_methods fidelity_comparison fidelity_report
     learning_loss_head learning_loss_training learning_loss_folds
     learning_loss_fit learning_loss_joint learning_loss_measures
+    journal campaign active_diagnostics campaign_history oracles
+    active_settings active_choosing active_learning
 """
 UPWARDS = {"model": {"files"}}  # inside a function: Model.save
 EDGES = {"click", "rich", "pyarrow", "matplotlib", "pandas"}  # optional dependencies
