@@ -172,32 +172,32 @@ def gradient_sketch(sizes: tuple[int, ...], dim: int, seed: int) -> tuple[list[F
 
 def _posterior(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Kernel]:
     """(columns, multiplications per row, kernel) of a posterior embedding."""
-    tangents = _noise_tangents(model, dim)
+    tangents = _noise_tangents(model, "posterior", dim)
     return _of_tangents(model, tangents, np.full(len(tangents), np.sqrt(model.noise / len(tangents))))
 
 
 def _error(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Kernel]:
     """The same with the bias as one more direction."""
-    tangents = _noise_tangents(model, dim)
+    tangents = _noise_tangents(model, "error", dim)
     K = len(tangents)
     scales = np.append(np.full(K, np.sqrt(model.noise / K)), 1.0)
     return _of_tangents(model, np.vstack([tangents, model.tangents["bias"]]), scales)
 
 
-def _noise_tangents(model: Trained, dim: int | None) -> Float:
+def _noise_tangents(model: Trained, kind: str, dim: int | None) -> Float:
     if "posterior" not in model.tangents:
         raise ValueError(
-            "kind must be one the model can give: it has no posterior tangents; make them with "
-            'model.with_posterior(X), X the labelled rows, or with fit(..., tangents=("strength", "posterior"))'
+            f"kind must be 'gradient', 'hidden' or 'input' for a model without tangents of noise, got {kind!r}; fit "
+            'with tangents=("strength", "posterior"), or use model.with_posterior(X, y)'
         )
-    tangents = model.tangents["posterior"]
-    K = len(tangents) if dim is None else dim
-    if len(tangents) < K:
+    most = len(model.tangents["posterior"])
+    K = most if dim is None else dim
+    if most < K:
         raise ValueError(
-            f"dim must be at most {len(tangents)}, the posterior tangents of the model, got {K}; "
-            f"make more with model.with_posterior(X, samples={K})"
+            f"dim must be at most {most}, the model's tangents of noise, got {K}; "
+            f"draw more: model.with_posterior(X, y, samples={K})"
         )
-    return tangents[:K]
+    return model.tangents["posterior"][:K]
 
 
 def _of_tangents(model: Trained, tangents: Float, scales: Float) -> tuple[int, int, Kernel]:

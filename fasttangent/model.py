@@ -273,8 +273,8 @@ class Model:
         of an output in its pre-activations,
 
             posterior   e_k(x) = sqrt(noise / K) tau_k . grad f(x):  E E^T is the posterior covariance of f
-            error       the same, and one more column: strength s(x), to first order the bias that the regulariser
-                        gives f(x), s(x) by the Gauss-Newton matrix:  E E^T is covariance plus squared bias
+            error       the same, and one more column: -strength s(x), to first order what f(x) would gain without
+                        the regulariser, s(x) by the Gauss-Newton matrix:  E E^T is covariance plus bias bias^T
             gradient    sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), P_l and Q_l standard normal:  E[E E^T] = J J^T
             hidden      h of the last layer
             input       standardised inputs; 0 where a column was constant in training

@@ -30,7 +30,7 @@ def made(sizes, activation="tanh", dtype="float64", K=6, seed=0):
             rng.normal(0, 5, sizes[0]), rng.uniform(0.2, 3, sizes[0]), np.zeros(sizes[-1]), np.ones(sizes[-1])
         ),
         params=network.initial_params(rng) + 0.1 * rng.normal(size=p),
-        tangents={"posterior": rng.normal(size=(K, p))},
+        tangents={"posterior": rng.normal(size=(K, p)), "bias": rng.normal(size=p)},
         noise=0.3,
         dtype=dtype,
     )
@@ -77,6 +77,9 @@ def test_posterior_is_the_jacobian_times_the_tangents(sizes, activation):
     E = embed(model, X, "posterior").E
     assert E.shape == (len(X), sizes[-1] * K)
     assert relative(E, along.reshape(len(X), -1)) <= 1e-12  # outputs side by side
+    bias = J @ model.tangents["bias"]
+    with_bias = np.concatenate([along, bias[:, :, None]], axis=2)
+    assert relative(embed(model, X, "error").E, with_bias.reshape(len(X), -1)) <= 1e-12
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -206,7 +209,7 @@ def test_posterior_covariances_of_several_outputs_add_up(noisy2, data):
 def test_a_model_embeds_in_its_dtype(noisy, data):
     X, _ = data
     single = dataclasses.replace(noisy, dtype="float32")
-    columns = {"posterior": 20, "gradient": GRADIENT_DIM, "hidden": 5, "input": 3}
+    columns = {"posterior": 20, "error": 21, "gradient": GRADIENT_DIM, "hidden": 5, "input": 3}
     for kind in KINDS:
         E = single.embed(X, kind)
         assert E.dtype == np.float32

@@ -117,6 +117,18 @@ def test_deviations_draws_and_curiosity_follow_from_the_tangents(n_outputs, dtyp
     assert relative(model.curiosity(new, variance="posterior"), by_hand) <= close
 
 
+def test_the_bias_is_what_a_smaller_strength_changes():
+    X, Y = rows(60)
+    lam, h = 0.02, 1e-6
+    lower, model = (
+        ft.fit(X, Y[:, 0], hidden=(), strength=s, dtype="float64", tangents="posterior", samples=2)
+        for s in (lam - h, lam)
+    )
+    change = (lower.predict(X) - model.predict(X)) / h  # - d f / d strength; linear models have one matrix
+    bias = model.embed(X, "error")[:, -1] * model.scaling.y_scale
+    np.testing.assert_allclose(bias, lam * change, rtol=1e-5)
+
+
 @pytest.mark.parametrize("settle", [False, True])
 def test_labels_of_new_rows_lie_within_the_deviations_as_often_as_they_should(settle):
     rng = np.random.default_rng(3)
