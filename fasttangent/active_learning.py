@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FIT, SELECT, LOOK = range(3)  # streams of seeds
 LOOKED_AT = 4096  # rows of the pool over which curiosity is averaged
+HOPELESS = 10  # rows that fail one after the other, round after round, before `run` gives up
 IN_DOUBT = ("error", "ask", "failed")
 
 
@@ -220,7 +221,7 @@ class ActiveLearner:
         Raises
         ------
         CampaignError
-            If all rows of a round failed, or rows are in doubt.
+            If the last rounds brought no label at all, ten rows or more, or if rows are in doubt.
         """
         rounds = None if rounds is None else checks.integer("rounds", rounds, at_least=0)
         try:
@@ -252,12 +253,7 @@ class ActiveLearner:
         oracles.consult(
             self._campaign, self._oracle, self.in_doubt, None if self._beside is None else self._beside._state
         )
-        rows = self._state.rounds[round]["rows"]
-        if all(row in self._state.failed for row in rows):
-            raise CampaignError(
-                f"all {len(rows)} rows of round {round} failed, the last one with: {self._state.failed[rows[-1]]}; "
-                f"mend the oracle and run again (retry() lets failed rows be asked again)"
-            )
+        self._check_answers()
         self.fit()
         return self.history[round]
 
@@ -335,12 +331,12 @@ class ActiveLearner:
         if not self._state.open:
             self._finish_round()
         X, y = self.labelled()
-        if self._state.current or not learnable(X, y):
+        if not learnable(X, y) or (self._state.current and self.model is not None):
             return self.model
         round = len(self._state.rounds)
         settings = {"seed": self._seed(round, FIT), "threads": self.threads, **self._fit}
         before = self._model_to_start_from() if self.start == "warm" else None
-        if self._state.outlook is None:
+        if self._state.outlook is None and len(X) >= 2 * diagnostics.FOLDS:
             found = diagnostics.outlook(X, y, settings, self._seed(round, LOOK))
             self._campaign.record("outlook", **(found or {}))
         started = time.perf_counter()
@@ -460,6 +456,19 @@ class ActiveLearner:
     @property
     def _first(self) -> int:
         return 0 if self._y is None else len(self._y)
+
+    def _check_answers(self) -> None:
+        """Raise when the last rounds brought no label at all: the oracle is broken, not its rows."""
+        rows: list[int] = []
+        for record in reversed(self._state.rounds):
+            if any(row not in self._state.failed for row in record["rows"]):
+                break
+            rows += record["rows"]
+        if len(rows) >= HOPELESS:
+            raise CampaignError(
+                f"the last {len(rows)} rows all failed, one with: {self._state.failed[rows[0]]}; mend the oracle and "
+                f"run again (retry() lets failed rows be asked again)"
+            )
 
     def _rounds_done(self) -> int:
         return len(self._state.rounds) - bool(self._state.open)

@@ -1,4 +1,4 @@
-"""The command line: ``fasttangent fit | score | select | fidelity | info | doctor | warmup | demo``.
+"""The command line: ``fasttangent fit | score | select | next | tell | fidelity | info | doctor | warmup | demo``.
 
 Only click is imported here; what a command needs is imported inside it, so that ``--help`` is quick.
 """
@@ -19,6 +19,7 @@ except ImportError:
     raise SystemExit(2) from None
 
 from fasttangent._version import __version__
+from fasttangent.cli_active import next_rows, tell_labels
 from fasttangent.cli_options import FIDELITY, FIT, INPUT, JSON, OUTPUT, POOL, QUIET, TABLE, THREADS
 from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, shown, tell
 
@@ -252,6 +253,10 @@ def _say_scored(as_json: bool, scored: _Scored, started: float, more: dict[str, 
     }
     what = f"picked {shown(more['picked'])} of" if "picked" in more else "scored"
     say(as_json, document, f"{what} {scored.rows:,} rows in {seconds:.1f} s; saved {more['output']}")
+
+
+cli.add_command(next_rows)
+cli.add_command(tell_labels)
 
 
 @cli.command(short_help="How far cheap scores are from exact ones and from refits.")

@@ -143,7 +143,7 @@ def run_and_kill(folder, wanted, seed=0, say=lambda text: None):
             process = start(place, kind)
             if kills < wanted:
                 try:
-                    process.wait(timeout=chance.uniform(0, seconds[kind]) * chance.random())
+                    process.wait(timeout=chance.uniform(0, seconds[kind]))
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
