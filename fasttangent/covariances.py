@@ -65,16 +65,35 @@ def bait(E: NDArray, k: int, noise: float, targets: Any = None, *, threads: int 
     picks = variance_reduction(E, more, noise, targets, threads=threads)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), None, threads)
     F = E[picks].astype(np.float64)
-    kept = list(range(more))
     P = np.linalg.inv(np.eye(E.shape[1]) + F.T @ F / noise)
-    while len(kept) > k:
-        PF = F[kept] @ P
-        missed = np.einsum("id,id->i", PF @ M, PF) / (noise - np.einsum("id,id->i", PF, F[kept]))
-        j = int(np.argmin(missed))
-        u = PF[j]
-        P += np.outer(u, u) / (noise - float(u @ F[kept[j]]))
-        del kept[j]
-    return picks[kept]
+    FP = F @ P
+    return picks[_kept(FP @ F.T, FP @ M @ FP.T, k, noise)]
+
+
+def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
+    """Places of the k picks left, in their order, when those missed least are taken back one by one.
+
+    A = e.P f and B = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j and
+    c = noise - A_jj; so A gains x x^T / c and B gains (x y^T + y x^T) / c + x x^T B_jj / c^2, x and y their columns j
+    of that moment.  Only diagonals and those columns are formed: O(picks x taken back) for each.
+    """
+    m = len(A)
+    kept, a, b = np.ones(m, bool), A.diagonal().copy(), B.diagonal().copy()
+    X, Z = (
+        np.empty((m - k, m)),
+        np.empty((m - k, m)),
+    )  # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
+    inverse_c = np.empty(m - k)
+    for t in range(m - k):
+        j = int(np.argmin(np.where(kept, b / (noise - a), np.inf)))
+        kept[j] = False
+        c = noise - a[j]
+        x = A[j] + (X[:t, j] * inverse_c[:t]) @ X[:t]
+        y = B[j] + Z[:t, j] @ X[:t] + X[:t, j] @ Z[:t]
+        X[t], Z[t], inverse_c[t] = x, (y + x * (b[j] / (2 * c))) / c, 1 / c
+        a += x * x / c
+        b += 2 * x * Z[t]
+    return np.flatnonzero(kept)
 
 
 def max_determinant(
