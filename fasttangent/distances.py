@@ -45,10 +45,10 @@ def lcmd(E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: 
     from fasttangent.kernels.choosing import farthest_of_largest
 
     centres = Centres(E, known, weight, threads)
-    sums = np.empty(centres.number + k + 1)
+    sums = np.empty(centres.number + k)
 
-    def pick(c: Centres) -> int:
-        return farthest_of_largest(c.squared, c.weight, c.free, c.nearest, sums, c.number)
+    def pick(c: Centres) -> int:  # without centres all rows are one cluster
+        return farthest_of_largest(c.squared, c.weight, c.free, c.nearest, sums[: max(c.number, 1)])
 
     return _greedy(centres, k, pick)
 
@@ -108,7 +108,7 @@ class Centres:
         self.weight = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
         self.free, self.nearest, self.number = np.ones(n, bool), np.zeros(n, np.int64), 0
         self._load(known)
-        self.squared = (self._norm.astype(np.float64) / self._scale) ** 2
+        self.squared = (self._norm / self._scale) ** 2
         if known is not None and len(known):
             self.add(np.ascontiguousarray(known, self.E.dtype))
 
@@ -162,7 +162,7 @@ class Centres:
         from fasttangent.kernels.choosing import BLOCK, load_heads
 
         heads = np.zeros((-(-len(E) // BLOCK), self._V.shape[1], BLOCK), np.float32)
-        rest, norm = np.empty(len(E), np.float32), np.empty(len(E), np.float32)
+        rest, norm = np.empty(len(E), np.float32), np.empty(len(E))
 
         def task(start: int, stop: int) -> None:
             load_heads(heads, rest, norm, E, self._V, self._scale, start, stop)

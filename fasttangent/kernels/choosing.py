@@ -31,7 +31,8 @@ _LANES32, _LANES64 = lanes(np.float32), lanes(np.float64)
 def load_heads(heads, rest, norm, E, V, scale, start, stop):
     """Rows start to stop: their norms and their coordinates along the orthonormal columns of V (D, q), both scaled.
 
-    norm (n,), rest (n,) the norm of what V leaves, float32; heads (blocks, q, BLOCK) float32, rows side by side.
+    norm (n,) float64; rest (n,) the norm of what V leaves, float32; heads (blocks, q, BLOCK) float32, rows side by
+    side.
     """
     D, q = V.shape
     e, h = np.empty((BLOCK, D)), np.empty((BLOCK, q))
@@ -72,16 +73,16 @@ def add_centres(
         head, far = heads[top // BLOCK], stretch(reach, top, rows)
         for j in range(len(C)):
             _bounds(bound, head, stretch(rest, top, rows), row(c_heads, j), c_rest[j])
-            count, slack = 0, np.float32(SLACK) * c_norm[j]
+            count, slack = 0, np.float32(SLACK * c_norm[j])
             for r in range(rows):
                 limit = far[r] + slack
-                count += bound[r] < limit * limit
+                count += bound[r] <= limit * limit  # also where both squares are too small for float32
             if count == 0:
                 continue
             count = 0
             for r in range(rows):
                 limit = far[r] + slack
-                if bound[r] < limit * limit:
+                if bound[r] <= limit * limit:
                     near[count] = top + r
                     count += 1
             _distances(found, T, offsets, flat, D, near, count, row(C, j))
@@ -134,17 +135,17 @@ def farthest(squared, weight, free):
 
 
 @kernel
-def farthest_of_largest(squared, weight, free, nearest, sums, centres):
+def farthest_of_largest(squared, weight, free, nearest, sums):
     """The free row of the largest w d^2 in the cluster with the largest sum of w d^2; -1 where all are zero.
 
-    sums (>= centres,) is room.  Of clusters with equal sums all rows compete.
+    sums (clusters,) is room.  Of clusters with equal sums all rows compete.
     """
-    for c in range(centres):
+    for c in range(sums.size):
         sums[c] = 0
     for i in range(squared.size):
         sums[nearest[i]] += weight[i] * squared[i]
     largest = 0.0
-    for c in range(centres):
+    for c in range(sums.size):
         largest = max(largest, sums[c])
     best, found = 0.0, -1
     for i in range(squared.size):
