@@ -6,7 +6,7 @@
 
 Rows that have a label already are centres from the start; without any, the first pick of the first and the last is the
 row of the largest norm.  A pick costs O(n q) and a full distance for those rows alone that a bound from q coordinates
-cannot rule out, q = 24: the directions in which the embedding varies most.  Memory: the embedding and O(n q).
+cannot rule out, q = 64 or less: the directions in which the embedding varies most.  Memory: the embedding and O(n q).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 CHUNK = 8192  # rows of a task, a multiple of the kernels' BLOCK
-DIRECTIONS = 24  # coordinates of the bound
+DIRECTIONS = 24, 64  # coordinates of the bound: for a block of rows the first, then all if they do not rule it out
 SAMPLE = 4096  # rows that the directions are found from
 
 
@@ -130,6 +130,7 @@ class Centres:
                 self.E,
                 self._heads,
                 self._rest,
+                self._first,
                 self._norm,
                 self._scale,
                 C,
@@ -147,12 +148,10 @@ class Centres:
     def _load(self, known: Any) -> None:
         """Scale, directions and coordinates; the largest norm becomes about 1, which float32 holds."""
         E = self.E
-        largest = float(
-            max(abs(E).max(initial=0.0), 0.0 if known is None else np.abs(known).max(initial=0.0))
-        )
+        largest = max(max(float(a.max()), -float(a.min())) for a in (E, known) if a is not None and a.size)
         self._scale = 1 / (largest * np.sqrt(E.shape[1])) if largest > 0 else 1.0
         some = E[:: max(1, len(E) // SAMPLE)].astype(np.float64) * self._scale
-        q = min(DIRECTIONS, E.shape[1])
+        self._first, q = (min(number, E.shape[1]) for number in DIRECTIONS)
         _, vectors = np.linalg.eigh(some.T @ some)
         self._V = np.ascontiguousarray(vectors[:, ::-1][:, :q])
         self._heads, self._rest, self._norm = self._coordinates(E)
@@ -162,10 +161,10 @@ class Centres:
         from fasttangent.kernels.choosing import BLOCK, load_heads
 
         heads = np.zeros((-(-len(E) // BLOCK), self._V.shape[1], BLOCK), np.float32)
-        rest, norm = np.empty(len(E), np.float32), np.empty(len(E))
+        rest, norm = np.empty((2, len(E)), np.float32), np.empty(len(E))
 
         def task(start: int, stop: int) -> None:
-            load_heads(heads, rest, norm, E, self._V, self._scale, start, stop)
+            load_heads(heads, rest, norm, E, self._V, self._first, self._scale, start, stop)
 
         each_chunk(task, len(E), self.threads)
         return heads, rest, norm

@@ -226,7 +226,7 @@ def test_threads_and_chunks(name, monkeypatch):
 def test_a_bound_from_few_directions_is_only_a_bound(name, monkeypatch):
     E = embedding(3000, 50, decay=0.3, dtype=np.float32)
     expected = STRATEGIES[name][0](E, 50, E[:10])
-    for directions in (1, 3, 50):
+    for directions in ((1, 1), (1, 3), (20, 50)):
         monkeypatch.setattr(distances, "DIRECTIONS", directions)
         np.testing.assert_array_equal(STRATEGIES[name][0](E, 50, E[:10]), expected)
 

@@ -28,11 +28,11 @@ _LANES32, _LANES64 = lanes(np.float32), lanes(np.float64)
 
 
 @kernel
-def load_heads(heads, rest, norm, E, V, scale, start, stop):
+def load_heads(heads, rest, norm, E, V, first, scale, start, stop):
     """Rows start to stop: their norms and their coordinates along the orthonormal columns of V (D, q), both scaled.
 
-    norm (n,) float64; rest (n,) the norm of what V leaves, float32; heads (blocks, q, BLOCK) float32, rows side by
-    side.
+    norm (n,) float64; heads (blocks, q, BLOCK) float32, rows side by side; rest (2, n) float32, the norms of what the
+    `first` columns and all of V leave.
     """
     D, q = V.shape
     e, h = np.empty((BLOCK, D)), np.empty((BLOCK, q))
@@ -44,45 +44,52 @@ def load_heads(heads, rest, norm, E, V, scale, start, stop):
                 e[r, j] = scale * E[top + r, j]
         add_product(h[:rows], e[:rows], V)
         for r in range(rows):
-            whole, seen = 0.0, 0.0
+            left = 0.0
             for j in range(D):
-                whole += e[r, j] * e[r, j]
+                left += e[r, j] * e[r, j]
+            norm[top + r] = math.sqrt(left)
             for i in range(q):
-                seen += h[r, i] * h[r, i]
+                if i == first:
+                    rest[0, top + r] = math.sqrt(max(left, 0.0))
+                left -= h[r, i] * h[r, i]
                 heads[top // BLOCK, i, r] = h[r, i]
-            norm[top + r] = math.sqrt(whole)
-            rest[top + r] = math.sqrt(max(whole - seen, 0.0))
+            rest[1, top + r] = math.sqrt(max(left, 0.0))
+            if first == q:
+                rest[0, top + r] = rest[1, top + r]
 
 
 @kernel
 def add_centres(
-    squared, nearest, reach, E, heads, rest, norm, scale, C, c_heads, c_rest, c_norm, number, start, stop
+    squared, nearest, reach, E, heads, rest, first, norm, scale, C, c_heads, c_rest, c_norm, number, start, stop
 ):
     """Rows start to stop: squared (n,) and nearest (n,), where one of the centres C is nearer than all before.
 
-    |e - c|^2 is at least |he - hc|^2 + (re - rc)^2, with h the heads and r the norms of the rest.  Only rows for
-    which that is below the square of their `reach`, the distance so far, are looked at in full, in float64.
-    c_heads (m, q) and c_rest, c_norm (m,) are those of the centres, which get numbers from `number` on.
+    |e - c|^2 is at least |he - hc|^2 + (re - rc)^2, with h the heads and r the norms of the rest, for the `first`
+    coordinates as for all.  Only rows for which that is below the square of their `reach`, the distance so far, are
+    looked at in full, in float64.  c_heads (m, q), c_rest (2, m) and c_norm (m,) are those of the centres, which get
+    numbers from `number` on.
     """
-    D = E.shape[1]
-    bound, found = np.empty(BLOCK, np.float32), np.empty(BLOCK)
-    near, offsets = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    D, q = E.shape[1], heads.shape[1]
+    part, bound, limit = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    near, offsets, found = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK)
     T, flat = np.empty((DEPTH, BLOCK), E.dtype), E.reshape(-1)
     for top in range(start, stop, BLOCK):
         rows = min(BLOCK, stop - top)
         head, far = heads[top // BLOCK], stretch(reach, top, rows)
+        rest_first, rest_all = stretch(row(rest, 0), top, rows), stretch(row(rest, 1), top, rows)
         for j in range(len(C)):
-            _bounds(bound, head, stretch(rest, top, rows), row(c_heads, j), c_rest[j])
-            count, slack = 0, np.float32(SLACK * c_norm[j])
-            for r in range(rows):
-                limit = far[r] + slack
-                count += bound[r] <= limit * limit  # also where both squares are too small for float32
-            if count == 0:
+            _limits(limit, far, np.float32(SLACK * c_norm[j]))
+            for r in range(BLOCK):
+                part[r] = 0
+            _add_squares(part, head, row(c_heads, j), 0, first)
+            if _bounds(bound, part, rest_first, c_rest[0, j], limit) == 0:
+                continue
+            _add_squares(part, head, row(c_heads, j), first, q)
+            if _bounds(bound, part, rest_all, c_rest[1, j], limit) == 0:
                 continue
             count = 0
             for r in range(rows):
-                limit = far[r] + slack
-                if bound[r] <= limit * limit:
+                if bound[r] <= limit[r]:
                     near[count] = top + r
                     count += 1
             _distances(found, T, offsets, flat, D, near, count, row(C, j))
@@ -94,16 +101,31 @@ def add_centres(
 
 
 @kernel
-def _bounds(bound, head, rest, c_head, c_rest):
-    """bound = |h - hc|^2 + (r - rc)^2, for the heads h of a block (q, BLOCK)."""
+def _limits(limit, reach, slack):
+    for r in range(reach.size):
+        d = reach[r] + slack
+        limit[r] = d * d
+
+
+@kernel
+def _add_squares(part, head, c_head, start, stop):
+    """part += |h - hc|^2 over coordinates start to stop, for the heads h of a block (q, BLOCK)."""
+    for i in range(start, stop):
+        h, c = row(head, i), c_head[i]
+        for r in range(part.size):
+            d = h[r] - c
+            part[r] = fma(d, d, part[r])
+
+
+@kernel
+def _bounds(bound, part, rest, c_rest, limit):
+    """bound = part + (r - rc)^2; how many are within their limit, also where float32 holds neither square."""
+    count = 0
     for r in range(rest.size):
         d = rest[r] - c_rest
-        bound[r] = d * d
-    for i in range(len(head)):
-        h, c = row(head, i), c_head[i]
-        for r in range(bound.size):
-            d = h[r] - c
-            bound[r] = fma(d, d, bound[r])
+        bound[r] = fma(d, d, part[r])
+        count += bound[r] <= limit[r]
+    return count
 
 
 @kernel
