@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK = 8192  # rows of a task, a multiple of the kernels' BLOCK
 DIRECTIONS = 24, 64  # coordinates of the bound: for a block of rows the first, then all if they do not rule it out
+GROUP = 512  # known rows that are compared with a row at once
 SAMPLE = 4096  # rows that the directions are found from
 
 
@@ -83,7 +84,7 @@ def _greedy(centres: Centres, k: int, pick: Any) -> Rows:
             i = int(np.argmax(centres.free))
         picks[t], centres.free[i] = i, False
         if t < k - 1:
-            centres.add(centres.E[i : i + 1])
+            centres.add(i)
     return picks
 
 
@@ -110,40 +111,46 @@ class Centres:
         self._load(known)
         self.squared = (self._norm / self._scale) ** 2
         if known is not None and len(known):
-            self.add(np.ascontiguousarray(known, self.E.dtype))
+            self.add_known(np.ascontiguousarray(known, self.E.dtype))
 
-    def add(self, C: NDArray) -> None:
-        """Further centres, the rows of C (m, D)."""
+    def add_known(self, C: NDArray) -> None:
+        """The rows of C (m, D) as centres."""
         from fasttangent.kernels.choosing import add_centres
 
+        self._forget_norms()
+        exact = C.astype(np.float64) * self._scale
+        scaled, norm = exact.astype(C.dtype), np.linalg.norm(exact, axis=1)
+        state = self.squared, self.nearest, self._reach, self.E, self._norm, self._scale
+        for j in range(0, len(C), GROUP):
+            some = C[j : j + GROUP], scaled[j : j + GROUP], norm[j : j + GROUP], self.number + j
+
+            def task(start: int, stop: int, some: tuple = some) -> None:
+                add_centres(*state, *some, start, stop)
+
+            each_chunk(task, len(self.E), self.threads)
+        self.number += len(C)
+
+    def add(self, i: int) -> None:
+        """Row i as a centre."""
+        from fasttangent.kernels.choosing import add_centre
+
+        self._forget_norms()
+        heads, rest, norm = self._coordinates(self.E[i : i + 1])
+        c_head, c_rest = np.ascontiguousarray(heads[0, :, 0]), np.ascontiguousarray(rest[:, 0])
+        state = self.squared, self.nearest, self._reach, self.E, self._heads, self._rest, self._first, self._norm
+        centre = self._scale, self.E[i], c_head, c_rest, norm[0], self.number
+
+        def task(start: int, stop: int) -> None:
+            add_centre(*state, *centre, start, stop)
+
+        each_chunk(task, len(self.E), self.threads)
+        self.number += 1
+
+    def _forget_norms(self) -> None:
+        """Before the first centre."""
         if self.number == 0:
             self.squared[:] = np.inf
             self._reach[:] = np.inf
-        heads, rest, norm = self._coordinates(C)
-        flat_heads = np.ascontiguousarray(heads.transpose(0, 2, 1).reshape(-1, heads.shape[1])[: len(C)])
-
-        def task(start: int, stop: int) -> None:
-            add_centres(
-                self.squared,
-                self.nearest,
-                self._reach,
-                self.E,
-                self._heads,
-                self._rest,
-                self._first,
-                self._norm,
-                self._scale,
-                C,
-                flat_heads,
-                rest,
-                norm,
-                self.number,
-                start,
-                stop,
-            )
-
-        each_chunk(task, len(self.E), self.threads)
-        self.number += len(C)
 
     def _load(self, known: Any) -> None:
         """Scale, directions and coordinates; the largest norm becomes about 1, which float32 holds."""

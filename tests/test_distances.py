@@ -138,11 +138,11 @@ def test_the_largest_cluster_wins_over_the_farthest_row():
 
 
 @every_strategy
-@pytest.mark.parametrize("scale", [1e30, 1e-30])
+@pytest.mark.parametrize("scale", [1e30, 1e-30, 1e-43])
 def test_scales_at_the_ends_of_float32(name, scale):
     E = embedding(200, 30, dtype=np.float32)
     usual = agree(name, E, 30)
-    assert agree(name, E * np.float32(2.0**90 if scale > 1 else 2.0**-90), 30).tolist() == usual.tolist()
+    assert agree(name, E * np.float32(2.0 ** (90 * np.sign(scale - 1))), 30).tolist() == usual.tolist()
     agree(name, E * np.float32(scale), 30, E[:5] * np.float32(scale))
 
 
@@ -183,6 +183,14 @@ def test_a_known_row_twice_changes_nothing(name):
     E = embedding(200, 12)
     once = agree(name, E, 20, E[:4])
     assert STRATEGIES[name][0](E, 20, np.vstack([E[:4], E[:4]])).tolist() == once.tolist()
+
+
+@every_strategy
+def test_known_rows_come_in_groups(name, monkeypatch):
+    E = embedding(700, 9, dtype=np.float32)
+    expected = agree(name, E[:300], 20, E[300:])
+    monkeypatch.setattr(distances, "GROUP", 7)
+    np.testing.assert_array_equal(STRATEGIES[name][0](E[:300], 20, E[300:]), expected)
 
 
 @every_strategy

@@ -19,6 +19,7 @@ SUM_ROWS = 512  # rows added up in the precision of the embedding, before float6
 # What rounding can do to a bound, in units of the norms of row and centre: HEAD + 3 roundings of float32 and the
 # root of a float64 rounding, 3e-7, three times over.
 SLACK = 4e-6
+EPS32, EPS64, TINY = 2.0**-23, 2.0**-52, 2.0**-126  # rounding and underflow of a product, and as much again
 
 _LANES32, _LANES64 = lanes(np.float32), lanes(np.float64)
 
@@ -59,15 +60,56 @@ def load_heads(heads, rest, norm, E, V, first, scale, start, stop):
 
 
 @kernel
-def add_centres(
-    squared, nearest, reach, E, heads, rest, first, norm, scale, C, c_heads, c_rest, c_norm, number, start, stop
-):
+def add_centres(squared, nearest, reach, E, norm, scale, C, scaled, c_norm, number, start, stop):
     """Rows start to stop: squared (n,) and nearest (n,), where one of the centres C is nearer than all before.
+
+    Which centre that is, products in E's dtype tell but for what rounding can do; the distances to all that are left
+    are taken in full, in float64.  reach (n,) float32 is the scaled distance, and a little more; scaled (m, D) are the
+    centres multiplied by `scale` and c_norm (m,) their norms.  They get numbers from `number` on.
+    """
+    m, D = scaled.shape
+    near, offsets, found = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK)
+    T, flat = np.empty((DEPTH, BLOCK), E.dtype), E.reshape(-1)
+    turned, R, least = np.empty((D, BLOCK), E.dtype), np.empty((m, BLOCK), E.dtype), np.empty(BLOCK)
+    eps = EPS32 if E.itemsize == 4 else EPS64
+    for top in range(start, stop, BLOCK):
+        rows = min(BLOCK, stop - top)
+        for r in range(rows):
+            least[r] = math.inf
+            for i in range(D):
+                turned[i, r] = scale * E[top + r, i]
+        fill(R, 0)
+        add_product(R, scaled, turned)
+        # |e - c|^2 / 2 less |e|^2 / 2
+        for j in range(m):
+            half, slope, more = 0.5 * c_norm[j] ** 2, (D + 4) * eps * c_norm[j], 2 * D * TINY
+            for r in range(rows):
+                least[r] = min(least[r], half - np.float64(R[j, r]) + (slope * norm[top + r] + more))
+        for j in range(m):
+            half, slope, more = 0.5 * c_norm[j] ** 2, (D + 4) * eps * c_norm[j], 2 * D * TINY
+            count = 0
+            for r in range(rows):
+                count += half - np.float64(R[j, r]) - (slope * norm[top + r] + more) <= least[r]
+            if count == 0:
+                continue
+            count = 0
+            for r in range(rows):
+                if half - np.float64(R[j, r]) - (slope * norm[top + r] + more) <= least[r]:
+                    near[count] = top + r
+                    count += 1
+            _distances(found, T, offsets, flat, D, near, count, row(C, j))
+            _keep(squared, nearest, reach, norm, scale, near, found, count, number + j)
+
+
+@kernel
+def add_centre(
+    squared, nearest, reach, E, heads, rest, first, norm, scale, c, c_head, c_rest, c_norm, number, start, stop
+):
+    """Rows start to stop, as `add_centres` does, for one centre c (D,).
 
     |e - c|^2 is at least |he - hc|^2 + (re - rc)^2, with h the heads and r the norms of the rest, for the `first`
     coordinates as for all.  Only rows for which that is below the square of their `reach`, the distance so far, are
-    looked at in full, in float64.  c_heads (m, q), c_rest (2, m) and c_norm (m,) are those of the centres, which get
-    numbers from `number` on.
+    looked at in full.
     """
     D, q = E.shape[1], heads.shape[1]
     part, bound, limit = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
@@ -75,29 +117,33 @@ def add_centres(
     T, flat = np.empty((DEPTH, BLOCK), E.dtype), E.reshape(-1)
     for top in range(start, stop, BLOCK):
         rows = min(BLOCK, stop - top)
-        head, far = heads[top // BLOCK], stretch(reach, top, rows)
+        head = heads[top // BLOCK]
         rest_first, rest_all = stretch(row(rest, 0), top, rows), stretch(row(rest, 1), top, rows)
-        for j in range(len(C)):
-            _limits(limit, far, np.float32(SLACK * c_norm[j]))
-            for r in range(BLOCK):
-                part[r] = 0
-            _add_squares(part, head, row(c_heads, j), 0, first)
-            if _bounds(bound, part, rest_first, c_rest[0, j], limit) == 0:
-                continue
-            _add_squares(part, head, row(c_heads, j), first, q)
-            if _bounds(bound, part, rest_all, c_rest[1, j], limit) == 0:
-                continue
-            count = 0
-            for r in range(rows):
-                if bound[r] <= limit[r]:
-                    near[count] = top + r
-                    count += 1
-            _distances(found, T, offsets, flat, D, near, count, row(C, j))
-            for s in range(count):
-                i = near[s]
-                if found[s] < squared[i]:
-                    squared[i], nearest[i] = found[s], number + j
-                    reach[i] = scale * math.sqrt(found[s]) + SLACK * norm[i]
+        _limits(limit, stretch(reach, top, rows), np.float32(SLACK * c_norm))
+        for r in range(BLOCK):
+            part[r] = 0
+        _add_squares(part, head, c_head, 0, first)
+        if _bounds(bound, part, rest_first, c_rest[0], limit) == 0:
+            continue
+        _add_squares(part, head, c_head, first, q)
+        if _bounds(bound, part, rest_all, c_rest[1], limit) == 0:
+            continue
+        count = 0
+        for r in range(rows):
+            if bound[r] <= limit[r]:
+                near[count] = top + r
+                count += 1
+        _distances(found, T, offsets, flat, D, near, count, c)
+        _keep(squared, nearest, reach, norm, scale, near, found, count, number)
+
+
+@kernel
+def _keep(squared, nearest, reach, norm, scale, near, found, count, number):
+    for s in range(count):
+        i = near[s]
+        if found[s] < squared[i]:
+            squared[i], nearest[i] = found[s], number
+            reach[i] = scale * math.sqrt(found[s]) + SLACK * norm[i]
 
 
 @kernel
