@@ -246,24 +246,21 @@ def add_moments(M, E, w, start, stop):
 
 
 @kernel
-def load_forms(a, b, E, M, start, stop):
-    """Rows start to stop: a = e.e and b = e.M e, for M (D, D) of E's dtype; b is left alone where M is empty."""
+def load_forms(a, E, L, start, stop):
+    """Rows start to stop: a = |e L|^2, for L (D, D) of E's dtype, or a = |e|^2 where L is empty."""
     D = E.shape[1]
     R = np.empty((GROUP, D), E.dtype)
     for top in range(start, stop, GROUP):
         rows = min(GROUP, stop - top)
-        if len(M):
+        if len(L):
             fill(R, 0)
-            add_product(R[:rows], window(E, top * D, rows, D, D), M)
+            add_product(R[:rows], window(E, top * D, rows, D, D), L)
         for r in range(rows):
-            e = row(E, top + r)
-            one, other = 0.0, 0.0
+            e = row(R, r) if len(L) else row(E, top + r)
+            total = 0.0
             for j in range(D):
-                one += np.float64(e[j]) * e[j]
-                other += np.float64(e[j]) * R[r, j]
-            a[top + r] = one
-            if len(M):
-                b[top + r] = other
+                total += np.float64(e[j]) * e[j]
+            a[top + r] = total
 
 
 @kernel
@@ -281,24 +278,24 @@ def multiply_rows(out, E, L, start, stop):
 
 
 @kernel
-def direction(u, v, w, f, M, U, S, t):
-    """u = P f,  v = M u,  w = P v,  with  P = I - sum_s<t U_s U_s^T / S_s;  all float64, f (D,), U (k, D), S (k,)."""
-    _reduce(u, f, U, S, t)
+def direction(u, v, w, f, M, U, t):
+    """u = P f,  v = M u,  w = P v,  with  P = I - sum_s<t U_s U_s^T;  all float64, f (D,), U (k, D)."""
+    _reduce(u, f, U, t)
     for i in range(len(M)):
         v[i] = 0
     _add_products(v, M, len(M), u)
     if len(M):
-        _reduce(w, v, U, S, t)
+        _reduce(w, v, U, t)
 
 
 @kernel
-def _reduce(u, f, U, S, t):
+def _reduce(u, f, U, t):
     s = np.zeros(t)
     _add_products(s, U, t, f)
     for j in range(f.size):
         u[j] = f[j]
     for i in range(t):
-        add_multiple(u, -s[i] / S[i], row(U, i))
+        add_multiple(u, -s[i], row(U, i))
 
 
 @kernel
@@ -314,10 +311,10 @@ def _add_products(s, A, rows, b):
 
 
 @kernel
-def lower_variances(best, a, b, free, E, u, w, scale, noise, norm_M, start, stop):
-    """Rows start to stop: a = e.P e and b = e.P M P e once a row f is known, u = P f, w = P M u, scale = noise + f.u.
+def lower_variances(best, a, b, free, E, u, w, norm_M, noise, start, stop):
+    """Rows start to stop: a = e.P e and b = e.P M P e once a row is known and P' = P - u u^T, with w = P M u.
 
-    With d = e.u:  a' = a - d^2 / scale,  b' = b - 2 d e.w / scale + d^2 u.M u / scale^2;  norm_M = u.M u.
+    With d = e.u:  a' = a - d^2  and  b' = b - 2 d e.w + d^2 u.M u;  norm_M = u.M u.
     best = (largest b / (noise + a) of a free row, that row, the first of equals; -1 without free rows).
     u and w of E's dtype; empty for the start, when nothing changes.
     """
@@ -339,8 +336,8 @@ def lower_variances(best, a, b, free, E, u, w, scale, noise, norm_M, start, stop
                     du[r] += E[top + r, j] * u[j]
                     dw[r] += E[top + r, j] * w[j]
                 d = np.float64(du[r])
-                a[top + r] = max(a[top + r] - d * d / scale, 0.0)
-                b[top + r] += d * (d * norm_M / scale - 2 * np.float64(dw[r])) / scale
+                a[top + r] = max(a[top + r] - d * d, 0.0)
+                b[top + r] = max(b[top + r] + d * (d * norm_M - 2 * np.float64(dw[r])), 0.0)
         for r in range(rows):
             if free[top + r]:
                 value = b[top + r] / (noise + a[top + r])
@@ -350,10 +347,10 @@ def lower_variances(best, a, b, free, E, u, w, scale, noise, norm_M, start, stop
 
 
 @kernel
-def refresh(best, key, age, weight, E, U, S, t, limit, start, stop):
+def refresh(best, key, age, weight, E, U, t, limit, start, stop):
     """Rows start to stop with key = w e.P e >= limit as of pick `age`: brought up to pick t.
 
-    U (k, D) of E's dtype and S (k,) are the directions of the picks and their scales.  Picks only lower a key, so
+    U (k, D) of E's dtype are the directions of the picks.  Picks only lower a key, so
     the other rows cannot reach the limit.  best = (largest key brought up to date, its row, the first of equals).
     """
     s = np.empty(max(t, 1), E.dtype)
@@ -368,7 +365,7 @@ def refresh(best, key, age, weight, E, U, S, t, limit, start, stop):
             _add_products(s, U[age[i] : t], behind, row(E, i))
             for c in range(behind):
                 d = np.float64(s[c])
-                key[i] -= weight[i] * d * d / S[age[i] + c]
+                key[i] -= weight[i] * d * d
             key[i] = max(key[i], 0.0)
             age[i] = t
         if key[i] > top_value:
