@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
+FALL = 1e-4  # of squared variances, from where they are computed anew: rounding has grown to 1e-3 of them in float32
+
 
 def variance_reduction(
     E: NDArray, k: int, noise: float, targets: Any = None, weight: Any = None, *, threads: int | None = None
@@ -29,29 +31,35 @@ def variance_reduction(
     """k times the row x that lowers the (weighted) mean variance over the targets most, by e.P M P e / (noise + e.P e).
 
     M = mean of w t t^T over the targets t (m, D), by default the rows themselves; P = the covariance of the linear
-    model's weights, at first I, after a pick f less u u^T / (noise + f.u) with u = P f.  One pass over E a pick.
+    model's weights, at first I, after a pick f less u u^T with u = P f / sqrt(noise + f.P f).  One pass over E a pick,
+    and two products with (D, D) whenever so much of the variance is gone that what is left has lost its digits.
     """
-    from fasttangent.kernels.choosing import load_forms, lower_variances
+    from fasttangent.kernels.choosing import lower_variances
 
     E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
     n, picked = len(E), _Picked(E.shape[1], k, noise)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), weight, n_threads)
-    a, b, free, picks = np.empty(n), np.empty(n), np.ones(n, bool), np.empty(k, np.int64)
+    M /= np.trace(M) or 1.0  # picks do not depend on it, and w below stays in the range of float32
+    root = _root(M)
+    free, picks = np.ones(n, bool), np.empty(k, np.int64)
+    a, b = _squares(E, None, n_threads), _squares(E, root, n_threads)
     best, none = np.empty((-(-n // CHUNK), 2)), np.empty(0, E.dtype)
-    M_rounded = M.astype(E.dtype)
-    each_chunk(lambda start, stop: load_forms(a, b, E, M_rounded, start, stop), n, n_threads)
-    change = _Update(none, none, 1.0, 0.0)
+    change, before = _Update(none, none, 0.0), b.sum()
     for t in range(k):
 
         def task(start: int, stop: int, change: _Update = change) -> None:
-            u, w, scale, norm_M = change
-            lower_variances(best[start // CHUNK], a, b, free, E, u, w, scale, noise, norm_M, start, stop)
+            lower_variances(best[start // CHUNK], a, b, free, E, *change, noise, start, stop)
 
         each_chunk(task, n, n_threads)
+        if b.sum() < FALL * before:
+            P = picked.covariance()
+            a, b = _squares(E, _root(P), n_threads), _squares(E, P @ root, n_threads)
+            change, before = _Update(none, none, 0.0), b.sum()
+            each_chunk(lambda start, stop: task(start, stop, change), n, n_threads)
         picks[t] = i = _first_largest(best)
         free[i] = False
-        u, w, scale, norm_M = picked.add(E[i].astype(np.float64), M)
-        change = _Update(u.astype(E.dtype), w.astype(E.dtype), scale, norm_M)
+        u, w, norm_M = picked.add(E[i].astype(np.float64), M)
+        change = _Update(u.astype(E.dtype), w.astype(E.dtype), norm_M)
     return picks
 
 
@@ -65,16 +73,35 @@ def bait(E: NDArray, k: int, noise: float, targets: Any = None, *, threads: int 
     picks = variance_reduction(E, more, noise, targets, threads=threads)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), None, threads)
     F = E[picks].astype(np.float64)
-    kept = list(range(more))
     P = np.linalg.inv(np.eye(E.shape[1]) + F.T @ F / noise)
-    while len(kept) > k:
-        PF = F[kept] @ P
-        missed = np.einsum("id,id->i", PF @ M, PF) / (noise - np.einsum("id,id->i", PF, F[kept]))
-        j = int(np.argmin(missed))
-        u = PF[j]
-        P += np.outer(u, u) / (noise - float(u @ F[kept[j]]))
-        del kept[j]
-    return picks[kept]
+    FP = F @ P
+    return picks[_kept(FP @ F.T, FP @ M @ FP.T, k, noise)]
+
+
+def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
+    """Places of the k picks left, in their order, when those missed least are taken back one by one.
+
+    A = e.P f and B = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j and
+    c = noise - A_jj; so A gains x x^T / c and B gains (x y^T + y x^T) / c + x x^T B_jj / c^2, x and y their columns j
+    of that moment.  Only diagonals and those columns are formed: O(picks x taken back) for each.
+    """
+    m = len(A)
+    kept, a, b = np.ones(m, bool), A.diagonal().copy(), B.diagonal().copy()
+    X, Z = (
+        np.empty((m - k, m)),
+        np.empty((m - k, m)),
+    )  # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
+    inverse_c = np.empty(m - k)
+    for t in range(m - k):
+        j = int(np.argmin(np.where(kept, b / (noise - a), np.inf)))
+        kept[j] = False
+        c = noise - a[j]
+        x = A[j] + (X[:t, j] * inverse_c[:t]) @ X[:t]
+        y = B[j] + Z[:t, j] @ X[:t] + X[:t, j] @ Z[:t]
+        X[t], Z[t], inverse_c[t] = x, (y + x * (b[j] / (2 * c))) / c, 1 / c
+        a += x * x / c
+        b += 2 * x * Z[t]
+    return np.flatnonzero(kept)
 
 
 def max_determinant(
@@ -85,23 +112,20 @@ def max_determinant(
     For Gaussians this is BatchBALD (Kirsch et al. 2019).  Rows are multiplied by the root of their weight.  A row's
     variance only falls, so it is brought up to date only while it might be the largest (lazy greedy).
     """
-    from fasttangent.kernels.choosing import load_forms, refresh
+    from fasttangent.kernels.choosing import refresh
 
     E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
     n, D = E.shape
     w = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
-    key, age, picks = np.empty(n), np.zeros(n, np.int64), np.empty(k, np.int64)
-    no_moments, none = np.empty((0, D), E.dtype), np.empty(0)
-    each_chunk(lambda start, stop: load_forms(key, none, E, no_moments, start, stop), n, n_threads)
-    key *= w
+    key, age, picks = w * _squares(E, None, n_threads), np.zeros(n, np.int64), np.empty(k, np.int64)
     picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
     best = np.empty((-(-n // CHUNK), 2))
     for t in range(k):
         i = int(np.argmax(key))
-        refresh(best[0], key, age, w, E, U, picked.scales, t, -np.inf, i, i + 1)
+        refresh(best[0], key, age, w, E, U, t, -np.inf, i, i + 1)
 
         def bring_up(start: int, stop: int, t: int = t, limit: float = best[0, 0]) -> None:
-            refresh(best[start // CHUNK], key, age, w, E, U, picked.scales, t, limit, start, stop)
+            refresh(best[start // CHUNK], key, age, w, E, U, t, limit, start, stop)
 
         each_chunk(bring_up, n, n_threads)
         picks[t] = i = _first_largest(best)
@@ -111,29 +135,48 @@ def max_determinant(
 
 
 class _Update(NamedTuple):
-    """What a pick f changes: P less u u^T / scale."""
+    """What a pick f changes: P less u u^T, with u = P f / sqrt(noise + f.P f)."""
 
-    u: NDArray  # P f
+    u: NDArray
     w: NDArray  # P M u
-    scale: float  # noise + f.P f
     norm_M: float  # u.M u
 
 
 class _Picked:
-    """P = I - sum of u u^T / scale over the picks so far, never formed."""
+    """P = I - sum of u u^T over the picks so far, never formed."""
 
     def __init__(self, D: int, k: int, noise: float) -> None:
-        self.directions, self.scales, self.number, self.noise = np.empty((k, D)), np.empty(k), 0, noise
+        self.directions, self.rows, self.number, self.noise = np.empty((k, D)), np.empty((k, D)), 0, noise
 
     def add(self, f: Float, M: Float) -> _Update:
         from fasttangent.kernels.choosing import direction
 
         u, v, w = (np.zeros(len(f)) for _ in range(3))
-        direction(u, v, w, f, M, self.directions, self.scales, self.number)
-        scale = self.noise + float(np.sum(f * u))
-        self.directions[self.number], self.scales[self.number] = u, scale
+        direction(u, v, w, f, M, self.directions, self.number)
+        scale = 1 / np.sqrt(self.noise + float(np.sum(f * u)))
+        self.directions[self.number], self.rows[self.number] = scale * u, f
         self.number += 1
-        return _Update(u, w, scale, float(np.sum(u * v)))
+        return _Update(scale * u, scale * w, scale * scale * float(np.sum(u * v)))
+
+    def covariance(self) -> Float:
+        F = self.rows[: self.number]
+        return np.linalg.inv(np.eye(F.shape[1]) + F.T @ F / self.noise)
+
+
+def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
+    """|e L|^2 of every row; a sum of squares, which keeps its digits where P takes most of e."""
+    from fasttangent.kernels.choosing import load_forms
+
+    found = np.empty(len(E))
+    rounded = np.empty((0, E.shape[1]), E.dtype) if L is None else np.ascontiguousarray(L, E.dtype)
+    each_chunk(lambda start, stop: load_forms(found, E, rounded, start, stop), len(E), threads)
+    return found
+
+
+def _root(M: Float) -> Float:
+    """R with R R^T = M, for positive semi-definite M."""
+    values, vectors = np.linalg.eigh(M)
+    return vectors * np.sqrt(np.maximum(values, 0))
 
 
 def _first_largest(best: Float) -> int:

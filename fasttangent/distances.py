@@ -6,7 +6,7 @@
 
 Rows that have a label already are centres from the start; without any, the first pick of the first and the last is the
 row of the largest norm.  A pick costs O(n q) and a full distance for those rows alone that a bound from q coordinates
-cannot rule out, q = 24: the directions in which the embedding varies most.  Memory: the embedding and O(n q).
+cannot rule out, q = 64 or less: the directions in which the embedding varies most.  Memory: the embedding and O(n q).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 CHUNK = 8192  # rows of a task, a multiple of the kernels' BLOCK
-DIRECTIONS = 24  # coordinates of the bound
+DIRECTIONS = 24, 64  # coordinates of the bound: for a block of rows the first, then all if they do not rule it out
+GROUP = 512  # known rows that are compared with a row at once
 SAMPLE = 4096  # rows that the directions are found from
 
 
@@ -45,10 +46,10 @@ def lcmd(E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: 
     from fasttangent.kernels.choosing import farthest_of_largest
 
     centres = Centres(E, known, weight, threads)
-    sums = np.empty(centres.number + k + 1)
+    sums = np.empty(centres.number + k)
 
-    def pick(c: Centres) -> int:
-        return farthest_of_largest(c.squared, c.weight, c.free, c.nearest, sums, c.number)
+    def pick(c: Centres) -> int:  # without centres all rows are one cluster
+        return farthest_of_largest(c.squared, c.weight, c.free, c.nearest, sums[: max(c.number, 1)])
 
     return _greedy(centres, k, pick)
 
@@ -83,7 +84,7 @@ def _greedy(centres: Centres, k: int, pick: Any) -> Rows:
             i = int(np.argmax(centres.free))
         picks[t], centres.free[i] = i, False
         if t < k - 1:
-            centres.add(centres.E[i : i + 1])
+            centres.add(i)
     return picks
 
 
@@ -108,51 +109,56 @@ class Centres:
         self.weight = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
         self.free, self.nearest, self.number = np.ones(n, bool), np.zeros(n, np.int64), 0
         self._load(known)
-        self.squared = (self._norm.astype(np.float64) / self._scale) ** 2
+        self.squared = (self._norm / self._scale) ** 2
         if known is not None and len(known):
-            self.add(np.ascontiguousarray(known, self.E.dtype))
+            self.add_known(np.ascontiguousarray(known, self.E.dtype))
 
-    def add(self, C: NDArray) -> None:
-        """Further centres, the rows of C (m, D)."""
+    def add_known(self, C: NDArray) -> None:
+        """The rows of C (m, D) as centres."""
         from fasttangent.kernels.choosing import add_centres
 
+        self._forget_norms()
+        exact = C.astype(np.float64) * self._scale
+        scaled, norm = exact.astype(C.dtype), np.linalg.norm(exact, axis=1)
+        state = self.squared, self.nearest, self._reach, self.E, self._norm, self._scale
+        for j in range(0, len(C), GROUP):
+            some = C[j : j + GROUP], scaled[j : j + GROUP], norm[j : j + GROUP], self.number + j
+
+            def task(start: int, stop: int, some: tuple = some) -> None:
+                add_centres(*state, *some, start, stop)
+
+            each_chunk(task, len(self.E), self.threads)
+        self.number += len(C)
+
+    def add(self, i: int) -> None:
+        """Row i as a centre."""
+        from fasttangent.kernels.choosing import add_centre
+
+        self._forget_norms()
+        heads, rest, norm = self._coordinates(self.E[i : i + 1])
+        c_head, c_rest = np.ascontiguousarray(heads[0, :, 0]), np.ascontiguousarray(rest[:, 0])
+        state = self.squared, self.nearest, self._reach, self.E, self._heads, self._rest, self._first, self._norm
+        centre = self._scale, self.E[i], c_head, c_rest, norm[0], self.number
+
+        def task(start: int, stop: int) -> None:
+            add_centre(*state, *centre, start, stop)
+
+        each_chunk(task, len(self.E), self.threads)
+        self.number += 1
+
+    def _forget_norms(self) -> None:
+        """Before the first centre."""
         if self.number == 0:
             self.squared[:] = np.inf
             self._reach[:] = np.inf
-        heads, rest, norm = self._coordinates(C)
-        flat_heads = np.ascontiguousarray(heads.transpose(0, 2, 1).reshape(-1, heads.shape[1])[: len(C)])
-
-        def task(start: int, stop: int) -> None:
-            add_centres(
-                self.squared,
-                self.nearest,
-                self._reach,
-                self.E,
-                self._heads,
-                self._rest,
-                self._norm,
-                self._scale,
-                C,
-                flat_heads,
-                rest,
-                norm,
-                self.number,
-                start,
-                stop,
-            )
-
-        each_chunk(task, len(self.E), self.threads)
-        self.number += len(C)
 
     def _load(self, known: Any) -> None:
         """Scale, directions and coordinates; the largest norm becomes about 1, which float32 holds."""
         E = self.E
-        largest = float(
-            max(abs(E).max(initial=0.0), 0.0 if known is None else np.abs(known).max(initial=0.0))
-        )
+        largest = max(max(float(a.max()), -float(a.min())) for a in (E, known) if a is not None and a.size)
         self._scale = 1 / (largest * np.sqrt(E.shape[1])) if largest > 0 else 1.0
         some = E[:: max(1, len(E) // SAMPLE)].astype(np.float64) * self._scale
-        q = min(DIRECTIONS, E.shape[1])
+        self._first, q = (min(number, E.shape[1]) for number in DIRECTIONS)
         _, vectors = np.linalg.eigh(some.T @ some)
         self._V = np.ascontiguousarray(vectors[:, ::-1][:, :q])
         self._heads, self._rest, self._norm = self._coordinates(E)
@@ -162,10 +168,10 @@ class Centres:
         from fasttangent.kernels.choosing import BLOCK, load_heads
 
         heads = np.zeros((-(-len(E) // BLOCK), self._V.shape[1], BLOCK), np.float32)
-        rest, norm = np.empty(len(E), np.float32), np.empty(len(E), np.float32)
+        rest, norm = np.empty((2, len(E)), np.float32), np.empty(len(E))
 
         def task(start: int, stop: int) -> None:
-            load_heads(heads, rest, norm, E, self._V, self._scale, start, stop)
+            load_heads(heads, rest, norm, E, self._V, self._first, self._scale, start, stop)
 
         each_chunk(task, len(E), self.threads)
         return heads, rest, norm

@@ -42,7 +42,10 @@ def first_of_equals(rows: NDArray, keys: Keys) -> NDArray[np.bool_]:
 
 
 def rows_among(rows: NDArray, keys: Keys, known: NDArray) -> NDArray[np.bool_]:
-    """For each row whether it equals one of `known`."""
+    """For each row whether it equals one of `known`, which are rounded to float32 where the rows are."""
+    if rows.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            known = known.astype(rows.dtype)
     found = np.isin(keys, row_keys(known))
     seen = {row.tobytes() for row in np.ascontiguousarray(known, np.float64) + 0.0}
     some = np.flatnonzero(found)
