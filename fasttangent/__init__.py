@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from fasttangent.files import load
     from fasttangent.fitting import fit
     from fasttangent.fitting_many import fit_many
+    from fasttangent.learning_loss_fit import learning_loss
+    from fasttangent.learning_loss_head import LossHead
+    from fasttangent.learning_loss_joint import fit_with_learning_loss
+    from fasttangent.learning_loss_measures import LossRanking, loss_ranking
     from fasttangent.model import Model, Scores
     from fasttangent.network import Network
     from fasttangent.objective import Objective
@@ -49,6 +53,8 @@ _HOME = {
     "Exact": "exact_influence",
     "Fidelity": "fidelity_report",
     "IndefiniteError": "errors",
+    "LossHead": "learning_loss_head",
+    "LossRanking": "learning_loss_measures",
     "Model": "model",
     "ModelFileError": "errors",
     "Network": "network",
@@ -65,7 +71,10 @@ _HOME = {
     "fidelity": "fidelity_report",
     "fit": "fitting",
     "fit_many": "fitting_many",
+    "fit_with_learning_loss": "learning_loss_joint",
+    "learning_loss": "learning_loss_fit",
     "load": "files",
+    "loss_ranking": "learning_loss_measures",
     "refit": "refits",
     "refit_curves": "refits",
     "select": "selection",
@@ -82,6 +91,8 @@ __all__ = [
     "Exact",
     "Fidelity",
     "IndefiniteError",
+    "LossHead",
+    "LossRanking",
     "Model",
     "ModelFileError",
     "Network",
@@ -99,7 +110,10 @@ __all__ = [
     "fidelity",
     "fit",
     "fit_many",
+    "fit_with_learning_loss",
+    "learning_loss",
     "load",
+    "loss_ranking",
     "refit",
     "refit_curves",
     "select",

@@ -1,6 +1,6 @@
 """Rows as vectors whose inner products say what two rows have in common, at about the price of a score.
 
-    posterior   E E^T = Cov(f), the posterior covariance of the outputs as the model's posterior tangents sample it
+    posterior   E E^T = Cov(f), the posterior covariance of the outputs as the model's tangents of noise sample it
     gradient    E[E E^T] = J J^T, the neural tangent kernel, through a random sketch that never forms a gradient
     hidden      the inputs of the last layer
     input       the inputs, standardised
@@ -12,6 +12,7 @@ inputs, which end with 1, and the adjoints of its pre-activations; every embeddi
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Kernel = Callable[[NDArray, NDArray, Inputs, Any], object]  # of a result, theta, rows, network
 
-KINDS = ("posterior", "gradient", "hidden", "input")
+KINDS = ("posterior", "error", "gradient", "hidden", "input")
 GRADIENT_DIM = 512
 
 
@@ -68,7 +69,7 @@ def embed(
     X : ndarray of shape (n, n_features)
         Rows in the units the model was fitted on; also a memory map.
     kind : {"posterior", "gradient", "hidden", "input"}
-        "posterior": e_k(x) = sqrt(noise / dim) v_k . grad f(x) for the first `dim` posterior tangents v_k; several
+        "posterior": e_k(x) = sqrt(noise / dim) v_k . grad f(x) for the first `dim` tangents of noise v_k; several
         outputs stand side by side, D = n_outputs dim, so that E E^T adds up their covariances.
         "gradient": phi(x) = sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), elementwise, with standard normal P_l
         (D, n_in + 1) and Q_l (D, n_out).  E[phi(x) . phi(x')] = grad f(x) . grad f(x'); several outputs have their
@@ -89,7 +90,7 @@ def embed(
     Raises
     ------
     ValueError
-        If an argument is not as described, or the model has no posterior.
+        If an argument is not as described, or the model has no tangents of noise.
 
     References
     ----------
@@ -162,7 +163,7 @@ def gradient_sketch(sizes: tuple[int, ...], dim: int, seed: int) -> tuple[list[F
     would be used, and Q_l is drawn as (dim, n_outputs, 1).
     """
     rng, n_outputs, P, Q = np.random.default_rng(seed), sizes[-1], [], []
-    for l, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for l, (n_in, n_out) in enumerate(pairwise(sizes)):
         last = l == len(sizes) - 2
         P.append(rng.standard_normal((dim, n_in + 1)))
         Q.append(rng.standard_normal((dim, n_outputs, 1 if last else n_out)))
@@ -171,27 +172,47 @@ def gradient_sketch(sizes: tuple[int, ...], dim: int, seed: int) -> tuple[list[F
 
 def _posterior(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Kernel]:
     """(columns, multiplications per row, kernel) of a posterior embedding."""
-    from fasttangent.kernels import embedding
+    tangents = _noise_tangents(model, "posterior", dim)
+    return _of_tangents(model, tangents, np.full(len(tangents), np.sqrt(model.noise / len(tangents))))
 
+
+def _error(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Kernel]:
+    """The same with the bias as one more direction."""
+    tangents = _noise_tangents(model, "error", dim)
+    K = len(tangents)
+    scales = np.append(np.full(K, np.sqrt(model.noise / K)), 1.0)
+    return _of_tangents(model, np.vstack([tangents, model.tangents["bias"]]), scales)
+
+
+def _noise_tangents(model: Trained, kind: str, dim: int | None) -> Float:
     if "posterior" not in model.tangents:
         raise ValueError(
-            "kind must be one the model can give: it has no posterior tangents; make them with "
-            'model.with_posterior(X), X the labelled rows, or with fit(..., tangents=("strength", "posterior"))'
+            f"kind must be 'gradient', 'hidden' or 'input' for a model without tangents of noise, got {kind!r}; fit "
+            'with tangents=("strength", "posterior"), or use model.with_posterior(X, y)'
         )
-    tangents, layout, dtype = model.tangents["posterior"], model.network.layout, np.dtype(model.dtype)
-    K = len(tangents) if dim is None else dim
-    if K > len(tangents):
+    most = len(model.tangents["posterior"])
+    K = most if dim is None else dim
+    if most < K:
         raise ValueError(
-            f"dim must be at most {len(tangents)}, the posterior tangents of the model, got {K}; "
-            f"make more with model.with_posterior(X, samples={K})"
+            f"dim must be at most {most}, the model's tangents of noise, got {K}; "
+            f"draw more: model.with_posterior(X, y, samples={K})"
         )
-    turned, scale = np.empty(K * layout.n_params, dtype), np.sqrt(model.noise / K)
+    return model.tangents["posterior"][:K]
+
+
+def _of_tangents(model: Trained, tangents: Float, scales: Float) -> tuple[int, int, Kernel]:
+    """Columns scales_k v_k . grad f for the directions v_k, the rows of tangents (K, p)."""
+    from fasttangent.kernels import embedding
+
+    layout, dtype, K = model.network.layout, np.dtype(model.dtype), len(tangents)
+    turned = np.empty(K * layout.n_params, dtype)
     for l, (n_in, n_out, at, _, _) in enumerate(layout.table):
         end = at + (n_in + 1) * n_out
-        V = np.moveaxis(tangents[:K, at:end].reshape(K, n_in + 1, n_out), 1, 2)
+        V = np.moveaxis(tangents[:, at:end].reshape(K, n_in + 1, n_out), 1, 2)
+        into, scale = turned[K * at : K * end], scales[:, None, None]
         if l == layout.n_layers - 1:  # an output's directions stand together, as in the embedding
-            V = V.swapaxes(0, 1)
-        np.multiply(V, scale, out=turned[K * at : K * end].reshape(V.shape), casting="same_kind")
+            V, scale = V.swapaxes(0, 1), scales[:, None]
+        np.multiply(V, scale, out=into.reshape(V.shape), casting="same_kind")
     return (
         K * model.network.sizes[-1],
         (1 + K) * layout.n_params,
@@ -229,12 +250,12 @@ def _layer(model: Trained, l: int) -> tuple[int, int, Kernel]:
 
     return (
         model.network.sizes[l],
-        model.network.layout.n_params,
+        model.network.layout.n_params if l else model.network.sizes[0],
         lambda E, theta, inputs, network: embedding.inputs_of_layer(E, l, theta, inputs, network),
     )
 
 
-_HOW = {"posterior": _posterior, "gradient": _gradient, "hidden": _hidden, "input": _input}
+_HOW = {"posterior": _posterior, "error": _error, "gradient": _gradient, "hidden": _hidden, "input": _input}
 
 
 def _each_chunk(

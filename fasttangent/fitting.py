@@ -291,7 +291,9 @@ class Prepared:
         noise, began = np.nan, time.perf_counter()
         if "posterior" in self.kinds and run.stopped != "interrupted":
             variance = problem.residual_variance(run.theta)
-            tangents["posterior"], noise = draw(problem, run.theta, variance, self.samples, self.seed)
+            tangents["posterior"], tangents["bias"], noise = draw(
+                problem, run.theta, variance, self.samples, self.seed
+            )
         return Model(
             network=self.network,
             objective=self.objective,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
     Finish = Callable[[slice, NDArray, NDArray], None]
+
+EMBEDDED_ROWS = 1 << 15  # whose posterior embeddings are in memory together
 
 
 class Scores(NamedTuple):
@@ -47,8 +49,8 @@ class Model:
     params : ndarray of float64, shape (p,)
         theta, for inputs and targets in standard units.
     tangents : dict of str to ndarray of float64
-        "strength": tau (p,); "posterior": K tangents of noise of variance 1 (K, p), see `with_posterior`.  Empty when
-        none was carried.
+        "strength": tau (p,).  Of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and "bias"
+        (p,).  Empty when none was carried.
     noise : float
         Variance of a label around the network's function, in standard units, as the training rows show it; nan
         without tangents of noise.
@@ -129,16 +131,15 @@ class Model:
         """
         rows = self._rows(X)
         found = np.empty((len(rows), self.n_outputs), self.dtype)
-        tangents = self._noise_tangents() if return_std else self._no_tangents()
-        deviation = np.empty((len(rows) if return_std else 0, self.n_outputs), self.dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.predictions(f)
-            if return_std:
-                deviation[part] = np.sqrt(self._label_variance(ft)) * self.scaling.y_scale
 
-        self._each_finite_chunk(rows, tangents, threads, finish)
-        return (self._shaped(found), self._shaped(deviation)) if return_std else self._shaped(found)
+        self._each_finite_chunk(rows, np.empty((0, len(self.params))), threads, finish)
+        if not return_std:
+            return self._shaped(found)
+        deviation = np.sqrt(self._label_variance(rows, threads)) * self.scaling.y_scale
+        return self._shaped(found), self._shaped(deviation)
 
     def posterior(self, X: Any, samples: int | None = None, *, threads: int | None = None) -> NDArray:
         """Draws of the function f at rows, from the linearised-Laplace posterior: f(x) + sqrt(noise) tau_k . grad f(x).
@@ -173,20 +174,17 @@ class Model:
         >>> bool(outside > 3 * inside)
         True
         """
-        rows, tangents = self._rows(X), self._noise_tangents()
-        K = len(tangents) if samples is None else checks.integer("samples", samples, at_least=1)
-        if len(tangents) < K:
+        rows, drawn = self._rows(X), len(self._noise_tangents())
+        K = drawn if samples is None else checks.integer("samples", samples, at_least=1)
+        if drawn < K:
             raise ValueError(
-                f"samples must be at most {len(tangents)}, the model's tangents of noise, got {K}; "
+                f"samples must be at most {drawn}, the model's tangents of noise, got {K}; "
                 f"draw more: model.with_posterior(X, y, samples={K})"
             )
         found = np.empty((K, len(rows), self.n_outputs), self.dtype)
-        root = np.sqrt(self.noise)
-
-        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            found[:, part] = self.scaling.predictions(f + root * np.moveaxis(ft, 1, 0))
-
-        self._each_finite_chunk(rows, tangents[:K], threads, finish)
+        found[:] = self.predict(X, threads=threads).reshape(len(rows), -1)
+        for part, E in self._noise_embeddings(rows, K, threads):
+            found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
         return found[:, :, 0] if self.flat_targets else found
 
     def with_posterior(
@@ -221,7 +219,8 @@ class Model:
         Returns
         -------
         Model
-            With ``tangents["posterior"]`` (K, p) and ``noise``; otherwise this one.
+            With ``tangents["posterior"]`` (K, p), ``tangents["bias"]`` = strength A^-1 grad C (p,) and ``noise``;
+            otherwise this one.
 
         Raises
         ------
@@ -253,7 +252,80 @@ class Model:
             problem = self.problem(X, y, sample_weight, threads=threads)
             residual_variance = problem.residual_variance(self.params)
         drawn = draw(problem, self.params, residual_variance, samples, seed)
-        return replace(self, tangents={**self.tangents, "posterior": drawn.tangents}, noise=drawn.noise)
+        return replace(
+            self,
+            tangents={**self.tangents, "posterior": drawn.tangents, "bias": drawn.bias},
+            noise=drawn.noise,
+        )
+
+    def embed(
+        self,
+        X: Any,
+        kind: str = "posterior",
+        dim: int | None = None,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> NDArray:
+        """Rows as vectors whose inner products say how much two rows have in common, for diverse batches.
+
+        All in standard units.  With f the outputs of the network, h_l the inputs of layer l and d_l the derivatives
+        of an output in its pre-activations,
+
+            posterior   e_k(x) = sqrt(noise / K) tau_k . grad f(x):  E E^T is the posterior covariance of f
+            error       the same, and one more column: -strength s(x), to first order what f(x) would gain without
+                        the regulariser, s(x) by the Gauss-Newton matrix:  E E^T is covariance plus bias bias^T
+            gradient    sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), P_l and Q_l standard normal:  E[E E^T] = J J^T
+            hidden      h of the last layer
+            input       standardised inputs; 0 where a column was constant in training
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            Rows in the units the model was fitted on, of any real dtype; also a memory map.
+        kind : {"posterior", "error", "gradient", "hidden", "input"}
+            "posterior" and "error" need tangents of noise, see `with_posterior`.
+        dim : int, optional
+            K of "posterior" and "error": the first so many tangents; default all.  D of "gradient"; default 512.  The
+            standard deviation of an inner product is at most 3 / sqrt(D) of the product of the two lengths.  Not for
+            the others, whose size the network sets.
+        seed : int
+            Of "gradient": rows embedded with different seeds have nothing in common.
+        threads : int, optional
+            Default: the model's, else all cores.  The result is the same for any number.
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (n, D)
+            Several outputs: "posterior" has them side by side, D = n_outputs K, so has "error", D = n_outputs (K + 1);
+            "gradient" adds them up.  So inner products are sums over the outputs.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`; or if an argument is not as described, or the model has no tangents of noise.
+
+        References
+        ----------
+        Holzmueller et al. 2023, "A framework and benchmark for deep batch active learning for regression", JMLR 24
+        (164), arXiv 2203.09410: sketches of gradients layer by layer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fasttangent as ft
+        >>> X = np.linspace(-1, 1, 40)[:, None]
+        >>> model = ft.fit(X, np.sin(3 * X[:, 0]), hidden=(8,), strength=1e-2)
+        >>> near, same, far = model.embed([[0.5], [0.5], [-1.0]], "gradient")
+        >>> bool((near == same).all()), bool(near @ near > abs(near @ far))
+        (True, True)
+        """
+        from fasttangent import embeddings
+
+        rows, n_threads = self._rows(X), checks.thread_count(self.threads if threads is None else threads)
+        found = embeddings.embed(self, rows, kind, dim=dim, seed=seed, threads=n_threads)
+        self._refuse(rows, found.bad)
+        return found.E
 
     def sensitivity(self, X: Any, *, threads: int | None = None) -> NDArray:
         """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
@@ -345,21 +417,17 @@ class Model:
         rows, by_posterior = self._rows(X), isinstance(variance, str)
         if by_posterior:
             checks.choice("variance", variance, ("posterior",))
-        given = self._slope_squared(None if by_posterior else variance, len(rows))
-        tangents = self._tangent()[None]
-        if by_posterior:
-            tangents = np.concatenate([tangents, self._noise_tangents()])
-        found = np.empty(len(rows))
+        slope_squared = self._slope_squared(None if by_posterior else variance, len(rows))
+        s = np.empty((len(rows), self.n_outputs), self.dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            slope_squared = given[part] if given.ndim == 2 else given
-            if by_posterior:
-                believed = self._label_variance(ft[:, 1:])
-                slope_squared = influence.expected_slope_squared(self.objective, believed)
-            found[part] = influence.curiosity(slope_squared, ft[:, 0])
+            s[part] = ft[:, 0]
 
-        self._each_finite_chunk(rows, tangents, threads, finish)
-        return found
+        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        if by_posterior:
+            believed = self._label_variance(rows, threads)
+            slope_squared = influence.expected_slope_squared(self.objective, believed)
+        return influence.curiosity(slope_squared, s)
 
     def score(self, X: Any, *, threads: int | None = None) -> Scores:
         """Prediction, sensitivity and curiosity of rows in one pass.
@@ -510,7 +578,10 @@ class Model:
         )
 
     def _each_finite_chunk(self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish) -> None:
-        bad = self._each_chunk(rows, tangents, threads, finish)
+        self._refuse(rows, self._each_chunk(rows, tangents, threads, finish))
+
+    def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
+        """Raise if any row number is `bad`: a value that is not finite, or is so in the dtype of the model."""
         if len(bad):
             i = int(bad[0])
             if np.isfinite(rows[i]).all():
@@ -533,9 +604,6 @@ class Model:
             )
         return self.tangents["strength"]
 
-    def _no_tangents(self) -> Float:
-        return np.empty((0, len(self.params)))
-
     def _noise_tangents(self) -> Float:
         """(K, p) for noise of variance 1."""
         if "posterior" not in self.tangents:
@@ -545,9 +613,21 @@ class Model:
             )
         return self.tangents["posterior"]
 
-    def _label_variance(self, ft: NDArray) -> Float:
-        """Var f + noise from the derivatives along the tangents of noise (n, K, n_outputs), standard units."""
-        return self.noise * (1 + np.mean(np.square(ft, dtype=np.float64), axis=1))
+    def _noise_embeddings(
+        self, rows: NDArray, K: int, threads: int | None
+    ) -> Iterator[tuple[slice, NDArray]]:
+        """Posterior embeddings of some rows at a time, each (rows, n_outputs, K)."""
+        for start in range(0, len(rows), EMBEDDED_ROWS):
+            part = slice(start, min(start + EMBEDDED_ROWS, len(rows)))
+            E = self.embed(rows[part], "posterior", dim=K, threads=threads)
+            yield part, E.reshape(len(E), self.n_outputs, K)
+
+    def _label_variance(self, rows: NDArray, threads: int | None) -> Float:
+        """Var f + noise (n, n_outputs), standard units."""
+        variance, K = np.full((len(rows), self.n_outputs), self.noise), len(self._noise_tangents())
+        for part, E in self._noise_embeddings(rows, K, threads):
+            variance[part] += np.sum(np.square(E, dtype=np.float64), axis=2)
+        return variance
 
     def _slope_squared(self, variance: Any, n: int) -> Float:
         """E[loss'^2] in standard units, to broadcast against (n, n_outputs)."""

@@ -24,11 +24,11 @@ import numpy as np
 
 from fasttangent.curvature import System
 from fasttangent.objective import Problem
+from fasttangent.solvers import Solver, prepare
+from fasttangent.solvers.direct import Dual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from fasttangent.solvers import Solver
 
     Float = NDArray[np.float64]
 
@@ -41,46 +41,57 @@ class Draws(NamedTuple):
     """Tangents of noise of variance 1, and the noise that the residuals of the rows show."""
 
     tangents: Float  # (K, p)
+    bias: Float  # (p,) strength A^-1 grad C: what the regulariser takes from theta, to first order, up to the sign
     noise: float  # variance of a label, in standard units
 
 
 def draw(problem: Problem, theta: Float, residual_variance: float, samples: int, seed: int) -> Draws:
     """K = `samples` tangents at theta, seeded, and the noise variance.
 
-    The noise is residual sum of squares / (number of labels - effective parameters), MacKay's estimate:
-    `residual_variance` is the mean square of the residuals of the problem's rows.
+    The noise is residual sum of squares / (labels - effective parameters), MacKay's estimate, the effective parameters
+    being the trace of A^-1 J^T D J; `residual_variance` is the mean square of the residuals of the problem's rows.
     """
-    solver, rng = gauss_newton_solver(problem, theta), np.random.default_rng(seed)
-    tangents = np.empty((samples, len(theta)))
+    tangents, outputs, rng = (
+        np.empty((samples, len(theta))),
+        problem.rows.Y.shape,
+        np.random.default_rng(seed),
+    )
+    S, strength = problem.total, problem.objective.strength
+    solver, free = gauss_newton_solver(problem, theta), 0.0
     for k in range(0, samples, PANEL):
-        rho = right_sides(problem, theta, min(PANEL, samples - k), rng)
-        tangents[k : k + len(rho)] = -solver.solve(rho).x
-    labels = problem.total * problem.rows.Y.shape[1]
-    free = labels - effective_parameters(problem, theta, tangents)
-    return Draws(tangents, residual_variance * labels / max(free, 1.0))
+        part = slice(k, min(k + PANEL, samples))
+        u, b = right_sides(problem, part.stop - k, rng)
+        if isinstance(solver, Dual):
+            x, w = solver.solve_split(u, b)
+            # u' = (G + s I)^-1 (u - R b / s) has the covariance (G + s I)^-1 / (s S)
+            free += strength**2 * S * float(np.sum(w * w)) + (S - outputs[0]) * outputs[1] * len(u)
+        else:
+            x = solver.solve(assembled(problem, theta, u, b)).x
+            s = problem.jacobian_product(theta, x)
+            free += S * (outputs[1] * len(x) - float(np.sum(problem.output_weights(theta) * s * s)))
+        tangents[part] = -x
+    labels = S * outputs[1]
+    bias = solver.solve(strength * problem.complexity_gradient(theta)[None]).x[0]
+    return Draws(tangents, bias, residual_variance * labels / max(free / samples, 1.0))
 
 
-def right_sides(problem: Problem, theta: Float, K: int, rng: np.random.Generator) -> Float:
-    """K draws of d_s grad F for noise of variance 1: (K, p), with covariance A / S."""
-    roots, S = np.sqrt(problem.output_weights(theta)), problem.total
-    labels = rng.normal(size=(K, *roots.shape)) * roots
-    centre = rng.normal(size=(K, len(theta))) * np.sqrt(problem.objective.strength * problem.mask)
-    return (problem.jacobian_transposed_product(theta, labels) + centre) / np.sqrt(S)
+def right_sides(problem: Problem, K: int, rng: np.random.Generator) -> tuple[Float, Float]:
+    """K draws of d_s grad F for noise of variance 1, in two parts: u (K, n, n_outputs) and b (K, p).
+
+    rho = J^T D^1/2 u + b.
+    """
+    u = rng.normal(size=(K, *problem.rows.Y.shape))
+    b = rng.normal(size=(K, len(problem.mask))) * np.sqrt(problem.objective.strength * problem.mask)
+    return u / np.sqrt(problem.total), b / np.sqrt(problem.total)
 
 
-def effective_parameters(problem: Problem, theta: Float, tangents: Float) -> float:
-    """trace of A^-1 J^T D J, between 0 and the number of labels; estimated from the tangents (K, p)."""
-    total = 0.0
-    for k in range(0, len(tangents), PANEL):
-        s = problem.jacobian_product(theta, tangents[k : k + PANEL])
-        total += float(np.sum(problem.output_weights(theta) * s * s))
-    return problem.total * total / len(tangents)
+def assembled(problem: Problem, theta: Float, u: Float, b: Float) -> Float:
+    """rho = J^T D^1/2 u + b (K, p), the covariance of which is A / S."""
+    return problem.jacobian_transposed_product(theta, np.sqrt(problem.output_weights(theta)) * u) + b
 
 
 def gauss_newton_solver(problem: Problem, theta: Float) -> Solver:
     """Of A tau = b, by the m x m matrix of the rows' outputs where they are few: any right-hand side has a tangent."""
-    from fasttangent.solvers import prepare
-
     system = System(problem, theta, gauss_newton=True)
     m, plain = problem.rows.Y.size, bool((problem.mask == 1).all())
     if plain and problem.objective.strength > 0 and m <= min(system.size, DUAL_UP_TO):

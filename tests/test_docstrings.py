@@ -21,7 +21,8 @@ def test_examples(name):
 
 
 WITH_EXAMPLES = (
-    "ActiveLearner fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity"
+    "ActiveLearner fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity "
+    "learning_loss fit_with_learning_loss loss_ranking"
 )
 
 
@@ -42,7 +43,18 @@ def test_public_names_are_documented(name):
             assert inspect.getdoc(function), f"{name}.{member}"
 
 
-@pytest.mark.parametrize("function", ["fit", "select", "Model.predict", "Model.influence", "Model.curiosity"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        "fit",
+        "select",
+        "learning_loss",
+        "Model.predict",
+        "Model.influence",
+        "Model.curiosity",
+        "Model.embed",
+    ],
+)
 def test_every_parameter_is_described(function):
     thing = ft
     for part in function.split("."):

@@ -22,11 +22,13 @@ CORE = """
     solvers.krylov solvers.block_cg solvers.minres solvers.lissa
     solvers.base solvers.factor solvers.memory solvers.direct solvers.iterative solvers
     certificate lbfgs training settling
-    influence posterior
+    influence posterior embeddings
     model
-    selection files progress
+    distances covariances duplicates selection files progress
     fitting fitting_many
     following changes exact_influence refits unlearning fidelity_methods fidelity_comparison fidelity_report
+    learning_loss_head learning_loss_training learning_loss_folds
+    learning_loss_fit learning_loss_joint learning_loss_measures
     journal campaign active_diagnostics campaign_history oracles
     active_settings active_choosing active_learning
 """

@@ -43,9 +43,21 @@ def test_right_sides_have_the_covariance_of_the_gauss_newton_matrix(loss, n_outp
     model = early(X, Y, loss=loss, delta=0.3, complexity=complexity, sample_weight=w, strength=0.03)
     problem = model.problem(X, Y, w)
     p, m = len(model.params), Y.size
-    rho = posterior.right_sides(problem, model.params, m + p, Unit(m, p))
+    u, b = posterior.right_sides(problem, m + p, Unit(m, p))
+    rho = posterior.assembled(problem, model.params, u, b)
     A = System(problem, model.params, gauss_newton=True).dense()
     assert relative(rho.T @ rho, A / w.sum()) <= 1e-12
+
+
+def test_both_ways_of_solving_give_the_same_draws(monkeypatch):
+    X, Y = rows(30, n_outputs=2)
+    w = np.random.default_rng(1).uniform(0.5, 2, len(X))
+    model = early(X, Y, strength=0.03)
+    dual = model.with_posterior(X, Y, w, samples=2000)
+    monkeypatch.setattr(posterior, "DUAL_UP_TO", 0)
+    direct = model.with_posterior(X, Y, w, samples=2000)
+    assert relative(dual.tangents["posterior"], direct.tangents["posterior"]) <= 1e-10
+    assert dual.noise == pytest.approx(direct.noise, rel=0.02)
 
 
 @pytest.mark.parametrize(("n", "hidden"), [(20, (5, 4)), (300, (4,))])  # dual; Cholesky
@@ -100,9 +112,21 @@ def test_deviations_draws_and_curiosity_follow_from_the_tangents(n_outputs, dtyp
     assert draws.shape == (32, *mean.shape)
     expected = problem.predictions(theta) + np.sqrt(model.noise) * s
     assert relative(draws.reshape(expected.shape), model.scaling.predictions(expected)) <= close
-    np.testing.assert_array_equal(model.posterior(new[:7], 5), draws[:5, :7])
+    assert relative(model.posterior(new[:7], 5), draws[:5, :7]) <= close
     by_hand = influence.curiosity(variance, J @ model.tangents["strength"])
     assert relative(model.curiosity(new, variance="posterior"), by_hand) <= close
+
+
+def test_the_bias_is_what_a_smaller_strength_changes():
+    X, Y = rows(60)
+    lam, h = 0.02, 1e-6
+    lower, model = (
+        ft.fit(X, Y[:, 0], hidden=(), strength=s, dtype="float64", tangents="posterior", samples=2)
+        for s in (lam - h, lam)
+    )
+    change = (lower.predict(X) - model.predict(X)) / h  # - d f / d strength; linear models have one matrix
+    bias = model.embed(X, "error")[:, -1] * model.scaling.y_scale
+    np.testing.assert_allclose(bias, lam * change, rtol=1e-5)
 
 
 @pytest.mark.parametrize("settle", [False, True])

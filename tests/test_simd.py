@@ -157,6 +157,11 @@ def add_row_sums(s, A, b):
     simd.add_row_sums(s, A, b)
 
 
+@of_matrices(f"void({{real}}[::1], {M}, {M})")
+def add_column_dots(s, A, B):
+    simd.add_column_dots(s, A, B)
+
+
 @of_matrices("void({real}[:,::1], int64, int64, int64, int64)")
 def fill_window(array, start, rows, step, columns):
     view = simd.window(array, start, rows, step, columns)
@@ -324,6 +329,19 @@ def test_a_sum_of_a_row_does_not_depend_on_other_rows(dtype):
         one = np.zeros(1, dtype)
         add_row_sums(one, A[i : i + 1], b)
         assert one[0] == whole[i] or not JIT
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_add_column_dots(dtype):
+    rng, lanes = np.random.default_rng(5), simd.lanes(dtype)
+    for m, vectors in itertools.product([0, 1, 2, 7, 100], [1, 2, 3, 4, 5, 9]):
+        n = vectors * lanes
+        A, B, s = (whole_numbers(rng, *shape, dtype=dtype) for shape in ((m, n), (m, n), (n,)))
+        expected = s.copy()
+        simd._add_column_dots_definition(expected, A, B)
+        found = Guarded(s)
+        add_column_dots(found.array[0], inputs(A), inputs(B))
+        found.check(expected[None])
 
 
 # --- views and scalars -----------------------------------------------------------------------------------

@@ -144,18 +144,18 @@ def passes(room, work, n, first, theta, inputs, network):
 
 
 @kernel
-def columns_out(E, first, start, stop, flat, bad, offsets):
-    """E[start:stop, first : first + len(offsets)] = columns of a block, row j of it at flat[offsets[j]:]; nan where bad."""
-    n, units, dim = stop - start, len(offsets), E.shape[1]
-    whole = units // whole_vectors(1, flat) * whole_vectors(1, flat)
+def columns_out(E, start, stop, flat, bad, offsets):
+    """E[start:stop] = columns of a block, column j the values flat[offsets + j]; nan where bad."""
+    n, dim = stop - start, len(offsets)
+    whole = dim // whole_vectors(1, flat) * whole_vectors(1, flat)
     if whole > 0:
-        gather_columns(window(E, start * dim + first, n, dim, whole), flat, stretch(offsets, 0, whole))
+        gather_columns(window(E, start * dim, n, dim, whole), flat, stretch(offsets, 0, whole))
     for j in range(n):
-        for i in range(whole, units):
-            E[start + j, first + i] = flat[offsets[i] + j]
+        for i in range(whole, dim):
+            E[start + j, i] = flat[offsets[i] + j]
         if bad[j] != 0:  # nan
-            for i in range(units):
-                E[start + j, first + i] = bad[j]
+            for i in range(dim):
+                E[start + j, i] = bad[j]
 
 
 @kernel
@@ -213,7 +213,7 @@ def posterior(E, VT, theta, inputs, network):
                             )
         for b in range(blocks):
             start = first + b * lanes
-            columns_out(E, 0, start, min(start + lanes, n), block_of(e, b), block_of(room.bad, b), offsets)
+            columns_out(E, start, min(start + lanes, n), block_of(e, b), block_of(room.bad, b), offsets)
     restore(mode)
 
 
@@ -227,30 +227,32 @@ def gradient(E, P, Q, theta, inputs, network):
     table, lanes, (n, dim) = network.table, block_rows(theta), E.shape
     n_outputs, last = table[-1, 1], len(table) - 1
     room, work, mode = group_room(theta, table), workspace(theta, 0, table), flush_denormals()
-    phi, u, t = aligned(STRIP * lanes, theta), aligned(STRIP * lanes, theta), aligned(STRIP * lanes, theta)
-    offsets = every_block(STRIP, theta)
+    phi, offsets = aligned(GROUP * dim * lanes, theta), every_block(dim, theta)
+    u, t = aligned(STRIP * lanes, theta), aligned(STRIP * lanes, theta)
+    for sums in (phi, t):  # columns behind the last row are added up, too
+        for j in range(sums.size):
+            sums[j] = 0
     for first in range(0, n, GROUP * lanes):
         blocks = passes(room, work, n, first, theta, inputs, network)
         for s in range(0, dim, STRIP):
             m = min(STRIP, dim - s)
             for b in range(blocks):
-                start = first + b * lanes
-                width = whole_vectors(min(lanes, n - start), theta)
+                width = whole_vectors(min(lanes, n - first - b * lanes), theta)
                 for l in range(last, -1, -1):
                     n_in, at = table[l, 0] + 1, table[l, 4]
                     A, h = window(P, dim * at + s * n_in, m, n_in, n_in), block_of(room.h, b)
                     x = matrix(h, at, n_in, width)
-                    into = matrix(phi if l == last else u, 0, m, width)
+                    into = matrix(block_of(phi, b), s, m, width) if l == last else matrix(u, 0, m, width)
                     product(into, A, x, A[:, :0], x[:0], x[:0], False)
                     if l < last:
                         q, place = n_outputs * table[l, 1], n_outputs * outputs_before(table, l)
                         B, d = window(Q, dim * place + s * q, m, q, q), block_of(room.d, b)
                         y = matrix(d, place, q, width)
                         product(matrix(t, 0, m, width), B, y, B[:, :0], y[:0], into, False)
-                        add(stretch(phi, 0, m * lanes), stretch(t, 0, m * lanes))
-                columns_out(
-                    E, s, start, min(start + lanes, n), phi, block_of(room.bad, b), stretch(offsets, 0, m)
-                )
+                        add(stretch(block_of(phi, b), s * lanes, m * lanes), stretch(t, 0, m * lanes))
+        for b in range(blocks):
+            start = first + b * lanes
+            columns_out(E, start, min(start + lanes, n), block_of(phi, b), block_of(room.bad, b), offsets)
     restore(mode)
 
 
@@ -292,6 +294,7 @@ def inputs_of_layer(E, l, theta, inputs, network):
     for start in range(0, n, lanes):
         stop, place = min(start + lanes, n), table[l, 4] * lanes
         width = load(work, bad, inputs, start, stop)
-        forward(work, width, theta, none, network, exact)
-        columns_out(E, 0, start, stop, stretch(work.h, place, dim * lanes), bad, offsets)
+        if l > 0:
+            forward(work, width, theta, none, network, exact)
+        columns_out(E, start, stop, stretch(work.h, place, dim * lanes), bad, offsets)
     restore(mode)

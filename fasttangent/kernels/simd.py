@@ -702,14 +702,15 @@ def _column_dots(module, element, vectors):
     pointer, kind = element.as_pointer(), _vector_type(element)
 
     def body(builder, args):
-        s, a, a_row, b, b_row, m = args
+        s, first, first_row, second, second_row, m = args
         steps = [_INT(v * kind.count) for v in range(vectors)]
         totals = [cgutils.alloca_once_value(builder, _load(builder, _at(builder, s, v))) for v in steps]
         with cgutils.for_range(builder, m) as loop:
-            x, y = (_at(builder, t, builder.mul(loop.index, t_row)) for t, t_row in ((a, a_row), (b, b_row)))
+            x = _at(builder, first, builder.mul(loop.index, first_row))
+            y = _at(builder, second, builder.mul(loop.index, second_row))
             for step, total in zip(steps, totals, strict=True):
-                factors = (_load(builder, _at(builder, place, step)) for place in (x, y))
-                builder.store(_fma(builder, *factors, builder.load(total)), total)
+                a, b = (_load(builder, _at(builder, place, step)) for place in (x, y))
+                builder.store(_fma(builder, a, b, builder.load(total)), total)
         for step, total in zip(steps, totals, strict=True):
             _store(builder, builder.load(total), _at(builder, s, step))
 

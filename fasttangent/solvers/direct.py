@@ -219,14 +219,26 @@ class Dual(Direct):
         return super()._shift(strength)
 
     def _apply(self, B: Float, shift: float) -> Float:
-        strength = own_strength(self.system) + shift
-        problem, theta, X = self.system.problem, self.system.theta, np.empty_like(B)
+        return self._solve_split(None, B, own_strength(self.system) + shift)[0]
+
+    def solve_split(self, U: Float, B: Float) -> tuple[Float, Float]:
+        """x and u' of A x = R^T u + b for each u of U (K, n, n_outputs) and b of B (K, p).
+
+        x = b / s + R^T u' with u' = (G + s I)^-1 (u - R b / s): half the work of a solve for R^T u + b.
+        """
+        return self._solve_split(U, B, own_strength(self.system))
+
+    def _solve_split(self, U: Float | None, B: Float, strength: float) -> tuple[Float, Float]:
+        problem, theta, factor = self.system.problem, self.system.theta, self._factor(strength)
+        X, W = np.empty_like(B), np.empty((len(B), *self._roots.shape))
         for k in range(0, len(B), self.system.PANEL):
-            b = B[k : k + self.system.PANEL]
-            Rb = problem.jacobian_product(theta, b) * self._roots
-            u = self._factor(strength).solve(Rb.reshape(len(b), -1)).reshape(Rb.shape)
-            X[k : k + len(b)] = (b - problem.jacobian_transposed_product(theta, u * self._roots)) / strength
-        return X
+            b = B[k : k + self.system.PANEL] / strength
+            u = -problem.jacobian_product(theta, b) * self._roots
+            if U is not None:
+                u += U[k : k + len(b)]
+            W[k : k + len(b)] = w = factor.solve(u.reshape(len(b), -1)).reshape(u.shape)
+            X[k : k + len(b)] = b + problem.jacobian_transposed_product(theta, w * self._roots)
+        return X, W
 
     def _factor(self, strength: float) -> dense.Cholesky:
         """Of G + strength I; the last one is kept."""
