@@ -83,6 +83,7 @@ def work(folder, kind):
     warnings.simplefilter("ignore", ft.UntrustedTangentWarning)
     _, y = pool_and_labels()
     oracle = Oracle(folder.parent / "oracle.txt", y)
+    learner(None, "array").run()  # loads and compiles; kills are to hit the work, not the start of Python
     print("ready", flush=True)
     if kind in ("array", "person"):
         run = learner(folder, kind, oracle=y if kind == "array" else None)
@@ -109,6 +110,11 @@ def start(folder, kind):
     return process
 
 
+def progress(folder):
+    """Bytes in the journals of a campaign, and which files there are."""
+    return sorted((str(p), p.stat().st_size) for p in folder.rglob("*") if p.is_file() and p.name != "lock")
+
+
 def ended(process):
     process.stdout.close()
     code = process.wait()
@@ -131,6 +137,7 @@ def run_and_kill(folder, wanted, seed=0, say=lambda text: None):
         "labels_made_twice": 0,
         "labels_lost": 0,
         "same_picks": True,
+        "kills_in_new_places": 0,
         "labels_made": 0,
         "calls": 0,
     }
@@ -139,6 +146,7 @@ def run_and_kill(folder, wanted, seed=0, say=lambda text: None):
         kind = KINDS[report["campaigns"] % len(KINDS)]
         place = folder / f"{report['campaigns']}-{kind}"
         place.mkdir()
+        before = None
         while not (place / "result.json").exists():
             process = start(place, kind)
             if kills < wanted:
@@ -149,6 +157,9 @@ def run_and_kill(folder, wanted, seed=0, say=lambda text: None):
                     process.wait()
                     process.stdout.close()
                     kills += 1
+                    now = progress(place / "campaign")
+                    report["kills_in_new_places"] += now != before
+                    before = now
                     continue
             ended(process)
         report["campaigns"] += 1
