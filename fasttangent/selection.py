@@ -166,6 +166,11 @@ def select(
     if aims is not None and strategy not in ("variance", "bait"):
         raise ValueError(f"targets are for strategies 'variance' and 'bait', got them with {strategy!r}")
     embedding, weight = _embedding(strategy, embedding), _weight(strategy, weight, len(rows))
+    if aims is not None and weight is not None:
+        raise ValueError(
+            "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
+            "that matter more several times"
+        )
     how, most = _prefilter(prefilter, k)
     batch = _Batch(_prepared(model, strategy, embedding, known, threads), k, known, aims, seed, threads)
     usable = _usable(rows, known, k)
@@ -375,7 +380,9 @@ class _Batch:
 
     def _embedded(self, rows: NDArray, kind: str) -> NDArray:
         model = replace(self.model, noise=1.0) if kind == "posterior" else self.model
-        return model.embed(rows, kind, seed=self.seed, threads=self.threads)
+        E = model.embed(rows, kind, seed=self.seed, threads=self.threads)
+        checks.finite(f"the {kind} embedding of the rows", E)
+        return E
 
     def _predicted(self, rows: NDArray) -> NDArray:
         """Standard units, so that no output counts for more than another."""
