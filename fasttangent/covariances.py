@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
+MOST_SLABS = 16  # of rows that are summed by themselves, D^2 values each
 FALL = 1e-4  # of squared variances, from where they are computed anew: rounding has grown to 1e-3 of them in float32
 
 
@@ -34,32 +35,12 @@ def variance_reduction(
     model's weights, at first I, after a pick f less u u^T with u = P f / sqrt(noise + f.P f).  One pass over E a pick,
     and two products with (D, D) whenever so much of the variance is gone that what is left has lost its digits.
     """
-    from fasttangent.kernels.choosing import lower_variances
-
-    E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
-    n, picked = len(E), _Picked(E.shape[1], k, noise)
-    M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), weight, n_threads)
-    M /= np.trace(M) or 1.0  # picks do not depend on it, and w below stays in the range of float32
-    root = _root(M)
-    free, picks = np.ones(n, bool), np.empty(k, np.int64)
-    a, b = _squares(E, None, n_threads), _squares(E, root, n_threads)
-    best, none = np.empty((-(-n // CHUNK), 2)), np.empty(0, E.dtype)
-    change, before = _Update(none, none, 0.0), b.sum()
+    E = np.ascontiguousarray(E)
+    M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), weight, threads)
+    variances, picks = _AverageVariance(E, M, k, noise, threads), np.empty(k, np.int64)
     for t in range(k):
-
-        def task(start: int, stop: int, change: _Update = change) -> None:
-            lower_variances(best[start // CHUNK], a, b, free, E, *change, noise, start, stop)
-
-        each_chunk(task, n, n_threads)
-        if b.sum() < FALL * before:
-            P = picked.covariance()
-            a, b = _squares(E, _root(P), n_threads), _squares(E, P @ root, n_threads)
-            change, before = _Update(none, none, 0.0), b.sum()
-            each_chunk(lambda start, stop: task(start, stop, change), n, n_threads)
-        picks[t] = i = _first_largest(best)
-        free[i] = False
-        u, w, norm_M = picked.add(E[i].astype(np.float64), M)
-        change = _Update(u.astype(E.dtype), w.astype(E.dtype), norm_M)
+        picks[t] = i = variances.best()
+        variances.know(i)
     return picks
 
 
@@ -87,10 +68,8 @@ def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
     """
     m = len(A)
     kept, a, b = np.ones(m, bool), A.diagonal().copy(), B.diagonal().copy()
-    X, Z = (
-        np.empty((m - k, m)),
-        np.empty((m - k, m)),
-    )  # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
+    # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
+    X, Z = np.empty((m - k, m)), np.empty((m - k, m))
     inverse_c = np.empty(m - k)
     for t in range(m - k):
         j = int(np.argmin(np.where(kept, b / (noise - a), np.inf)))
@@ -134,6 +113,50 @@ def max_determinant(
     return picks
 
 
+class _AverageVariance:
+    """a = e.P e and b = e.P M P e of all rows e, while labels become known."""
+
+    def __init__(self, E: NDArray, M: Float, k: int, noise: float, threads: int | None) -> None:
+        self.E, self.threads, self.noise = E, checks.thread_count(threads), noise
+        self.M = M / (
+            np.trace(M) or 1.0
+        )  # picks do not depend on it, and w below stays in the range of float32
+        self.root, self.picked = _root(self.M), _Picked(E.shape[1], k, noise)
+        self.free, self._best = np.ones(len(E), bool), np.empty((-(-len(E) // CHUNK), 2))
+        self._measure(None, self.root)
+
+    def best(self) -> int:
+        """The free row of the largest b / (noise + a), the first of equals."""
+        self._pass()
+        if self.b.sum() < FALL * self.before:
+            P = self.picked.covariance()
+            self._measure(_root(P), P @ self.root)
+            self._pass()
+        return _first_largest(self._best)
+
+    def know(self, i: int) -> None:
+        """The label of row i; the next pass takes it into account."""
+        u, w, norm_M = self.picked.add(self.E[i].astype(np.float64), self.M)
+        self.free[i] = False
+        self.change = _Update(u.astype(self.E.dtype), w.astype(self.E.dtype), norm_M)
+
+    def _measure(self, L: Float | None, R: Float) -> None:
+        """a = |e L|^2 and b = |e R|^2, from scratch."""
+        self.a, self.b = _squares(self.E, L, self.threads), _squares(self.E, R, self.threads)
+        none = np.empty(0, self.E.dtype)
+        self.change, self.before = _Update(none, none, 0.0), self.b.sum()
+
+    def _pass(self) -> None:
+        from fasttangent.kernels.choosing import lower_variances
+
+        state = self.a, self.b, self.free, self.E, *self.change, self.noise
+
+        def task(start: int, stop: int) -> None:
+            lower_variances(self._best[start // CHUNK], *state, start, stop)
+
+        each_chunk(task, len(self.E), self.threads)
+
+
 class _Update(NamedTuple):
     """What a pick f changes: P less u u^T, with u = P f / sqrt(noise + f.P f)."""
 
@@ -160,7 +183,8 @@ class _Picked:
 
     def covariance(self) -> Float:
         F = self.rows[: self.number]
-        return np.linalg.inv(np.eye(F.shape[1]) + F.T @ F / self.noise)
+        P: Float = np.linalg.inv(np.eye(F.shape[1]) + F.T @ F / self.noise)
+        return P
 
 
 def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
@@ -176,7 +200,8 @@ def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
 def _root(M: Float) -> Float:
     """R with R R^T = M, for positive semi-definite M."""
     values, vectors = np.linalg.eigh(M)
-    return vectors * np.sqrt(np.maximum(values, 0))
+    root: Float = vectors * np.sqrt(np.maximum(values, 0))
+    return root
 
 
 def _first_largest(best: Float) -> int:
@@ -206,14 +231,16 @@ def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None
 
 def moments(E: NDArray, weight: Any, threads: int | None) -> Float:
     """Mean of w e e^T over the rows, weights of mean 1: (D, D)."""
+    from fasttangent.kernels import threads as pool
     from fasttangent.kernels.choosing import add_moments
 
     n, D = E.shape
     w = np.ones(n) if weight is None else np.asarray(weight, np.float64)
-    parts = np.zeros((-(-n // CHUNK), D, D))
-    each_chunk(
-        lambda start, stop: add_moments(parts[start // CHUNK], E, w, start, stop),
-        n,
+    slab = CHUNK * max(1, -(-n // (CHUNK * MOST_SLABS)))
+    parts = np.zeros((-(-n // slab), D, D))
+    pool.run(
+        lambda c: add_moments(parts[c], E, w, c * slab, min((c + 1) * slab, n)),
+        len(parts),
         checks.thread_count(threads),
     )
     return parts.sum(axis=0) / w.sum()

@@ -120,7 +120,7 @@ def test_labelled_rows_bad_rows_and_copies_are_left_out(strategy, model, pool):
     assert picks.candidates == 174
     with (
         pytest.warns(UserWarning, match="not finite"),
-        pytest.raises(ValueError, match="k must be at most the 174 rows .* 2 are not finite, 22 .* 2 equal"),
+        pytest.raises(ValueError, match=r"k must be at most the 174 rows .* 2 are not finite, 22 .* 2 equal"),
     ):
         ft.select(model, rows, 175, **given)
 
@@ -223,9 +223,7 @@ def test_informing_without_a_posterior(strategy, aims, model, pool, data):
         "variance": lambda: covariances.variance_reduction(E, 4, noise, T),
         "bait": lambda: covariances.bait(E, 4, noise, T),
     }[strategy]()
-    picks = ft.select(
-        model, pool, 4, strategy=strategy, embedding="hidden", labeled=data[0], targets=targets
-    )
+    picks = ft.select(model, pool, 4, strategy=strategy, embedding="hidden", labeled=data[0], targets=targets)
     np.testing.assert_array_equal(picks.indices, expected)
 
 
