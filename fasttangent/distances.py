@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 CHUNK = 8192  # rows of a task, a multiple of the kernels' BLOCK
-DIRECTIONS = 24, 64  # coordinates of the bound: for a block of rows the first, then all if they do not rule it out
+DIRECTIONS = (
+    24,
+    64,
+)  # coordinates of the bound: for a block of rows the first, then all if they do not rule it out
 GROUP = 512  # known rows that are compared with a row at once
 SAMPLE = 4096  # rows that the directions are found from
 
@@ -137,7 +140,16 @@ class Centres:
         self._forget_norms()
         heads, rest, norm = self._coordinates(self.E[i : i + 1])
         c_head, c_rest = np.ascontiguousarray(heads[0, :, 0]), np.ascontiguousarray(rest[:, 0])
-        state = self.squared, self.nearest, self._reach, self.E, self._heads, self._rest, self._first, self._norm
+        state = (
+            self.squared,
+            self.nearest,
+            self._reach,
+            self.E,
+            self._heads,
+            self._rest,
+            self._first,
+            self._norm,
+        )
         centre = self._scale, self.E[i], c_head, c_rest, norm[0], self.number
 
         def task(start: int, stop: int) -> None:

@@ -224,8 +224,9 @@ def test_moments():
     ],
 )
 def test_threads_and_layouts(strategy):
-    E, w = embedding(2 * CHUNK + 55, 24, 0, np.float32), np.random.default_rng(1).exponential(
-        size=2 * CHUNK + 55
+    E, w = (
+        embedding(2 * CHUNK + 55, 24, 0, np.float32),
+        np.random.default_rng(1).exponential(size=2 * CHUNK + 55),
     )
     T = E[:3000].copy()
     for a in (E, w, T):

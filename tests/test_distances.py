@@ -86,7 +86,8 @@ def embedding(n, D, seed=0, decay=1.0, dtype=np.float64):
 @every_strategy
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("n", "D", "m"), [(1, 1, 0), (63, 1, 2), (64, 3, 0), (65, 24, 1), (300, 25, 7), (1000, 70, 0), (257, 130, 40)]
+    ("n", "D", "m"),
+    [(1, 1, 0), (63, 1, 2), (64, 3, 0), (65, 24, 1), (300, 25, 7), (1000, 70, 0), (257, 130, 40)],
 )
 def test_against_all_distances(name, n, D, m, dtype):
     E = embedding(n + m, D, n, dtype=dtype)

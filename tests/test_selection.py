@@ -223,9 +223,7 @@ def test_informing_without_a_posterior(strategy, aims, model, pool, data):
         "variance": lambda: covariances.variance_reduction(E, 4, noise, T),
         "bait": lambda: covariances.bait(E, 4, noise, T),
     }[strategy]()
-    picks = ft.select(
-        model, pool, 4, strategy=strategy, embedding="hidden", labeled=data[0], targets=targets
-    )
+    picks = ft.select(model, pool, 4, strategy=strategy, embedding="hidden", labeled=data[0], targets=targets)
     np.testing.assert_array_equal(picks.indices, expected)
 
 

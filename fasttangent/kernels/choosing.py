@@ -103,7 +103,22 @@ def add_centres(squared, nearest, reach, E, norm, scale, C, scaled, c_norm, numb
 
 @kernel
 def add_centre(
-    squared, nearest, reach, E, heads, rest, first, norm, scale, c, c_head, c_rest, c_norm, number, start, stop
+    squared,
+    nearest,
+    reach,
+    E,
+    heads,
+    rest,
+    first,
+    norm,
+    scale,
+    c,
+    c_head,
+    c_rest,
+    c_norm,
+    number,
+    start,
+    stop,
 ):
     """Rows start to stop, as `add_centres` does, for one centre c (D,).
 
