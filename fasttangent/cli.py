@@ -20,7 +20,7 @@ except ImportError:
 
 from fasttangent._version import __version__
 from fasttangent.cli_options import FIDELITY, FIT, INPUT, JSON, OUTPUT, POOL, QUIET, SELECT, TABLE, THREADS
-from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, shown, tell
+from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, tell
 
 if TYPE_CHECKING:
     import numpy as np

@@ -157,7 +157,8 @@ def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
 def _root(M: Float) -> Float:
     """R with R R^T = M, for positive semi-definite M."""
     values, vectors = np.linalg.eigh(M)
-    return vectors * np.sqrt(np.maximum(values, 0))
+    root: Float = vectors * np.sqrt(np.maximum(values, 0))
+    return root
 
 
 def _first_largest(best: Float) -> int:

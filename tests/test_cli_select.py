@@ -143,8 +143,8 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
 )
 def test_refusals(options, fragment, trained, pool, tmp_path):
     X = np.ones((4, 3))
-    write_table(tmp_path / "lacking.csv", {name: X[:, 0] for name in NAMES[:2]})
-    write_table(tmp_path / "holes.csv", {name: X[:, 0] * np.nan for name in NAMES})
+    write_table(tmp_path / "lacking.csv", dict.fromkeys(NAMES[:2], X[:, 0]))
+    write_table(tmp_path / "holes.csv", dict.fromkeys(NAMES, X[:, 0] * np.nan))
     np.save(tmp_path / "wide.npy", np.ones((4, 4)))
     files = {
         "known": trained / "data.csv",

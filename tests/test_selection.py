@@ -120,7 +120,7 @@ def test_labelled_rows_bad_rows_and_copies_are_left_out(strategy, model, pool):
     assert picks.candidates == 174
     with (
         pytest.warns(UserWarning, match="not finite"),
-        pytest.raises(ValueError, match="k must be at most the 174 rows .* 2 are not finite, 22 .* 2 equal"),
+        pytest.raises(ValueError, match=r"k must be at most the 174 rows .* 2 are not finite, 22 .* 2 equal"),
     ):
         ft.select(model, rows, 175, **given)
 
