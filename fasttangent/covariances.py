@@ -44,18 +44,25 @@ def variance_reduction(
     free, picks = np.ones(n, bool), np.empty(k, np.int64)
     a, b = _squares(E, None, n_threads), _squares(E, root, n_threads)
     best, none = np.empty((-(-n // CHUNK), 2)), np.empty(0, E.dtype)
-    change, before = _Update(none, none, 0.0), b.sum()
+
+    def advance(change: _Update) -> None:
+        each_chunk(
+            lambda start, stop: lower_variances(
+                best[start // CHUNK], a, b, free, E, *change, noise, start, stop
+            ),
+            n,
+            n_threads,
+        )
+
+    unchanged = _Update(none, none, 0.0)
+    change, before = unchanged, b.sum()
     for t in range(k):
-
-        def task(start: int, stop: int, change: _Update = change) -> None:
-            lower_variances(best[start // CHUNK], a, b, free, E, *change, noise, start, stop)
-
-        each_chunk(task, n, n_threads)
+        advance(change)
         if b.sum() < FALL * before:
             P = picked.covariance()
-            a, b = _squares(E, _root(P), n_threads), _squares(E, P @ root, n_threads)
-            change, before = _Update(none, none, 0.0), b.sum()
-            each_chunk(lambda start, stop: task(start, stop, change), n, n_threads)
+            a[:], b[:] = _squares(E, _root(P), n_threads), _squares(E, P @ root, n_threads)
+            before = b.sum()
+            advance(unchanged)
         picks[t] = i = _first_largest(best)
         free[i] = False
         u, w, norm_M = picked.add(E[i].astype(np.float64), M)
