@@ -20,8 +20,8 @@ except ImportError:
 
 from fasttangent._version import __version__
 from fasttangent.cli_active import next_rows, tell_labels
-from fasttangent.cli_options import FIDELITY, FIT, INPUT, JSON, OUTPUT, POOL, QUIET, TABLE, THREADS
-from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, shown, tell
+from fasttangent.cli_options import FIDELITY, FIT, INPUT, JSON, OUTPUT, POOL, QUIET, SELECT, TABLE, THREADS
+from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,44 +123,109 @@ def score(
 @POOL
 @click.option("-k", "k", required=True, type=click.IntRange(min=1), help="How many rows to pick.")
 @click.option("-o", "--output", required=True, type=OUTPUT, help="Table of picked rows to write.")
-@click.option(
-    "--strategy",
-    type=click.Choice(["sample", "top", "random"]),
-    default="sample",
-    show_default=True,
-    help="sample: by chance, in proportion to curiosity; top: the most curious, which are much alike.",
-)
-@click.option("--seed", type=int, default=0, show_default=True)
+@SELECT
 @TABLE
 @THREADS
 @QUIET
 @JSON
 def select(
-    model_path: str, pool: str, k: int, output: str, strategy: str, seed: int, drop: Sequence[str],
-    header: bool | None, threads: int | None, quiet: bool, as_json: bool,
+    model_path: str, pool: str, k: int, output: str, strategy: str, weight: str | None, labeled: str | None,
+    drop: Sequence[str], header: bool | None, threads: int | None, quiet: bool, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Pick the K rows of the table POOL to label next, and write them with their row numbers and scores.
 
-    Rows with a missing value are never picked. The pool is read in chunks, twice.
+    Rows with a missing value are never picked, nor is a row equal to one of --labeled. sample, top and random by
+    curiosity and without --labeled read the pool in chunks, twice; all else reads it into memory, and of equal rows
+    picks one.
     """
-    import numpy as np
-
-    from fasttangent.selection import pick
     from fasttangent.table_output import write_table
 
     model, table, columns = _model_and_pool(model_path, pool, output, drop, header)
+    known = None if labeled is None else _labeled_rows(model, labeled, header)
     started = time.perf_counter()
-    scored = _Scored(model, table, columns, threads, quiet)
+    if strategy in ("sample", "top", "random") and weight != "sensitivity" and known is None:
+        if weight is not None and strategy == "random":
+            raise ValueError("--weight is of no use to --strategy random; leave it out")
+        if settings["embedding"] is not None:
+            raise ValueError(f"--embedding is of no use to --strategy {strategy}; leave it out")
+        picks, scores, found = _picked_in_chunks(
+            _Scored(model, table, columns, threads, quiet), k, strategy, settings["seed"]
+        )
+    else:
+        settings |= {"strategy": strategy, "weight": weight, "labeled": known, "threads": threads}
+        picks, scores, found = _picked_in_memory(model, table, columns, k, settings)
+    own = {f"pool_{name}" if name in ("row", "score") else name: c for name, c in table.take(picks).items()}
+    write_table(output, {"row": picks, "score": scores, **own})
+    seconds = time.perf_counter() - started
+    more = {"picked": k, "strategy": strategy, "seed": settings["seed"], "output": output}
+    part = "" if found["candidates"] == found["rows"] else f" ({found['candidates']:,} took part)"
+    text = f"picked {k:,} of {found['rows']:,} rows{part} in {seconds:.1f} s; saved {output}"
+    say(as_json, {**found, "trusted": model.certificate.trusted, "seconds": seconds, **more}, text)
+
+
+def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
+    """The features of the table of --labeled; other columns are ignored where there are names."""
+    from fasttangent.cli_columns import feature_columns
+    from fasttangent.tables import open_table
+
+    table = open_table(path, header)
+    named = table.named and model.feature_names is not None
+    if not named and len(table.names) - len(table.index) != model.n_features:
+        raise ValueError(
+            f"{path} has {len(table.names)} columns but the model was fitted on {model.n_features}, and without names "
+            f"on both sides they are matched by position; give --labeled a table of the features alone"
+        )
+    return table.read(feature_columns(model, table, ()))
+
+
+def _picked_in_chunks(
+    scored: _Scored, k: int, strategy: str, seed: int
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """(row numbers, their scores, what there is to say) for strategies that need one number of each row."""
+    import numpy as np
+
+    from fasttangent.selection import pick
+
     curiosity = np.concatenate([scores.curiosity for _, scores in scored])
-    if k > len(curiosity) - scored.missing:
-        usable = len(curiosity) - scored.missing
+    usable = scored.rows - scored.missing
+    if k > usable:
         raise ValueError(
             f"-k is {k:,} but the pool has only {usable:,} rows without missing values; ask for fewer"
         )
     picks = pick(curiosity, k, strategy, seed)
-    own = {f"pool_{name}" if name in ("row", "score") else name: c for name, c in table.take(picks).items()}
-    write_table(output, {"row": picks, "score": curiosity[picks], **own})
-    _say_scored(as_json, scored, started, {"picked": k, "strategy": strategy, "seed": seed, "output": output})
+    found = {
+        "rows": scored.rows,
+        "missing_rows": scored.missing,
+        "first_missing_row": scored.first_missing,
+        "candidates": usable,
+        "embedding": None,
+        "weight": None if strategy == "random" else "curiosity",
+    }
+    return picks, curiosity[picks], found
+
+
+def _picked_in_memory(
+    model: Model, table: Table, columns: list[int], k: int, settings: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """The same for all strategies, by fasttangent.select."""
+    import numpy as np
+
+    import fasttangent as ft
+
+    X = table.read(columns)
+    if settings["prefilter"] == "none":
+        settings["prefilter"] = None
+    picked = ft.select(model, X, k, **settings)
+    bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+    found = {
+        "rows": len(X),
+        "missing_rows": len(bad),
+        "first_missing_row": int(bad[0]) if len(bad) else None,
+        "candidates": picked.candidates,
+        "embedding": picked.embedding,
+        "weight": picked.weight,
+    }
+    return picked.indices, picked.scores, found
 
 
 def _model_and_pool(
@@ -251,8 +316,7 @@ def _say_scored(as_json: bool, scored: _Scored, started: float, more: dict[str, 
         "seconds": seconds,
         **more,
     }
-    what = f"picked {shown(more['picked'])} of" if "picked" in more else "scored"
-    say(as_json, document, f"{what} {scored.rows:,} rows in {seconds:.1f} s; saved {more['output']}")
+    say(as_json, document, f"scored {scored.rows:,} rows in {seconds:.1f} s; saved {more['output']}")
 
 
 cli.add_command(next_rows)

@@ -1,4 +1,4 @@
-"""The options of the command line, and the two that need a type of their own."""
+"""The options of the command line, and those that need a type of their own."""
 
 from __future__ import annotations
 
@@ -34,6 +34,22 @@ class Settle(click.ParamType):
             return float(value)
         except ValueError:
             self.fail(f"{value!r} is neither 'yes' nor 'no' nor a number of seconds", param, ctx)
+
+
+class Prefilter(click.ParamType):
+    """``random:100000`` as ("random", 100000), ``100000`` as the same; ``none`` as None."""
+
+    name = "how:rows"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int] | str:
+        if value.strip().lower() == "none":
+            return "none"
+        how, _, rows = value.rpartition(":")
+        if how not in ("", "random", "curiosity", "sensitivity") or not rows.isdecimal():
+            self.fail(f"{value!r} is neither 'none' nor like random:100000 or curiosity:100000", param, ctx)
+        return how or "random", int(rows)
 
 
 _ACTIVATIONS = ["tanh", "silu", "relu", "softplus", "gelu", "identity"]
@@ -102,6 +118,43 @@ def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
         ),
     )
 
+
+# Words and defaults are those of fasttangent.select; a test compares them.
+SELECT = _several(
+    _choice(
+        "--strategy",
+        "sample top random lcmd kmeans++ kcenter variance maxdet bait greedy-x greedy-y egl",
+        "sample: by chance, in proportion to curiosity; top: the most curious, which are much alike; variance, maxdet, "
+        "bait: what tells most; lcmd, kmeans++, kcenter, greedy-x, greedy-y: far apart; egl: longest gradients.",
+    ),
+    click.option(
+        "--embedding",
+        type=click.Choice(["posterior", "gradient", "hidden", "input"]),
+        help="What rows are compared by.  [default: posterior for variance, maxdet and bait, gradient for lcmd, "
+        "kmeans++ and kcenter]",
+    ),
+    click.option(
+        "--weight",
+        type=click.Choice(["curiosity", "sensitivity"]),
+        help="Score that favours rows.  [default: curiosity for sample and top, none for others]",
+    ),
+    click.option(
+        "--labeled",
+        type=INPUT,
+        metavar="FILE",
+        help="Table of the rows that have a label: never picked again, and what spreading strategies keep away from; "
+        "strategies that need a posterior make it from them.",
+    ),
+    click.option(
+        "--prefilter",
+        type=Prefilter(),
+        default="random:100000",
+        show_default=True,
+        help="At most so many rows take part, by chance or those of the highest curiosity or sensitivity; 'none' for "
+        "all.  sample, top, random and egl see every row.",
+    ),
+    _number("--seed", int, 0, "Of everything random."),
+)
 
 # The defaults are those of fasttangent.fidelity; a test compares them.
 FIDELITY = _several(

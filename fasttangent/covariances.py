@@ -183,8 +183,7 @@ class _Picked:
 
     def covariance(self) -> Float:
         F = self.rows[: self.number]
-        P: Float = np.linalg.inv(np.eye(F.shape[1]) + F.T @ F / self.noise)
-        return P
+        return np.linalg.inv(np.eye(F.shape[1]) + F.T @ F / self.noise).astype(np.float64, copy=False)
 
 
 def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
