@@ -150,7 +150,7 @@ class ActiveLearner:
         y: Any = None,
         *,
         oracle: Any = None,
-        strategy: str | Callable[..., Any] = "sample",
+        strategy: str | Callable[..., Any] = selection.DEFAULT_STRATEGY,
         batch: int = 32,
         folder: str | os.PathLike[str] | None = None,
         budget: int | None = None,
