@@ -4,7 +4,7 @@
     python bench/run.py --data FOLDER -o bench/results.json
     python bench/exact.py --peers PEERS --pydvl PYDVL -o bench/exact.json --markdown bench/EXACT.md
     python bench/render.py --settling settling.md --scoring scoring.md --speed bench/results.json \\
-        --exact bench/exact.json
+        --exact bench/exact.json --active bench/ACTIVE.md --selection bench/selection.md
 
 writes bench/RESULTS.md, all tables; bench/cost_curves.png; and the part of README.md between the two `measured`
 comments, the rows and columns that decide.  A section whose file is not given stays as RESULTS.md has it, and
@@ -23,6 +23,8 @@ RESULTS, CURVES = ROOT / "bench" / "RESULTS.md", ROOT / "bench" / "cost_curves.p
 START, END = "<!-- measured: written by bench/render.py -->", "<!-- end of measured -->"
 SPEED_START, SPEED_END = "<!-- speed -->", "<!-- end of speed -->"
 EXACT_START, EXACT_END = "<!-- exact -->", "<!-- end of exact -->"
+ACTIVE_START, ACTIVE_END = "<!-- active -->", "<!-- end of active -->"
+SELECTION_START, SELECTION_END = "<!-- selection -->", "<!-- end of selection -->"
 TITLES = {"speed": "Speed", "settling": "Settling", "scoring": "Scoring"}
 
 
@@ -115,6 +117,22 @@ def _seconds(name: str, figures: dict) -> str:
     return f"{name}: {figures['seconds']['median']:.3g}" + (f" ({', '.join(notes)})" if notes else "")
 
 
+def active(path: Path) -> str:
+    """The declared hypotheses, and what each method gains, without what the README has no room for."""
+    text = path.read_text()
+    blocks = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    methods = [line.split("|")[1:-1] for line in blocks[1].splitlines()]
+    narrow = ["|" + "|".join([*row[:5], *row[6:7]]) + "|" for row in methods]
+    control = next(line for line in text.splitlines() if line.startswith("Control:"))
+    return "\n".join([blocks[0].rstrip(), "", control, "", *narrow])
+
+
+def replaced(readme: str, start: str, end: str, new: str) -> str:
+    """The README with another text between two marks."""
+    before, rest = readme.split(start)
+    return f"{before}{start}\n\n{new}\n\n{end}{rest.split(end)[1]}"
+
+
 def measured(readme: str, found: dict[str, str], speed_table: str) -> str:
     """The README with what was measured."""
     lines = []
@@ -135,6 +153,8 @@ def main() -> None:
     parser.add_argument("--scoring", type=Path, metavar="FILE", help="what scoring.py printed")
     parser.add_argument("--speed", type=Path, metavar="FILE", help="what run.py wrote")
     parser.add_argument("--exact", type=Path, metavar="FILE", help="what exact.py wrote")
+    parser.add_argument("--active", type=Path, metavar="FILE", help="what active.py table printed")
+    parser.add_argument("--selection", type=Path, metavar="FILE", help="the table that selection.py printed")
     parser.add_argument("--no-readme", action="store_true")
     chosen = parser.parse_args()
     found = sections(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -150,10 +170,11 @@ def main() -> None:
     if not chosen.no_readme:
         readme = measured(readme, found, speed_table)
         if chosen.exact:
-            before, rest = readme.split(EXACT_START)
-            readme = (
-                f"{before}{EXACT_START}\n\n{exact(chosen.exact)}\n\n{EXACT_END}{rest.split(EXACT_END)[1]}"
-            )
+            readme = replaced(readme, EXACT_START, EXACT_END, exact(chosen.exact))
+        if chosen.active:
+            readme = replaced(readme, ACTIVE_START, ACTIVE_END, active(chosen.active))
+        if chosen.selection:
+            readme = replaced(readme, SELECTION_START, SELECTION_END, chosen.selection.read_text().strip())
         (ROOT / "README.md").write_text(readme)
 
 

@@ -53,8 +53,8 @@ class ActiveLearner:
     X, y : array_like of shape (m, n_features) and (m,) or (m, n_outputs), optional
         Labelled rows to begin with.  Without them the first batch is drawn at random.
     oracle : callable or array_like, optional
-        Who knows the labels.  A function of rows (m, n_features) that returns m labels; if it has a parameter
-        ``rows``, it also gets their numbers.  Or an array of the labels of the whole pool, nan where there is none.
+        Who knows the labels.  A function of rows (m, n_features) that returns m labels; if a further parameter
+        is called ``rows``, it also gets their numbers.  Or an array of the labels of the whole pool, nan where there is none.
         None: a person, by `ask` and `tell`.  Rows for which the function raises or returns nan have failed: they are
         recorded, not asked again, and do not count.
     strategy : str or callable

@@ -38,7 +38,7 @@ class FunctionOracle:
         self.function, self.X, self.at_once = function, X, at_once
         self.shape: tuple[int, ...] | None = None
         try:
-            self.takes_rows = "rows" in inspect.signature(function).parameters
+            self.takes_rows = "rows" in list(inspect.signature(function).parameters)[1:]
         except (TypeError, ValueError):  # some compiled functions have no signature
             self.takes_rows = False
 

@@ -172,6 +172,11 @@ def select(
             f"targets are for strategies 'error', 'variance' and 'bait', got them with {strategy!r}"
         )
     embedding, weight = _embedding(strategy, embedding), _weight(strategy, weight, len(rows))
+    if aims is not None and weight is not None:
+        raise ValueError(
+            "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
+            "that matter more several times"
+        )
     how, most = _prefilter(prefilter, k)
     batch = _Batch(_prepared(model, strategy, embedding, known, threads), k, known, aims, seed, threads)
     usable = _usable(rows, known, k)
@@ -382,7 +387,9 @@ class _Batch:
         model = self.model
         if kind in OF_NOISE:
             model = replace(model, noise=max(model.noise, LEAST_NOISE))
-        return model.embed(rows, kind, seed=self.seed, threads=self.threads)
+        E = model.embed(rows, kind, seed=self.seed, threads=self.threads)
+        checks.finite(f"the {kind} embedding of the rows", E)
+        return E
 
     def _predicted(self, rows: NDArray) -> NDArray:
         """Standard units, so that no output counts for more than another."""
