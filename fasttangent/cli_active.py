@@ -40,7 +40,7 @@ FOLDER = click.option(
     metavar="COLUMN",
     help="Column of the labels; repeatable.  [default: the last column of --labeled, else 'label']",
 )
-@click.option("--strategy", default="sample", show_default=True, help="As for select.")
+@click.option("--strategy", default="error", show_default=True, help="As for select.")
 @click.option(
     "--start", type=click.Choice(["cold", "warm"]), default="cold", show_default=True,
     help="Whether a fit starts anew or from the model before.",

@@ -1,6 +1,7 @@
 """The active learning loop: oracles, answers that fail, budgets, what is refused, figures, command line."""
 
 import errno
+import inspect
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from cli_helpers import only_json, refused, rows_of, run
+from cli_helpers import cli, only_json, refused, rows_of, run
 from kill_active import FIT, learner, pool_and_labels
 
 import fasttangent as ft
@@ -343,6 +344,13 @@ def fill(path, label):
     columns["y"] = np.array([label(row) for row in rows], dtype=object).astype(str)
     write_table(path, {"note": np.array(["ok"] * len(rows)), **columns})
     return rows
+
+
+def test_defaults_of_next_are_those_of_the_learner():
+    defaults = cli.commands["next"].make_context("next", ["--folder", "c"]).params
+    parameters = inspect.signature(ft.ActiveLearner).parameters
+    for name in ("strategy", "start", "budget", "seed", "threads"):
+        assert defaults[name] == parameters[name].default, name
 
 
 def test_next_and_tell(tmp_path, monkeypatch):
