@@ -54,9 +54,9 @@ class ActiveLearner:
         Labelled rows to begin with.  Without them the first batch is drawn at random.
     oracle : callable or array_like, optional
         Who knows the labels.  A function of rows (m, n_features) that returns m labels; if a further parameter
-        is called ``rows``, it also gets their numbers.  Or an array of the labels of the whole pool, nan where there
-        is none.  None: a person, by `ask` and `tell`.  Rows for which the function raises or returns nan have failed: they are
-        recorded, not asked again, and do not count.
+        is called ``rows``, it also gets their numbers.  Or an array of the labels of the whole pool, nan where
+        there is none.  None: a person, by `ask` and `tell`.  Rows for which the function raises or returns nan have
+        failed: they are recorded, not asked again, and do not count.
     strategy : str or callable
         As for `select`; or a function ``(model, pool, k, labeled=, seed=)`` that returns k row numbers of `pool`.
     batch : int
