@@ -123,15 +123,16 @@ def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
 SELECT = _several(
     _choice(
         "--strategy",
-        "sample top random lcmd kmeans++ kcenter variance maxdet bait greedy-x greedy-y egl",
-        "sample: by chance, in proportion to curiosity; top: the most curious, which are much alike; variance, maxdet, "
-        "bait: what tells most; lcmd, kmeans++, kcenter, greedy-x, greedy-y: far apart; egl: longest gradients.",
+        "error variance maxdet bait lcmd kmeans++ kcenter greedy-x greedy-y egl sample top random",
+        "error: what lowers the error over the pool most; variance, maxdet, bait: what tells most; lcmd, kmeans++, "
+        "kcenter, greedy-x, greedy-y: far apart; egl: longest gradients; sample: by chance, in proportion to "
+        "curiosity; top: the most curious, which are much alike.",
     ),
     click.option(
         "--embedding",
-        type=click.Choice(["posterior", "gradient", "hidden", "input"]),
-        help="What rows are compared by.  [default: posterior for variance, maxdet and bait, gradient for lcmd, "
-        "kmeans++ and kcenter]",
+        type=click.Choice(["posterior", "error", "gradient", "hidden", "input"]),
+        help="What rows are compared by.  [default: error for error, posterior for variance, maxdet and bait, "
+        "gradient for lcmd, kmeans++ and kcenter]",
     ),
     click.option(
         "--weight",

@@ -252,8 +252,8 @@ def _prepared(
     if (embedding in OF_NOISE or strategy == "egl") and "posterior" not in model.tangents:
         if known is None:
             raise ValueError(
-                f"strategy {strategy!r} needs tangents of noise, which the model has not; pass labeled= with the rows "
-                f'it was fitted on, or fit with tangents=("strength", "posterior")'
+                f"strategy {strategy!r} needs tangents of noise, which the model has not; pass the rows it was "
+                f'fitted on (labeled=, --labeled), or fit with tangents=("strength", "posterior")'
             )
         model = model.with_posterior(known, samples=SAMPLES, threads=threads)
     alone = known is None or not model.objective.strength > 0
