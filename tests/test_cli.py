@@ -24,7 +24,7 @@ def test_help_loads_nothing_heavy():
     code = (
         "import sys\nfrom fasttangent.cli import cli\n"
         "for args in ([], ['fit'], ['score'], ['select'], ['info'], ['doctor'], ['warmup'], ['demo'],"
-        " ['fidelity']):\n"
+        " ['fidelity'], ['next'], ['tell']):\n"
         "    try:\n        cli([*args, '--help'])\n"
         "    except SystemExit as end:\n        assert end.code == 0\n"
         "heavy = {'numpy', 'numba', 'scipy', 'pyarrow', 'rich', 'pandas'} & set(sys.modules)\n"
@@ -32,7 +32,7 @@ def test_help_loads_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert out.returncode == 0, out.stderr
-    assert out.stdout.count("Usage:") == 9
+    assert out.stdout.count("Usage:") == 11
 
 
 def test_options_of_fit_are_those_of_the_function():
@@ -99,8 +99,9 @@ def test_select_writes_the_picked_rows(trained, pool, tmp_path, strategy):
 
 
 def test_picks_are_a_pool_again(trained, pool, tmp_path):
-    run("select", trained / "m.npz", pool, "-k", 9, "-o", tmp_path / "a.csv")
-    run("select", trained / "m.npz", tmp_path / "a.csv", "-k", 4, "-o", tmp_path / "b.parquet")
+    more = ("--labeled", trained / "data.csv")
+    run("select", trained / "m.npz", pool, "-k", 9, "-o", tmp_path / "a.csv", *more)
+    run("select", trained / "m.npz", tmp_path / "a.csv", "-k", 4, "-o", tmp_path / "b.parquet", *more)
     assert list(rows_of(tmp_path / "b.parquet")) == ["row", "score", "pool_row", "pool_score", *NAMES]
 
 
@@ -178,7 +179,8 @@ def test_rows_with_missing_values(trained, pool, tmp_path):
     for strategy in ("sample", "top", "random"):
         run("select", trained / "m.npz", path, "-k", 498, "-o", tmp_path / "p.csv", "--strategy", strategy)
         assert set(rows_of(tmp_path / "p.csv")["row"]) == set(range(500)) - {7, 399}
-    line = run("select", trained / "m.npz", path, "-k", 499, "-o", tmp_path / "p.csv", code=2).stderr
+    many = ("-k", 499, "--strategy", "sample")
+    line = run("select", trained / "m.npz", path, "-o", tmp_path / "p.csv", *many, code=2).stderr
     assert "-k is 499 but the pool has only 498 rows without missing values; ask for fewer" in line
 
 
@@ -218,7 +220,12 @@ def test_every_command_prints_one_document(trained, pool, tmp_path, monkeypatch)
     assert fitted["interrupted"] is False
     scored = only_json(run("score", m, pool, "-o", out, "--json").stdout)
     assert (scored["rows"], scored["missing_rows"], scored["first_missing_row"]) == (500, 0, None)
-    assert only_json(run("select", m, pool, "-k", 5, "-o", out, "--json").stdout)["picked"] == 5
+    assert (
+        only_json(run("select", m, pool, "-k", 5, "-o", out, "--strategy", "sample", "--json").stdout)[
+            "picked"
+        ]
+        == 5
+    )
     assert only_json(run("info", m, "--json").stdout)["certificate"]["trusted"] is True
     monkeypatch.setattr(doctor_module, "warmup", lambda report: report("compiling", 1, 1))
     assert only_json(run("warmup", "--json").stdout)["seconds"] >= 0

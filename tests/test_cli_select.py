@@ -104,7 +104,7 @@ def test_embedding_weight_and_prefilter(trained, pool, tmp_path, model):
 
 
 def test_sampling_by_sensitivity(trained, pool, tmp_path, model):
-    table, _ = picked(trained, pool, tmp_path / "p.csv", "--weight", "sensitivity")
+    table, _ = picked(trained, pool, tmp_path / "p.csv", "--strategy", "sample", "--weight", "sensitivity")
     direct = ft.select(model, features(pool), 12, strategy="sample", weight="sensitivity")
     assert table["row"].tolist() == direct.indices.tolist()
 
@@ -127,9 +127,9 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
     ("options", "fragment"),
     [
         (["--strategy", "variances"], "is not one of"),
-        (["--strategy", "variance"], "pass labeled= with the rows it was fitted on"),
+        (["--strategy", "variance"], "pass the rows it was fitted on (labeled=, --labeled)"),
         (["--embedding", "pixels"], "is not one of"),
-        (["--embedding", "input"], "--embedding is of no use to --strategy sample"),
+        (["--strategy", "sample", "--embedding", "input"], "--embedding is of no use to --strategy sample"),
         (["--strategy", "random", "--weight", "curiosity"], "--weight is of no use to --strategy random"),
         (["--strategy", "bait", "--weight", "curiosity", "--labeled", "{known}"], "weight must be None for"),
         (["--prefilter", "random"], "is neither 'none' nor like random:100000"),
