@@ -23,7 +23,7 @@ from fasttangent.active_settings import (
     select_settings,
 )
 from fasttangent.campaign import Campaign, State, tell
-from fasttangent.campaign_history import history, summary
+from fasttangent.campaign_history import compared, curve, history, summary
 from fasttangent.errors import CampaignError, UntrustedTangentWarning
 
 if TYPE_CHECKING:
@@ -392,25 +392,8 @@ class ActiveLearner:
         Errors are those on the test set; without one but with a control, those on the rows the control drew; else
         those on each batch before it was learned, which a strategy that looks for errors makes larger.
         """
-        own = self.history
-        if self._test is not None:
-            beside = self.control.history if self.control else []
-            found = {"labels": own, "rmse": own, "mae": own}
-            columns = {
-                name: [h[name if name == "labels" else f"test_{name}"] for h in found[name]] for name in found
-            }
-            if self.control:
-                columns |= {f"control_{n}": [h[f"test_{n}"] for h in beside] for n in ("rmse", "mae")}
-                columns["control_labels"] = [h["labels"] for h in beside]
-            return columns
-        kind = "beside" if self.control else "batch"
-        columns = {"labels": [], "rmse": [], "mae": []}
-        rows = [h for h in own if h[f"{kind}_rmse"] is not None]
-        columns = {"labels": [h["labels"] for h in rows]}
-        columns |= {n: [h[f"{kind}_{n}"] for h in rows] for n in ("rmse", "mae")}
-        if self.control:
-            columns |= {f"control_{n}": [h[f"control_{n}"] for h in rows] for n in ("rmse", "mae")}
-        return columns
+        beside = None if self.control is None else self.control.history
+        return curve(self.history, beside, self._test is not None)
 
     def summary(self) -> dict[str, Any]:
         """Where the campaign is, as plain Python values."""
@@ -524,36 +507,10 @@ class ActiveLearner:
         while control._rounds_done() < self._rounds_done() and control.step() is not None:
             pass
         control.fit()
-        round = len(self._state.rounds) - 1
-        fits = self._state.fits
-        model = self.model
-        if self._test is not None or not fits or fits[-1]["round"] != round or model is None:
-            return
-        if round in self._state.compared or round >= len(control._state.rounds):
-            return
-        drawn = control._state.rounds[round]
-        place, labels = self._state.place, control._state.labels
-        new = [
-            i
-            for i, row in enumerate(drawn["rows"])
-            if row in labels and place.get(row, (round, 0))[0] >= round
-        ]
-        rows = [drawn["rows"][i] for i in new]
-        truth = [labels[row] for row in rows]
-        rmse, mae = diagnostics.errors(model.predict(self._pool[rows]), truth) if rows else (None, None)
-        predicted = drawn.get("predictions")
-        beside = (
-            diagnostics.errors([predicted[i] for i in new], truth) if rows and predicted else (None, None)
-        )
-        self._campaign.record(
-            "compared",
-            round=round,
-            rows=len(rows),
-            rmse=rmse,
-            mae=mae,
-            control_rmse=beside[0],
-            control_mae=beside[1],
-        )
+        if self._test is None and self.model is not None:
+            found = compared(self._state, control._state, self.model, self._pool)
+            if found is not None:
+                self._campaign.record("compared", **found)
 
     # --- a fit ---------------------------------------------------------------------------------------------
 

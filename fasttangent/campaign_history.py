@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fasttangent import active_diagnostics as diagnostics
 from fasttangent.campaign import State
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.model import Model
 
 _OF_FIT = ("labels", "trusted", "start", "expected_change", "test_rmse", "test_mae")
 _COMPARED = {
@@ -72,6 +77,49 @@ def _on_the_batch(state: State, asked: dict[str, Any], got: list[int]) -> dict[s
 
 def _nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def compared(run: State, control: State, model: Model, pool: NDArray) -> dict[str, Any] | None:
+    """Errors of both runs on the rows that the control drew in the last round and neither has learned.
+
+    `model` is the last one of the run; None where the round has been compared or has nothing to compare.
+    """
+    round = len(run.rounds) - 1
+    fitted = bool(run.fits) and run.fits[-1]["round"] == round
+    if not fitted or round in run.compared or round >= len(control.rounds):
+        return None
+    drawn = control.rounds[round]
+    new = [
+        (i, row)
+        for i, row in enumerate(drawn["rows"])
+        if row in control.labels and run.place.get(row, (round, 0))[0] >= round
+    ]
+    rows = [row for _, row in new]
+    found: dict[str, Any] = {"round": round, "rows": len(rows)}
+    truth = [control.labels[row] for row in rows]
+    predictions: dict[str, Any] = {"": model.predict(pool[rows]) if rows else None, "control_": None}
+    if drawn.get("predictions"):
+        predictions["control_"] = [drawn["predictions"][i] for i, _ in new] or None
+    for whose, predicted in predictions.items():
+        errors = (None, None) if predicted is None else diagnostics.errors(predicted, truth)
+        found |= {f"{whose}rmse": errors[0], f"{whose}mae": errors[1]}
+    return found
+
+
+def curve(
+    own: list[dict[str, Any]], control: list[dict[str, Any]] | None, tested: bool
+) -> dict[str, list[Any]]:
+    """Labels learned and the error then, from the histories of a run and its control; see `ActiveLearner.curve`."""
+    kind = "test" if tested else "beside" if control is not None else "batch"
+    rows = own if tested else [h for h in own if h[f"{kind}_rmse"] is not None]
+    columns = {"labels": [h["labels"] for h in rows]}
+    columns |= {name: [h[f"{kind}_{name}"] for h in rows] for name in ("rmse", "mae")}
+    if control is None:
+        return columns
+    if tested:
+        columns["control_labels"] = [h["labels"] for h in control]
+        return columns | {f"control_{name}": [h[f"test_{name}"] for h in control] for name in ("rmse", "mae")}
+    return columns | {f"control_{name}": [h[f"control_{name}"] for h in rows] for name in ("rmse", "mae")}
 
 
 def summary(state: State, first: int, budget: int | None, control: State | None) -> dict[str, Any]:
