@@ -271,12 +271,20 @@ def warmup(report: Report) -> None:
 
 def _exercise(dtype: str) -> None:
     import fasttangent as ft
+    from fasttangent import selection
 
     X, y = _problem(40)
     model = ft.fit(X, y, hidden=(4, 3), epochs=2, batch_size=16, learning_rate=1e-3, dtype=dtype)
     model.score(X)
     model.influence(X, y)
     model.curiosity(X, variance=1.0)
+    model = model.with_posterior(X, y, samples=8)
+    model.posterior(X)
+    for strategy in selection.STRATEGIES:
+        ft.select(model, X + 0.01, 5, strategy=strategy, labeled=X)
+    ft.select(model, X + 0.01, 5, strategy="maxdet", embedding="hidden", labeled=X)
+    for method in ("learning-loss", "learning-loss++"):
+        ft.learning_loss(model, X, y, method=method, epochs=2).predict(X)
     if dtype == "float64":
         truth = ft.exact(model, X, y, curvature="gauss-newton", solver="cholesky")  # never indefinite
         truth.influence(X, y)
