@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent import checks, selection
+from fasttangent import selection
 from fasttangent.active_diagnostics import DRAWS, redundancy
+from fasttangent.duplicates import first_of_equals, row_keys, rows_among
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,20 +99,7 @@ class Chooser:
         )
 
 
-def among(rows: NDArray, known: NDArray) -> NDArray[np.bool_]:
-    """For each row whether it equals one of `known`."""
-    seen = _as_bytes(known)
-    found = np.zeros(len(rows), bool)
-    for start in range(0, len(rows), checks.ROWS_PER_CHECK):
-        chunk = np.ascontiguousarray(rows[start : start + checks.ROWS_PER_CHECK], np.float64) + 0.0
-        found[start : start + len(chunk)] = [row.tobytes() in seen for row in chunk]
-    return found
-
-
 def _distinct(rows: NDArray, known: NDArray) -> int:
     """How many different rows there are that are not among the known ones."""
-    return len(_as_bytes(rows) - _as_bytes(known))
-
-
-def _as_bytes(rows: NDArray) -> set[bytes]:
-    return {row.tobytes() for row in np.ascontiguousarray(rows, np.float64) + 0.0}  # + 0.0: -0.0 is 0.0
+    keys = row_keys(rows)
+    return int(np.count_nonzero(first_of_equals(rows, keys) & ~rows_among(rows, keys, known)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from fasttangent import active_diagnostics as diagnostics
 from fasttangent import checks, fitting, oracles, selection
-from fasttangent.active_choosing import Chooser, among
+from fasttangent.active_choosing import Chooser
 from fasttangent.active_settings import (
     described,
     finite_rows,
@@ -24,6 +24,7 @@ from fasttangent.active_settings import (
 )
 from fasttangent.campaign import Campaign, State, tell
 from fasttangent.campaign_history import compared, curve, history, summary
+from fasttangent.duplicates import row_keys, rows_among
 from fasttangent.errors import CampaignError, UntrustedTangentWarning
 
 if TYPE_CHECKING:
@@ -197,7 +198,9 @@ class ActiveLearner:
         self._fit = fit_settings(fit or {}, d, names)
         self._chooser = Chooser(strategy, select_settings(select or {}), threads)
         self._finite = finite_rows(self._pool)
-        self._usable = self._finite if self._X is None else self._finite & ~among(self._pool, self._X)
+        self._usable = self._finite.copy()
+        if self._X is not None:
+            self._usable &= ~rows_among(self._pool, row_keys(self._pool), self._X)
         self._exhausted = False
         pool = described(self._pool)
         self._campaign = Campaign(folder, self._manifest(pool, self._chooser))
