@@ -4,7 +4,7 @@ Train an MLP regressor together with the derivative of its parameters with respe
 strength, and score millions of candidates with one forward pass each:
 
     model = fasttangent.fit(X, y)
-    picks = fasttangent.select(model, pool, k=50)
+    picks = fasttangent.select(model, pool, k=50, labeled=X)
 
 Attributes are loaded when they are first used, so that importing the package takes milliseconds.
 """
