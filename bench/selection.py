@@ -28,9 +28,9 @@ import fasttangent as ft
 SIZES, BATCH, LABELLED, THREADS = (10_000, 100_000, 1_000_000), 256, 500, 2
 FEW = 2000
 STRATEGIES = {
+    "error (default), posterior 384 and bias": "error",
     "lcmd, gradient 512": "lcmd",
     "kmeans++, gradient 512": "kmeans++",
-    "variance, posterior 384": "variance",
     "maxdet, posterior 384": "maxdet",
 }
 PEER = "bmdal_reg: lcmd, gradient 512"
