@@ -3,8 +3,9 @@
     python bench/settling.py FOLDER -o settling.md && python bench/scoring.py > scoring.md
     python bench/run.py --data FOLDER -o bench/results.json
     python bench/exact.py --peers PEERS --pydvl PYDVL -o bench/exact.json --markdown bench/EXACT.md
+    python bench/selection.py --python BMDAL/bin/python --output bench/selection.json > bench/SELECTION.md
     python bench/render.py --settling settling.md --scoring scoring.md --speed bench/results.json \\
-        --exact bench/exact.json --active bench/ACTIVE.md --selection bench/selection.md
+        --exact bench/exact.json --active bench/ACTIVE.md --selection bench/SELECTION.md
 
 writes bench/RESULTS.md, all tables; bench/cost_curves.png; and the part of README.md between the two `measured`
 comments, the rows and columns that decide.  A section whose file is not given stays as RESULTS.md has it, and
