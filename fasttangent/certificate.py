@@ -61,6 +61,11 @@ class Certificate:
     trusted: bool
     reasons: tuple[str, ...]
 
+    @property
+    def warning(self) -> str:
+        """What is said when scores of a model that is not trusted are used."""
+        return "scores are not to be trusted: " + "; ".join(self.reasons)
+
 
 def relative_gradient(problem: Problem, theta: Float, gradient: Float) -> float:
     """||grad F|| / (strength ||grad C||), the denominator at least 1e-6.

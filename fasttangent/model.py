@@ -597,11 +597,7 @@ class Model:
             why = "; ".join(self.certificate.reasons)
             raise ValueError(f"the model carries no tangent, so it gives no scores: {why}")
         if not self.certificate.trusted:
-            warnings.warn(
-                "scores are not to be trusted: " + "; ".join(self.certificate.reasons),
-                UntrustedTangentWarning,
-                stacklevel=3,
-            )
+            warnings.warn(self.certificate.warning, UntrustedTangentWarning, stacklevel=3)
         return self.tangents["strength"]
 
     def _noise_tangents(self) -> Float:

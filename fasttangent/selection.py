@@ -179,8 +179,11 @@ def select(
         )
     how, most = _prefilter(prefilter, k)
     batch = _Batch(_prepared(model, strategy, embedding, known, threads), k, known, aims, seed, threads)
+    thinned = strategy not in (*SCORED, "egl")
+    if (isinstance(weight, str) or (thinned and how in WEIGHTS)) and not model.certificate.trusted:
+        warnings.warn(model.certificate.warning, UntrustedTangentWarning, stacklevel=2)
     usable = _usable(rows, known, k)
-    if len(usable) > most and strategy not in (*SCORED, "egl"):
+    if thinned and len(usable) > most:
         usable = _thinned(batch.model, rows, usable, how, most, seed, threads)
     places = batch.pick(strategy, embedding, weight, rows, usable)
     picks = usable[places]
@@ -304,6 +307,7 @@ def _score(model: Model, rows: NDArray, name: str, threads: int | None) -> Float
     """Curiosity, or the length of s(x) in standard units, of rows: (n,); nan where a row is not finite."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*value that is not finite")  # `_usable` says so
+        warnings.simplefilter("ignore", UntrustedTangentWarning)  # and `select` this, to its caller
         scores = model.score(rows, threads=threads)
     if name == "curiosity":
         return scores.curiosity

@@ -153,7 +153,13 @@ def test_a_campaign_goes_on_in_another_process_and_is_locked(tmp_path):
         "import sys\nfrom kill_active import learner\n"
         "try:\n    learner(sys.argv[1], 'array').step()\nexcept Exception as error:\n    print(error)\n"
     )
-    out = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert f"is in use by process {os.getpid()} on" in out.stdout
     again = learner(folder, "array")  # in the same process: takes over
     with pytest.raises(ft.CampaignError, match="a later one of this process took the folder over"):

@@ -396,7 +396,8 @@ def test_a_model_that_did_not_settle_says_so_wherever_its_scores_are_used(settle
         lambda: model.influence(X, Y[:, 0]),
         lambda: model.curiosity(X),
         lambda: model.score(X),
-        lambda: ft.select(model, X, 3),
+        lambda: ft.select(model, X, 3, strategy="sample"),
+        lambda: ft.select(model, X, 3, strategy="lcmd", weight="sensitivity"),
     ]
     for use in uses:
         with pytest.warns(ft.UntrustedTangentWarning, match="not stationary") as caught:
