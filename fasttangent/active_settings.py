@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent import checks, fitting, selection
+from fasttangent import checks, selection
 from fasttangent.campaign import fingerprint
-from fasttangent.fitting_many import SIGNATURE
+from fasttangent.fitting_many import SIGNATURE, prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +27,9 @@ def fit_settings(given: Mapping[str, Any], n_features: int, names: Sequence[str]
     settings = dict(given)
     if names is not None:
         settings.setdefault("feature_names", names)
-    defaults = {name: p.default for name, p in parameters.items() if name not in ("X", "y", "progress")}
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(64, n_features)), rng.normal(size=64)
-    fitting.prepare(**{**defaults, **settings, "X": X, "y": y})
+    prepared(X, y, **settings)
     return settings
 
 
@@ -59,11 +58,7 @@ def labelled_rows(
 
 def finite_rows(X: NDArray) -> NDArray[np.bool_]:
     """Which rows of the pool can be asked; a warning counts the others."""
-    good = np.ones(len(X), bool)
-    if X.dtype.kind == "f":
-        for start in range(0, len(X), checks.ROWS_PER_CHECK):
-            part = slice(start, start + checks.ROWS_PER_CHECK)
-            good[part] = np.isfinite(X[part]).all(axis=1)
+    good = checks.finite_rows(X)
     bad = len(X) - np.count_nonzero(good)
     if bad == len(X):
         raise ValueError("X_pool has no row whose values are all finite; fill in what is missing")

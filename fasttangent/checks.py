@@ -138,6 +138,16 @@ def features(name: str, X: Any, n_features: int, names: Sequence[str] | None) ->
     return rows
 
 
+def finite_rows(X: NDArray) -> NDArray[np.bool_]:
+    """Which rows hold finite values only, a part of them at a time."""
+    good = np.ones(len(X), bool)
+    if X.dtype.kind == "f":
+        for start in range(0, len(X), ROWS_PER_CHECK):
+            part = slice(start, start + ROWS_PER_CHECK)
+            good[part] = np.isfinite(X[part]).all(axis=1)
+    return good
+
+
 def finite(name: str, a: NDArray) -> None:
     """Raise unless every value of a 1-d or 2-d array is finite; chunked, so memory stays small."""
     if a.dtype.kind != "f":

@@ -21,7 +21,7 @@ except ImportError:
 from fasttangent._version import __version__
 from fasttangent.cli_active import next_rows, tell_labels
 from fasttangent.cli_options import FIDELITY, FIT, INPUT, JSON, OUTPUT, POOL, QUIET, SELECT, TABLE, THREADS
-from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, tell
+from fasttangent.cli_output import FAILED, Edge, FailedError, aligned, say, shows_progress, tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def fit(
     import fasttangent as ft
     from fasttangent.progress import reporting
 
-    with reporting(_shows_progress(quiet)) as report:
+    with reporting(shows_progress(quiet)) as report:
         model = ft.fit(**rows, **settings, progress=report)
     try:
         model.save(output)
@@ -268,7 +268,7 @@ class _Scored:
 
         from fasttangent.progress import reporting
 
-        with reporting(_shows_progress(self.quiet)) as report:
+        with reporting(shows_progress(self.quiet)) as report:
             report("scoring", 0, self.table.rows or 0)
             for start, X in self.table.chunks(POOL_ROWS, self.columns):
                 yield start, self._scores(X)
@@ -371,7 +371,7 @@ def fidelity(
     from fasttangent.progress import reporting
 
     try:
-        with reporting(_shows_progress(quiet)) as report:
+        with reporting(shows_progress(quiet)) as report:
             found = ft.fidelity(**rows, **settings, progress=report)
     except IndefiniteError as error:
         raise FailedError(str(error)) from error
@@ -433,7 +433,7 @@ def doctor(tested: bool, quiet: bool, as_json: bool) -> int | None:
     results: list[tuple[str, bool, str]] = []
     if tested:
         found |= measure()
-        with reporting(_shows_progress(quiet)) as report:
+        with reporting(shows_progress(quiet)) as report:
             results = self_test(report)
     passed = all(good for _, good, _ in results)
     tests = [{"name": name, "passed": good, "detail": detail} for name, good, detail in results]
@@ -458,7 +458,7 @@ def warmup(quiet: bool, as_json: bool) -> None:
     from fasttangent.progress import reporting
 
     started = time.perf_counter()
-    with reporting(_shows_progress(quiet)) as report:
+    with reporting(shows_progress(quiet)) as report:
         doctor.warmup(report)
     seconds, folder = time.perf_counter() - started, doctor.examine()["cache_folder"]
     kept = f"kept in {folder}" if folder else "no cache folder is writable, so it holds for this process only"
@@ -489,13 +489,9 @@ def demo(quiet: bool, as_json: bool, **settings: Any) -> None:
     from fasttangent import demo as arm
     from fasttangent.progress import reporting
 
-    with reporting(_shows_progress(quiet)) as report:
+    with reporting(shows_progress(quiet)) as report:
         result = arm.run(**settings, report=report)
     say(as_json, result, arm.table(result))
-
-
-def _shows_progress(quiet: bool) -> bool:
-    return not quiet and sys.stderr is not None and sys.stderr.isatty()
 
 
 def main() -> None:

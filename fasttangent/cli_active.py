@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fasttangent.cli_options import FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
-from fasttangent.cli_output import FailedError, aligned, say, shown
+from fasttangent.cli_output import FailedError, aligned, say, shown, shows_progress
 
 if TYPE_CHECKING:
     from fasttangent.active_learning import ActiveLearner
@@ -105,7 +105,7 @@ def _next(
             )
     table = open_table(asked["pool"], asked["header"])
     rows = _rows(table, asked)
-    with reporting(_shows_progress(quiet)) as report:
+    with reporting(shows_progress(quiet)) as report:
         learner = _learner(rows, asked, folder, k, threads, report)
         names = rows["label_names"]
         remembered = {name: value for name, value in asked.items() if name != "budget"}
@@ -308,9 +308,3 @@ def _told_in_words(document: dict[str, Any]) -> str:
     else:
         lines.append(("next", go_on))
     return aligned([line for line in lines if line[0] != "known before" or line[1]])
-
-
-def _shows_progress(quiet: bool) -> bool:
-    from fasttangent.cli import _shows_progress
-
-    return _shows_progress(quiet)

@@ -27,6 +27,11 @@ class FailedError(Exception):
     """The work itself failed (exit code 1); the message is the line to print."""
 
 
+def shows_progress(quiet: bool) -> bool:
+    """Whether somebody is there to see it."""
+    return not quiet and sys.stderr is not None and sys.stderr.isatty()
+
+
 class Edge(click.Group):
     """A group whose commands end in an exit code and never in a traceback.
 

@@ -302,7 +302,7 @@ class Prepared:
             tangents=tangents,
             noise=noise,
             certificate=_certify(problem, run),
-            slope_squared=_mean_slope_squared(problem, run.theta),
+            slope_squared=mean_slope_squared(problem, run.theta),
             dtype=self.kind.name,
             feature_names=self.names,
             flat_targets=self.flat_targets,
@@ -407,7 +407,7 @@ def _certify(problem: Problem, run: _Run) -> Certificate:
         return unmeasured("the certificate was not measured, because of an interrupt; fit again")
 
 
-def _mean_slope_squared(problem: Problem, theta: Float) -> Float:
+def mean_slope_squared(problem: Problem, theta: Float) -> Float:
     """Weighted mean of loss'^2 over the training rows, per output: what curiosity takes for E[loss'^2]."""
     residual = problem.predictions(theta) - problem.rows.Y
     return np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0)

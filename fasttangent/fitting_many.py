@@ -96,15 +96,23 @@ def fit_many(
     4
     """
     n_threads = checks.thread_count(threads)
-    prepared: list[Prepared] = []
+    ready: list[Prepared] = []
     for i, arguments in enumerate(_each(fits)):
         try:
-            prepared.append(prepare(**_complete(arguments), threads=threads))
+            ready.append(prepare(**_complete(arguments), threads=threads))
         except Exception as error:
             error.args = (f"fits[{i}]: {error}",)
             raise
     with reporting(progress) as report:
-        return _run(prepared, n_threads, report) if prepared else []
+        return _run(ready, n_threads, report) if ready else []
+
+
+def prepared(X: Any, y: Any, **arguments: Any) -> Prepared:
+    """A fit with the defaults of `fit`, checked and not yet run."""
+    bound = SIGNATURE.bind(X, y, **arguments)
+    bound.apply_defaults()
+    del bound.arguments["progress"]
+    return prepare(**bound.arguments)
 
 
 def _each(fits: Any) -> Iterable[Any]:
@@ -130,14 +138,14 @@ def _complete(arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in bound.arguments.items() if name not in OURS}
 
 
-def _run(prepared: list[Prepared], n_threads: int, report: Callable[..., None]) -> list[Model]:
+def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> list[Model]:
     """Run all fits in threads of their own; the caller's waits, and so hears Ctrl-C at any time."""
-    n = len(prepared)
+    n = len(ready)
     crew, pool = _Crew(n, n_threads), ThreadPoolExecutor(min(n, n_threads), "fasttangent-fit")
     futures: list[Future[Model]] = []
     try:
-        futures.extend(pool.submit(crew.run, one) for one in prepared)
-        prepared.clear()  # each goes, with its copy of the data, when it has run
+        futures.extend(pool.submit(crew.run, one) for one in ready)
+        ready.clear()  # each goes, with its copy of the data, when it has run
         report("fits", 0, n)
         trusted = failed = 0
         for done, future in enumerate(as_completed(futures), start=1):

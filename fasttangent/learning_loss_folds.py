@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent import checks
-from fasttangent.fitting import Prepared, _two_stages, prepare
-from fasttangent.fitting_many import SIGNATURE
+from fasttangent.fitting import Prepared, _two_stages
+from fasttangent.fitting_many import prepared
 from fasttangent.influence import outputs_of_rows
 from fasttangent.objective import Problem
 
@@ -112,11 +112,8 @@ def prepared_folds(
         warnings.filterwarnings("ignore", "X is constant in column", UserWarning)
         for k, part in enumerate(parts):
             others = np.setdiff1d(every, part)
-            bound = SIGNATURE.bind(rows[others], Y[others], **settings)
-            bound.apply_defaults()
-            del bound.arguments["progress"]
             try:
-                found.append(prepare(**bound.arguments))
+                found.append(prepared(rows[others], Y[others], **settings))
             except ValueError as error:
                 raise ValueError(f"without the rows of fold {k}, {error}") from None
     return found

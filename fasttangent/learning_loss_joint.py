@@ -11,9 +11,8 @@ import numpy as np
 from fasttangent import checks
 from fasttangent.certificate import unmeasured
 from fasttangent.errors import DivergenceError
-from fasttangent.fitting import Prepared, prepare
-from fasttangent.fitting_many import SIGNATURE
-from fasttangent.influence import slope
+from fasttangent.fitting import Prepared, mean_slope_squared
+from fasttangent.fitting_many import SIGNATURE, prepared
 from fasttangent.learning_loss_fit import calibrated
 from fasttangent.learning_loss_folds import losses_of
 from fasttangent.learning_loss_head import METHODS, HeadLayout, LossHead, check_hidden, kernel_head
@@ -170,10 +169,7 @@ def _prepared(X: Any, y: Any, **settings: Any) -> Prepared:
             raise TypeError(
                 f"{name} is not an argument of joint training; valid are those of its own and {allowed}"
             )
-    bound = SIGNATURE.bind(X, y, **settings, tangents=None, settle=False)
-    bound.apply_defaults()
-    del bound.arguments["progress"]
-    one = prepare(**bound.arguments)
+    one = prepared(X, y, **settings, tangents=None, settle=False)
     if len(one.keep) < LEAST_ROWS:
         raise ValueError(
             f"X must have at least {LEAST_ROWS} rows, to be ranked in pairs, got {len(one.keep)}"
@@ -250,7 +246,6 @@ class _Joint:
     def model(self) -> Model:
         """The network as a model without tangents."""
         one, theta, schedule = self.one, self.state.theta.astype(float), self.one.schedule
-        residual = self.problem.predictions(theta) - self.problem.rows.Y
         return Model(
             network=one.network,
             objective=one.objective,
@@ -260,7 +255,7 @@ class _Joint:
             certificate=unmeasured(
                 "trained together with a loss head, which carries no tangent; fit again, starting from this model"
             ),
-            slope_squared=np.sum(self.problem.rows.w[:, None] * slope(one.objective, residual) ** 2, axis=0),
+            slope_squared=mean_slope_squared(self.problem, theta),
             dtype=one.kind.name,
             feature_names=one.names,
             flat_targets=one.flat_targets,

@@ -270,10 +270,7 @@ def _prepared(
 
 def _usable(rows: NDArray, known: NDArray | None, k: int) -> Rows:
     """Numbers of the finite rows that have no label, one of each kind of equals."""
-    good = np.ones(len(rows), bool)
-    for start in range(0, len(rows), checks.ROWS_PER_CHECK):
-        part = slice(start, start + checks.ROWS_PER_CHECK)
-        good[part] = np.isfinite(rows[part]).all(axis=1)
+    good = checks.finite_rows(rows)
     bad = len(rows) - int(np.count_nonzero(good))
     if bad:
         warnings.warn(

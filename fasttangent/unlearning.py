@@ -24,8 +24,8 @@ from fasttangent import checks
 from fasttangent.certificate import LARGEST_GRADIENT, certify, gradient_at
 from fasttangent.changes import check_numbers
 from fasttangent.errors import IndefiniteError, UntrustedTangentWarning
+from fasttangent.fitting import mean_slope_squared
 from fasttangent.following import Curvature, curvature_at, follow
-from fasttangent.influence import slope
 from fasttangent.model import Model
 from fasttangent.objective import Problem
 from fasttangent.solvers import norm
@@ -258,14 +258,13 @@ def _updated(model: Model, problem: Problem, theta: Float, solver: str) -> Model
             tangents = {"strength": tau[0]}
         except IndefiniteError:  # the certificate measures it, and says so
             tangents = {}
-    residual = problem.predictions(theta) - problem.rows.Y
     certificate = certify(problem, theta, np.array(list(tangents.values())).reshape(-1, len(theta)))
     return replace(
         model,
         params=theta,
         tangents=tangents,
         certificate=certificate,
-        slope_squared=np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0),
+        slope_squared=mean_slope_squared(problem, theta),
         training={**model.training, "rows": problem.n_rows, "unlearned": True},
         noise=np.nan,
     )
