@@ -16,8 +16,8 @@ from active_data import INITIAL, Split, n_batches, seeds
 from active_methods import METHODS, Situation
 
 import fasttangent as ft
-from fasttangent import fitting
-from fasttangent.certificate import unmeasured
+from fasttangent.model import fit as fitting
+from fasttangent.model.certificate import unmeasured
 
 SETTINGS = {
     "hidden": (64, 64),

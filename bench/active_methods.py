@@ -13,7 +13,7 @@ from active_bmdal import Bmdal
 from active_data import seeds
 
 import fasttangent as ft
-from fasttangent.posterior import gauss_newton_solver
+from fasttangent.model.posterior import gauss_newton_solver
 
 SAMPLES = 384  # tangents of noise
 SUBSET = 10  # candidates for each pick from which learned losses take the highest

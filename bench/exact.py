@@ -174,7 +174,7 @@ def large_problem(quick: bool) -> Problem:
 def settled_problem(quick: bool) -> Problem:
     """8-32-32-1, p = 1,377, settled on 500 poses of the robot arm, and 100 further ones."""
     import fasttangent as ft
-    from fasttangent import robot
+    from fasttangent.cli import robot
 
     rng = np.random.default_rng(0)
     n, hidden = (200, (8, 8)) if quick else (500, (32, 32))

@@ -8,9 +8,9 @@ import numpy as np
 from exact_worker import Problem, serve
 
 import fasttangent as ft
-from fasttangent.curvature import System
-from fasttangent.objective import Problem as Rows
-from fasttangent.scaling import identity_scaling
+from fasttangent.problem.curvature import System
+from fasttangent.problem.objective import Problem as Rows
+from fasttangent.problem.scaling import identity_scaling
 from fasttangent.solvers import prepare as prepare_solver
 
 

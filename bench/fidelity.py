@@ -30,8 +30,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 import fasttangent as ft
-from fasttangent.certificate import LARGEST_GRADIENT, relative_gradient
-from fasttangent.objective import Problem
+from fasttangent.model.certificate import LARGEST_GRADIENT, relative_gradient
+from fasttangent.problem.objective import Problem
 
 SETS = ("kin8nm", "concrete", "energy")
 SIZES = ((32, 32), (64, 64))

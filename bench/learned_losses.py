@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 
 import fasttangent as ft
+from fasttangent.active.learned_losses.measures import close_pairs
 from fasttangent.kernels import learning_loss as kernels
-from fasttangent.learning_loss_measures import close_pairs
 
 SETS = ("concrete", "energy", "kin8nm", "power_plant", "pol", "kin40k")
 SEEDS = (0, 1, 2)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import erf, expit
 
 import fasttangent as ft
-from fasttangent.scaling import identity_scaling
+from fasttangent.problem.scaling import identity_scaling
 
 
 def _tanh(z):

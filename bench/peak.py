@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from turns import Contender
 
-from fasttangent.kernels.peak import fma_gflops
+from fasttangent.cli.peak import fma_gflops
 
 
 def peaks(dtypes=("float32",), threads=(1, 2)) -> dict[str, Contender]:

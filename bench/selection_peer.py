@@ -21,7 +21,7 @@ import numpy as np
 from active_data import load
 
 import fasttangent as ft
-from fasttangent import distances
+from fasttangent.active import distances
 
 SETS = ("kin8nm", "pol", "kin40k")
 KNOWN, BATCH, DIM = 256, 64, 512

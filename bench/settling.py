@@ -35,7 +35,7 @@ from fidelity import LABELLED, load
 from scipy.stats import spearmanr
 
 import fasttangent as ft
-from fasttangent.fidelity_methods import RATES
+from fasttangent.influence.fidelity.methods import RATES
 
 COLUMNS = ("gradient_norm", "tangent_residual", "smallest_curvature", "condition")
 

@@ -24,7 +24,7 @@ from fidelity import SETS, load
 from scipy.stats import spearmanr
 
 import fasttangent as ft
-from fasttangent.curvature import System
+from fasttangent.problem.curvature import System
 from fasttangent.solvers import prepare
 
 PRECONDITIONED = ("gauss-newton", "nystroem", "jacobi", "none")

@@ -17,68 +17,68 @@ from typing import TYPE_CHECKING, Any
 from fasttangent._version import __version__
 
 if TYPE_CHECKING:
-    from fasttangent.active_learning import ActiveLearner
-    from fasttangent.certificate import Certificate
-    from fasttangent.changes import Change
-    from fasttangent.errors import (
+    from fasttangent.active.learned_losses.fit import learning_loss
+    from fasttangent.active.learned_losses.head import LossHead
+    from fasttangent.active.learned_losses.joint import fit_with_learning_loss
+    from fasttangent.active.learned_losses.measures import LossRanking, loss_ranking
+    from fasttangent.active.loop.learner import ActiveLearner
+    from fasttangent.active.selection import Selection, select
+    from fasttangent.common.errors import (
         CampaignError,
         DivergenceError,
         IndefiniteError,
         ModelFileError,
         UntrustedTangentWarning,
     )
-    from fasttangent.exact_influence import Exact, exact
-    from fasttangent.fidelity_report import Fidelity, fidelity
-    from fasttangent.files import load
-    from fasttangent.fitting import fit
-    from fasttangent.fitting_many import fit_many
-    from fasttangent.learning_loss_fit import learning_loss
-    from fasttangent.learning_loss_head import LossHead
-    from fasttangent.learning_loss_joint import fit_with_learning_loss
-    from fasttangent.learning_loss_measures import LossRanking, loss_ranking
-    from fasttangent.model import Model, Scores
-    from fasttangent.network import Network
-    from fasttangent.objective import Objective
-    from fasttangent.refits import Agreement, RefitCurves, Refits, agreement, refit, refit_curves
-    from fasttangent.selection import Selection, select
-    from fasttangent.unlearning import RefitComparison, Unlearned, unlearn
+    from fasttangent.influence.changes import Change
+    from fasttangent.influence.exact import Exact, exact
+    from fasttangent.influence.fidelity.report import Fidelity, fidelity
+    from fasttangent.influence.refits import Agreement, RefitCurves, Refits, agreement, refit, refit_curves
+    from fasttangent.influence.unlearning import RefitComparison, Unlearned, unlearn
+    from fasttangent.model.certificate import Certificate
+    from fasttangent.model.fit import fit
+    from fasttangent.model.fit_many import fit_many
+    from fasttangent.model.loading import load
+    from fasttangent.model.model import Model, Scores
+    from fasttangent.problem.network import Network
+    from fasttangent.problem.objective import Objective
 
 _HOME = {
-    "ActiveLearner": "active_learning",
-    "Agreement": "refits",
-    "CampaignError": "errors",
-    "Certificate": "certificate",
-    "Change": "changes",
-    "DivergenceError": "errors",
-    "Exact": "exact_influence",
-    "Fidelity": "fidelity_report",
-    "IndefiniteError": "errors",
-    "LossHead": "learning_loss_head",
-    "LossRanking": "learning_loss_measures",
-    "Model": "model",
-    "ModelFileError": "errors",
-    "Network": "network",
-    "Objective": "objective",
-    "RefitComparison": "unlearning",
-    "RefitCurves": "refits",
-    "Refits": "refits",
-    "Scores": "model",
-    "Selection": "selection",
-    "Unlearned": "unlearning",
-    "UntrustedTangentWarning": "errors",
-    "agreement": "refits",
-    "exact": "exact_influence",
-    "fidelity": "fidelity_report",
-    "fit": "fitting",
-    "fit_many": "fitting_many",
-    "fit_with_learning_loss": "learning_loss_joint",
-    "learning_loss": "learning_loss_fit",
-    "load": "files",
-    "loss_ranking": "learning_loss_measures",
-    "refit": "refits",
-    "refit_curves": "refits",
-    "select": "selection",
-    "unlearn": "unlearning",
+    "ActiveLearner": "active.loop.learner",
+    "Agreement": "influence.refits",
+    "CampaignError": "common.errors",
+    "Certificate": "model.certificate",
+    "Change": "influence.changes",
+    "DivergenceError": "common.errors",
+    "Exact": "influence.exact",
+    "Fidelity": "influence.fidelity.report",
+    "IndefiniteError": "common.errors",
+    "LossHead": "active.learned_losses.head",
+    "LossRanking": "active.learned_losses.measures",
+    "Model": "model.model",
+    "ModelFileError": "common.errors",
+    "Network": "problem.network",
+    "Objective": "problem.objective",
+    "RefitComparison": "influence.unlearning",
+    "RefitCurves": "influence.refits",
+    "Refits": "influence.refits",
+    "Scores": "model.model",
+    "Selection": "active.selection",
+    "Unlearned": "influence.unlearning",
+    "UntrustedTangentWarning": "common.errors",
+    "agreement": "influence.refits",
+    "exact": "influence.exact",
+    "fidelity": "influence.fidelity.report",
+    "fit": "model.fit",
+    "fit_many": "model.fit_many",
+    "fit_with_learning_loss": "active.learned_losses.joint",
+    "learning_loss": "active.learned_losses.fit",
+    "load": "model.loading",
+    "loss_ranking": "active.learned_losses.measures",
+    "refit": "influence.refits",
+    "refit_curves": "influence.refits",
+    "select": "active.selection",
+    "unlearn": "influence.unlearning",
 }
 
 __all__ = [

@@ -21,15 +21,15 @@ import inspect
 import time
 from typing import Any
 
-from fasttangent import checks
-from fasttangent.curvature import System
+from fasttangent.common import checks
+from fasttangent.common.vectors import dot, norm
+from fasttangent.problem.curvature import System
 from fasttangent.solvers.base import Solved, Solver
 from fasttangent.solvers.direct import Cholesky, Dual, Spectrum
 from fasttangent.solvers.iterative import BlockConjugateGradients, ConjugateGradients, Lissa, Minres
 from fasttangent.solvers.krylov import Solution, conjugate_gradients
 from fasttangent.solvers.memory import allowed, needed
 from fasttangent.solvers.metric import Metric
-from fasttangent.solvers.vectors import dot, norm
 
 __all__ = [
     "SOLVERS",
@@ -85,7 +85,7 @@ def prepare(system: System, solver: str = "auto", **options: Any) -> Solver:
     --------
     >>> import numpy as np
     >>> from fasttangent import Network, Objective
-    >>> from fasttangent.objective import Problem
+    >>> from fasttangent.problem.objective import Problem
     >>> network, objective = Network((1, 1), "identity"), Objective(strength=0.5)
     >>> X = np.array([[-1.0], [1.0]])
     >>> problem = Problem(network, objective, X, 2 * X, np.ones(2), threads=1)

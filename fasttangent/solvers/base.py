@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent import checks
-from fasttangent.curvature import System
-from fasttangent.solvers.vectors import norms
+from fasttangent.common import checks
+from fasttangent.common.vectors import norms
+from fasttangent.problem.curvature import System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent import checks, dense
-from fasttangent.curvature import System
-from fasttangent.errors import IndefiniteError
+from fasttangent.common import checks
+from fasttangent.common.errors import IndefiniteError
+from fasttangent.problem.curvature import System
+from fasttangent.solvers import dense
 from fasttangent.solvers.base import Solver, own_strength, plain_complexity, relative_norms
 from fasttangent.solvers.factor import factor, smallest_eigenvalue
 from fasttangent.solvers.memory import require

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.dense import Cholesky, NotPositiveDefinite
-from fasttangent.solvers.vectors import dot, norm
+from fasttangent.common.vectors import dot, norm
+from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent import checks
-from fasttangent.curvature import System
-from fasttangent.errors import IndefiniteError
+from fasttangent.common import checks
+from fasttangent.common.errors import IndefiniteError
+from fasttangent.common.vectors import norms
+from fasttangent.problem.curvature import System
 from fasttangent.solvers.base import Solver, relative_norms
 from fasttangent.solvers.block_cg import block_conjugate_gradients
 from fasttangent.solvers.krylov import conjugate_gradients
 from fasttangent.solvers.lissa import MARGIN, lissa
 from fasttangent.solvers.minres import minres
 from fasttangent.solvers.preconditioners import preconditioner as make_preconditioner
-from fasttangent.solvers.vectors import norms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.solvers.vectors import dot, norm
+from fasttangent.common.vectors import dot, norm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

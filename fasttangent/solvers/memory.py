@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fasttangent import checks
-from fasttangent.curvature import System
+from fasttangent.common import checks
+from fasttangent.problem.curvature import System
 
 GB = 1e9
 COPIES = {

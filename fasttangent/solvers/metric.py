@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.objective import Problem
-from fasttangent.solvers.vectors import norm
+from fasttangent.common import parallel
+from fasttangent.common.vectors import norm
+from fasttangent.problem.objective import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -121,7 +122,6 @@ class Metric:
 
     def _product(self, A: Float, B: Float) -> Float:
         """A B, over panels of 32 rows of A."""
-        from fasttangent.kernels import threads
         from fasttangent.kernels.dense import product_of_panel
 
         C, panel, depth = np.zeros((len(A), B.shape[1])), 32, max(16, 2**16 // B.shape[1])
@@ -129,7 +129,7 @@ class Metric:
         def task(i: int) -> None:
             product_of_panel(C, A, B, i * panel, min((i + 1) * panel, len(A)), depth)
 
-        threads.run(task, -(-len(A) // panel), self._threads)
+        parallel.run(task, -(-len(A) // panel), self._threads)
         return C
 
 

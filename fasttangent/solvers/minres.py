@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttangent.common.vectors import dot, norm
 from fasttangent.solvers.preconditioners import Preconditioner
-from fasttangent.solvers.vectors import dot, norm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fasttangent import checks
-from fasttangent.curvature import System
+from fasttangent.common import checks
+from fasttangent.problem.curvature import System
 from fasttangent.solvers.metric import Metric
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Which rows to label next: strategies, learned losses, the loop with an oracle."""

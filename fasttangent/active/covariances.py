@@ -1,0 +1,244 @@
+"""Batches that inform: the rows of an embedding are those of a Bayesian linear model, and labels lower its variance.
+
+The inner product of two rows is their prior covariance, a label has the variance `noise` around its value.
+
+    max_determinant      most information about the labels themselves: greedy log det (I + E_S E_S^T / noise)
+    variance_reduction   least average variance over target rows, again greedy
+    bait                 the same goal, forward and backward: 2 k picks, of which k are put back
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fasttangent.active.distances import CHUNK, each_chunk
+from fasttangent.common import checks, parallel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+MOST_SLABS = 16  # of rows that are summed by themselves, D^2 values each
+FALL = 1e-4  # of squared variances, from where they are computed anew: rounding has grown to 1e-3 of them in float32
+
+
+def variance_reduction(
+    E: NDArray, k: int, noise: float, targets: Any = None, weight: Any = None, *, threads: int | None = None
+) -> Rows:
+    """k times the row x that lowers the (weighted) mean variance over the targets most, by e.P M P e / (noise + e.P e).
+
+    M = mean of w t t^T over the targets t (m, D), by default the rows themselves; P = the covariance of the linear
+    model's weights, at first I, after a pick f less u u^T with u = P f / sqrt(noise + f.P f).  One pass over E a pick,
+    and two products with (D, D) whenever so much of the variance is gone that what is left has lost its digits.
+    """
+    E = np.ascontiguousarray(E)
+    M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), weight, threads)
+    variances, picks = _AverageVariance(E, M, k, noise, threads), np.empty(k, np.int64)
+    for t in range(k):
+        picks[t] = i = variances.best()
+        variances.know(i)
+    return picks
+
+
+def bait(E: NDArray, k: int, noise: float, targets: Any = None, *, threads: int | None = None) -> Rows:
+    """Forward 2 k rows (or as many as there are) as `variance_reduction`; backward, k times the row missed least.
+
+    The goal is tr(P_S M), P_S = (I + sum_S e e^T / noise)^-1; taking back row e of S raises it by
+    e.P_S M P_S e / (noise - e.P_S e).  Ash et al. 2021, algorithm 1, for regression.
+    """
+    more = min(2 * k, len(E))
+    picks = variance_reduction(E, more, noise, targets, threads=threads)
+    M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), None, threads)
+    F = E[picks].astype(np.float64)
+    P = np.linalg.inv(np.eye(E.shape[1]) + F.T @ F / noise)
+    FP = F @ P
+    return picks[_kept(FP @ F.T, FP @ M @ FP.T, k, noise)]
+
+
+def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
+    """Places of the k picks left, in their order, when those missed least are taken back one by one.
+
+    A = e.P f and B = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j and
+    c = noise - A_jj; so A gains x x^T / c and B gains (x y^T + y x^T) / c + x x^T B_jj / c^2, x and y their columns j
+    of that moment.  Only diagonals and those columns are formed: O(picks x taken back) for each.
+    """
+    m = len(A)
+    kept, a, b = np.ones(m, bool), A.diagonal().copy(), B.diagonal().copy()
+    # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
+    X, Z = np.empty((m - k, m)), np.empty((m - k, m))
+    inverse_c = np.empty(m - k)
+    for t in range(m - k):
+        j = int(np.argmin(np.where(kept, b / (noise - a), np.inf)))
+        kept[j] = False
+        c = noise - a[j]
+        x = A[j] + (X[:t, j] * inverse_c[:t]) @ X[:t]
+        y = B[j] + Z[:t, j] @ X[:t] + X[:t, j] @ Z[:t]
+        X[t], Z[t], inverse_c[t] = x, (y + x * (b[j] / (2 * c))) / c, 1 / c
+        a += x * x / c
+        b += 2 * x * Z[t]
+    return np.flatnonzero(kept)
+
+
+def max_determinant(
+    E: NDArray, k: int, noise: float, weight: Any = None, *, threads: int | None = None
+) -> Rows:
+    """k times the row of the largest variance given the picks so far: greedy log det (I + E_S E_S^T / noise).
+
+    For Gaussians this is BatchBALD (Kirsch et al. 2019).  Rows are multiplied by the root of their weight.  A row's
+    variance only falls, so it is brought up to date only while it might be the largest (lazy greedy).
+    """
+    from fasttangent.kernels.choosing import refresh
+
+    E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
+    n, D = E.shape
+    w = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
+    key, age, picks = w * _squares(E, None, n_threads), np.zeros(n, np.int64), np.empty(k, np.int64)
+    picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
+    best = np.empty((-(-n // CHUNK), 2))
+    for t in range(k):
+        i = int(np.argmax(key))
+        refresh(best[0], key, age, w, E, U, t, -np.inf, i, i + 1)
+
+        def bring_up(start: int, stop: int, t: int = t, limit: float = best[0, 0]) -> None:
+            refresh(best[start // CHUNK], key, age, w, E, U, t, limit, start, stop)
+
+        each_chunk(bring_up, n, n_threads)
+        picks[t] = i = _first_largest(best)
+        picked.add(np.sqrt(w[i]) * E[i].astype(np.float64), np.empty((0, D)))
+        U[t], key[i] = picked.directions[t], -np.inf
+    return picks
+
+
+class _AverageVariance:
+    """a = e.P e and b = e.P M P e of all rows e, while labels become known."""
+
+    def __init__(self, E: NDArray, M: Float, k: int, noise: float, threads: int | None) -> None:
+        self.E, self.threads, self.noise = E, checks.thread_count(threads), noise
+        self.M = M / (
+            np.trace(M) or 1.0
+        )  # picks do not depend on it, and w below stays in the range of float32
+        self.root, self.picked = _root(self.M), _Picked(E.shape[1], k, noise)
+        self.free, self._best = np.ones(len(E), bool), np.empty((-(-len(E) // CHUNK), 2))
+        self._measure(None, self.root)
+
+    def best(self) -> int:
+        """The free row of the largest b / (noise + a), the first of equals."""
+        self._pass()
+        if self.b.sum() < FALL * self.before:
+            P = self.picked.covariance()
+            self._measure(_root(P), P @ self.root)
+            self._pass()
+        return _first_largest(self._best)
+
+    def know(self, i: int) -> None:
+        """The label of row i; the next pass takes it into account."""
+        u, w, norm_M = self.picked.add(self.E[i].astype(np.float64), self.M)
+        self.free[i] = False
+        self.change = _Update(u.astype(self.E.dtype), w.astype(self.E.dtype), norm_M)
+
+    def _measure(self, L: Float | None, R: Float) -> None:
+        """a = |e L|^2 and b = |e R|^2, from scratch."""
+        self.a, self.b = _squares(self.E, L, self.threads), _squares(self.E, R, self.threads)
+        none = np.empty(0, self.E.dtype)
+        self.change, self.before = _Update(none, none, 0.0), self.b.sum()
+
+    def _pass(self) -> None:
+        from fasttangent.kernels.choosing import lower_variances
+
+        state = self.a, self.b, self.free, self.E, *self.change, self.noise
+
+        def task(start: int, stop: int) -> None:
+            lower_variances(self._best[start // CHUNK], *state, start, stop)
+
+        each_chunk(task, len(self.E), self.threads)
+
+
+class _Update(NamedTuple):
+    """What a pick f changes: P less u u^T, with u = P f / sqrt(noise + f.P f)."""
+
+    u: NDArray
+    w: NDArray  # P M u
+    norm_M: float  # u.M u
+
+
+class _Picked:
+    """P = I - sum of u u^T over the picks so far, never formed."""
+
+    def __init__(self, D: int, k: int, noise: float) -> None:
+        self.directions, self.rows, self.number, self.noise = np.empty((k, D)), np.empty((k, D)), 0, noise
+
+    def add(self, f: Float, M: Float) -> _Update:
+        from fasttangent.kernels.choosing import direction
+
+        u, v, w = (np.zeros(len(f)) for _ in range(3))
+        direction(u, v, w, f, M, self.directions, self.number)
+        scale = 1 / np.sqrt(self.noise + float(np.sum(f * u)))
+        self.directions[self.number], self.rows[self.number] = scale * u, f
+        self.number += 1
+        return _Update(scale * u, scale * w, scale * scale * float(np.sum(u * v)))
+
+    def covariance(self) -> Float:
+        F = self.rows[: self.number]
+        return np.linalg.inv(np.eye(F.shape[1]) + F.T @ F / self.noise).astype(np.float64, copy=False)
+
+
+def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
+    """|e L|^2 of every row; a sum of squares, which keeps its digits where P takes most of e."""
+    from fasttangent.kernels.choosing import load_forms
+
+    found = np.empty(len(E))
+    rounded = np.empty((0, E.shape[1]), E.dtype) if L is None else np.ascontiguousarray(L, E.dtype)
+    each_chunk(lambda start, stop: load_forms(found, E, rounded, start, stop), len(E), threads)
+    return found
+
+
+def _root(M: Float) -> Float:
+    """R with R R^T = M, for positive semi-definite M."""
+    values, vectors = np.linalg.eigh(M)
+    root: Float = vectors * np.sqrt(np.maximum(values, 0))
+    return root
+
+
+def _first_largest(best: Float) -> int:
+    """The row of the largest value of all chunks, the first of equals."""
+    return int(best[int(np.argmax(best[:, 0])), 1])
+
+
+def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None = None) -> NDArray:
+    """E L, whose inner products are the covariances once the rows `known` (m, D) have labels.
+
+    L L^T = P = (I + sum of e e^T / noise over the known rows)^-1; an array of its own.
+    """
+    from scipy.linalg import cholesky, solve_triangular
+
+    from fasttangent.kernels.choosing import multiply_rows
+
+    D, F = E.shape[1], known.astype(np.float64)
+    # A = C C^T, P = C^-T C^-1
+    C = cholesky(np.eye(D) + F.T @ F / noise, lower=True)
+    L = np.ascontiguousarray(solve_triangular(C, np.eye(D), lower=True).T.astype(E.dtype))
+    E, out = np.ascontiguousarray(E), np.empty(E.shape, E.dtype)
+    each_chunk(
+        lambda start, stop: multiply_rows(out, E, L, start, stop), len(E), checks.thread_count(threads)
+    )
+    return out
+
+
+def moments(E: NDArray, weight: Any, threads: int | None) -> Float:
+    """Mean of w e e^T over the rows, weights of mean 1: (D, D)."""
+    from fasttangent.kernels.choosing import add_moments
+
+    n, D = E.shape
+    w = np.ones(n) if weight is None else np.asarray(weight, np.float64)
+    slab = CHUNK * max(1, -(-n // (CHUNK * MOST_SLABS)))
+    parts = np.zeros((-(-n // slab), D, D))
+    parallel.run(
+        lambda c: add_moments(parts[c], E, w, c * slab, min((c + 1) * slab, n)),
+        len(parts),
+        checks.thread_count(threads),
+    )
+    return parts.sum(axis=0) / w.sum()

@@ -1,0 +1,194 @@
+"""Batches that spread: each pick far from all centres so far, in the geometry of an embedding.
+
+    k_center            the farthest row, again and again (Gonzalez 1985)
+    k_means_plus_plus   a row with probability in proportion to its squared distance
+    lcmd                the farthest row of the cluster with the largest sum of squared distances
+
+Rows that have a label already are centres from the start; without any, the first pick of the first and the last is the
+row of the largest norm.  A pick costs O(n q) and a full distance for those rows alone that a bound from q coordinates
+cannot rule out, q = 64 or less: the directions in which the embedding varies most.  Memory: the embedding and O(n q).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.common import checks, parallel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+CHUNK = 8192  # rows of a task, a multiple of the kernels' BLOCK
+DIRECTIONS = (
+    24,
+    64,
+)  # coordinates of the bound: for a block of rows the first, then all if they do not rule it out
+GROUP = 512  # known rows that are compared with a row at once
+SAMPLE = 4096  # rows that the directions are found from
+
+
+def k_center(
+    E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: int | None = None
+) -> Rows:
+    """The row with the largest w d^2, d its distance to the nearest centre, k times."""
+    from fasttangent.kernels.choosing import farthest
+
+    return _greedy(Centres(E, known, weight, threads), k, lambda c: farthest(c.squared, c.weight, c.free))
+
+
+def lcmd(E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: int | None = None) -> Rows:
+    """The row with the largest w d^2 in the cluster, of rows with the same nearest centre, whose w d^2 add up to most.
+
+    Holzmueller et al. 2023, algorithm 3 (LCMD); with `known` it is LCMD-TP.
+    """
+    from fasttangent.kernels.choosing import farthest_of_largest
+
+    centres = Centres(E, known, weight, threads)
+    sums = np.empty(centres.number + k)
+
+    def pick(c: Centres) -> int:  # without centres all rows are one cluster
+        return farthest_of_largest(c.squared, c.weight, c.free, c.nearest, sums[: max(c.number, 1)])
+
+    return _greedy(centres, k, pick)
+
+
+def k_means_plus_plus(
+    E: NDArray,
+    k: int,
+    rng: np.random.Generator,
+    known: Any = None,
+    weight: Any = None,
+    *,
+    threads: int | None = None,
+) -> Rows:
+    """A row with probability in proportion to w d^2, k times; without centres, the first in proportion to w."""
+    centres = Centres(E, known, weight, threads)
+
+    def pick(c: Centres) -> int:
+        chances = c.weight * (c.squared if c.number else 1.0) * c.free
+        total = np.cumsum(chances)
+        if not total[-1] > 0:
+            return -1
+        return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
+
+    return _greedy(centres, k, pick)
+
+
+def _greedy(centres: Centres, k: int, pick: Any) -> Rows:
+    picks = np.empty(k, np.int64)
+    for t in range(k):
+        i = int(pick(centres))
+        if i < 0:  # every row left lies on a centre, or has no weight
+            i = int(np.argmax(centres.free))
+        picks[t], centres.free[i] = i, False
+        if t < k - 1:
+            centres.add(i)
+    return picks
+
+
+class Centres:
+    """Squared distances of the rows of E (n, D) to the nearest of a growing number of centres.
+
+    Attributes
+    ----------
+    squared : ndarray of float64, shape (n,)
+        Before the first centre, |e|^2, so that the first pick is the row of the largest norm.
+    nearest : ndarray of int64, shape (n,)
+        Number of the nearest centre, the first of equals.
+    free : ndarray of bool, shape (n,)
+    weight : ndarray of float64, shape (n,)
+    number : int
+        Of centres.
+    """
+
+    def __init__(self, E: NDArray, known: Any, weight: Any, threads: int | None) -> None:
+        n = len(E)
+        self.E, self.threads = np.ascontiguousarray(E), checks.thread_count(threads)
+        self.weight = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
+        self.free, self.nearest, self.number = np.ones(n, bool), np.zeros(n, np.int64), 0
+        self._load(known)
+        self.squared = (self._norm / self._scale) ** 2
+        if known is not None and len(known):
+            self.add_known(np.ascontiguousarray(known, self.E.dtype))
+
+    def add_known(self, C: NDArray) -> None:
+        """The rows of C (m, D) as centres."""
+        from fasttangent.kernels.choosing import add_centres
+
+        self._forget_norms()
+        exact = C.astype(np.float64) * self._scale
+        scaled, norm = exact.astype(C.dtype), np.linalg.norm(exact, axis=1)
+        state = self.squared, self.nearest, self._reach, self.E, self._norm, self._scale
+        for j in range(0, len(C), GROUP):
+            some = C[j : j + GROUP], scaled[j : j + GROUP], norm[j : j + GROUP], self.number + j
+
+            def task(start: int, stop: int, some: tuple = some) -> None:
+                add_centres(*state, *some, start, stop)
+
+            each_chunk(task, len(self.E), self.threads)
+        self.number += len(C)
+
+    def add(self, i: int) -> None:
+        """Row i as a centre."""
+        from fasttangent.kernels.choosing import add_centre
+
+        self._forget_norms()
+        heads, rest, norm = self._coordinates(self.E[i : i + 1])
+        c_head, c_rest = np.ascontiguousarray(heads[0, :, 0]), np.ascontiguousarray(rest[:, 0])
+        state = (
+            self.squared,
+            self.nearest,
+            self._reach,
+            self.E,
+            self._heads,
+            self._rest,
+            self._first,
+            self._norm,
+        )
+        centre = self._scale, self.E[i], c_head, c_rest, norm[0], self.number
+
+        def task(start: int, stop: int) -> None:
+            add_centre(*state, *centre, start, stop)
+
+        each_chunk(task, len(self.E), self.threads)
+        self.number += 1
+
+    def _forget_norms(self) -> None:
+        """Before the first centre."""
+        if self.number == 0:
+            self.squared[:] = np.inf
+            self._reach[:] = np.inf
+
+    def _load(self, known: Any) -> None:
+        """Scale, directions and coordinates; the largest norm becomes about 1, which float32 holds."""
+        E = self.E
+        largest = max(max(float(a.max()), -float(a.min())) for a in (E, known) if a is not None and a.size)
+        self._scale = 1 / (largest * np.sqrt(E.shape[1])) if largest > 0 else 1.0
+        some = E[:: max(1, len(E) // SAMPLE)].astype(np.float64) * self._scale
+        self._first, q = (min(number, E.shape[1]) for number in DIRECTIONS)
+        _, vectors = np.linalg.eigh(some.T @ some)
+        self._V = np.ascontiguousarray(vectors[:, ::-1][:, :q])
+        self._heads, self._rest, self._norm = self._coordinates(E)
+        self._reach = np.empty(len(E), np.float32)
+
+    def _coordinates(self, E: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        from fasttangent.kernels.choosing import BLOCK, load_heads
+
+        heads = np.zeros((-(-len(E) // BLOCK), self._V.shape[1], BLOCK), np.float32)
+        rest, norm = np.empty((2, len(E)), np.float32), np.empty(len(E))
+
+        def task(start: int, stop: int) -> None:
+            load_heads(heads, rest, norm, E, self._V, self._first, self._scale, start, stop)
+
+        each_chunk(task, len(E), self.threads)
+        return heads, rest, norm
+
+
+def each_chunk(task: Any, n: int, threads: int) -> None:
+    """Call task(start, stop) for chunks of n rows."""
+    parallel.run(lambda c: task(c * CHUNK, min((c + 1) * CHUNK, n)), -(-n // CHUNK), threads)

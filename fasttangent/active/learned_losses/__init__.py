@@ -1,0 +1,1 @@
+"""Heads that learn to predict the loss of a row."""

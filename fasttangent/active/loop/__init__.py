@@ -1,0 +1,1 @@
+"""The loop: fit, choose, ask, record, again."""

@@ -1,0 +1,10 @@
+"""The command line and what only it needs: tables, pictures, the demonstration, the self-test."""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Entry point of the command ``fasttangent``."""
+    from fasttangent.cli.app import cli
+
+    cli()

@@ -1,0 +1,310 @@
+"""``fasttangent next`` and ``fasttangent tell``: a campaign of active learning with a person as the oracle."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from fasttangent.cli.options import FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
+from fasttangent.cli.output import FailedError, aligned, say, shown, shows_progress
+
+if TYPE_CHECKING:
+    from fasttangent.active.loop.learner import ActiveLearner
+    from fasttangent.cli.tables.reading import Table
+    from fasttangent.model.model import Model
+
+REMEMBERED = "command.json"  # what `next` was given when the campaign began
+FOLDER = click.option(
+    "--folder", required=True, type=click.Path(file_okay=False), help="Where the campaign is kept."
+)
+
+
+@click.command("next", short_help="Pick the rows to label next, round by round.")
+@click.argument("pool", metavar="[POOL]", required=False, type=INPUT)
+@FOLDER
+@click.option("-k", "k", type=click.IntRange(min=1), help="How many rows to pick.")
+@click.option(
+    "-o", "--output", type=OUTPUT, help="Table of picked rows to write (.csv, .csv.gz or .parquet)."
+)
+@click.option("--labeled", type=INPUT, help="Table of rows with labels to begin with.")
+@click.option(
+    "--target",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column of the labels; repeatable.  [default: the last column of --labeled, else 'label']",
+)
+@click.option("--strategy", default="error", show_default=True, help="As for select.")
+@click.option(
+    "--start", type=click.Choice(["cold", "warm"]), default="cold", show_default=True,
+    help="Whether a fit starts anew or from the model before.",
+)  # fmt: skip
+@click.option("--budget", type=click.IntRange(min=1), help="Labels to get in all.")
+@click.option("--skip", is_flag=True, help="Go on without the rows that have no label yet.")
+@click.option("--status", is_flag=True, help="Only show where the campaign is.")
+@TABLE
+@FIT
+@THREADS
+@QUIET
+@JSON
+@click.pass_context
+def next_rows(
+    ctx: click.Context, pool: str | None, folder: str, k: int | None, output: str | None, skip: bool,
+    status: bool, threads: int | None, quiet: bool, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
+    """Fit the labels so far, pick K rows of the table POOL, and write them with an empty column to fill in.
+
+    The first call begins a campaign in the folder; later ones need only --folder, -k and -o. Rows that were
+    asked and have no label yet are written again.
+    """
+    from fasttangent.common.errors import CampaignError
+
+    if status:
+        _say_status(folder, as_json)
+        return
+    for name, value in (("-k", k), ("--output", output)):
+        if value is None:
+            raise click.UsageError(f"Missing option '{name}'.", ctx)
+    assert k is not None
+    assert output is not None
+    given = {
+        name: value
+        for name, value in options.items()
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    asked = {**options, **_remembered(folder), **given}
+    asked["pool"] = os.path.abspath(pool) if pool is not None else asked.get("pool")
+    asked["labeled"] = os.path.abspath(asked["labeled"]) if asked["labeled"] is not None else None
+    if asked["pool"] is None:
+        raise click.UsageError("Missing argument 'POOL'; the first call names the pool.", ctx)
+    try:
+        _next(asked, folder, k, output, skip, threads, quiet, as_json)
+    except CampaignError as error:
+        raise FailedError(str(error)) from error
+
+
+def _next(
+    asked: dict[str, Any], folder: str, k: int, output: str, skip: bool, threads: int | None, quiet: bool, as_json: bool
+) -> None:  # fmt: skip
+    from fasttangent.cli.tables.picks import untold, write_picks
+    from fasttangent.cli.tables.reading import open_table
+    from fasttangent.cli.tables.writing import check_writable
+    from fasttangent.common.progress import reporting
+
+    check_writable(output, (".csv", ".csv.gz", ".parquet"))
+    for name in ("pool", "labeled"):
+        if asked[name] is not None and os.path.realpath(output) == os.path.realpath(asked[name]):
+            raise ValueError(
+                f"{output} is the --{name} table itself and would be overwritten; give another --output"
+            )
+    table = open_table(asked["pool"], asked["header"])
+    rows = _rows(table, asked)
+    with reporting(shows_progress(quiet)) as report:
+        learner = _learner(rows, asked, folder, k, threads, report)
+        names = rows["label_names"]
+        remembered = {name: value for name, value in asked.items() if name != "budget"}
+        _remember(
+            folder,
+            {**remembered, "budget": asked["budget"], **{n: rows[n] for n in ("names", "label_names")}},
+        )
+        waiting = untold(output, names, learner._state.open)
+        if waiting:
+            raise ValueError(
+                f"{output} holds labels that were not told yet (row {waiting[0]}); run: "
+                f"fasttangent tell {output} --folder {folder}"
+            )
+        skipped = learner.skip() if skip else 0
+        again = bool(learner._state.open)
+        picks = learner.ask(k)
+    if len(picks):
+        write_picks(output, table, picks, names)
+    document = {
+        **learner.summary(), "picked": len(picks), "again": again, "skipped": skipped, "labels_in": names,
+        "output": output if len(picks) else None, "model": _model_path(learner),
+    }  # fmt: skip
+    say(as_json, document, _next_in_words(document, folder))
+    learner.close()
+
+
+def _rows(table: Table, asked: dict[str, Any]) -> dict[str, Any]:
+    """Pool, labelled rows and the names of their columns."""
+    from fasttangent.cli.columns import columns_left, feature_columns, training_rows
+    from fasttangent.cli.tables.reading import open_table
+
+    targets = list(asked["target"])
+    if asked["labeled"] is not None:
+        first = open_table(asked["labeled"], asked["header"])
+        known = training_rows(first, targets, None, asked["drop"])
+        model = SimpleNamespace(feature_names=known["feature_names"], n_features=known["X"].shape[1])
+        drop = [name for name in asked["drop"] if name in table.names or not table.named]
+        columns = feature_columns(cast("Model", model), table, drop)
+        labels = targets or (
+            [first.names[columns_left(first, asked["drop"])[-1]]] if first.named else ["label"]
+        )
+        X, y, names = known["X"], known["y"], known["feature_names"]
+    else:
+        labels = targets or ["label"]
+        drop = [*asked["drop"], *(name for name in labels if table.named and name in table.names)]
+        columns = columns_left(table, drop)
+        if not columns:
+            raise ValueError(
+                f"{table.path} has no column left for the features; it has {len(table.names)} in all"
+            )
+        X, y, names = None, None, [table.names[i] for i in columns] if table.named else None
+    return {
+        "pool": table.read(columns), "X": X, "y": y, "feature_names": names, "label_names": labels,
+        "names": [table.names[i] for i in columns],
+    }  # fmt: skip
+
+
+def _learner(
+    rows: dict[str, Any], asked: dict[str, Any], folder: str, k: int, threads: int | None, report: Any
+) -> ActiveLearner:
+    import inspect
+
+    import fasttangent as ft
+
+    fit = {
+        name: asked[name] for name in inspect.signature(ft.fit).parameters if name in asked and name != "seed"
+    }
+    fit["hidden"] = tuple(fit["hidden"])
+    del fit["start"]
+    asked.setdefault("batch", k)
+    return ft.ActiveLearner(
+        rows["pool"], rows["X"], rows["y"], strategy=asked["strategy"], batch=asked["batch"], folder=folder,
+        budget=asked["budget"], fit={**fit, "feature_names": rows["feature_names"]}, start=asked["start"],
+        seed=asked["seed"], threads=threads, progress=report,
+    )  # fmt: skip
+
+
+def _remembered(folder: str) -> dict[str, Any]:
+    path = Path(folder) / REMEMBERED
+    try:
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+    except ValueError as error:
+        raise FailedError(f"{path} is damaged ({error}); put back a copy of it") from None
+
+
+def _remember(folder: str, what: dict[str, Any]) -> None:
+    from fasttangent.common.files import replacing
+
+    path = Path(folder) / REMEMBERED
+    text = json.dumps(what, indent=2) + "\n"
+    if not path.exists() or path.read_text() != text:
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+
+
+def _model_path(learner: ActiveLearner) -> str | None:
+    folder, fits = learner._campaign.folder, learner._state.fits
+    return str(folder / fits[-1]["file"]) if folder is not None and fits else None
+
+
+def _next_in_words(document: dict[str, Any], folder: str) -> str:
+    lines = _counts(document)
+    if document["model"]:
+        lines.append(("model", document["model"]))
+    if not document["picked"]:
+        return aligned([*lines, ("nothing to ask", document["stop_reason"])])
+    what = "rows that are still open, written again" if document["again"] else "rows"
+    lines.append(("picked", f"{document['picked']:,} {what}: {document['output']}"))
+    columns = ", ".join(map(repr, document["labels_in"]))
+    lines.append(("next", f"fill in {columns} ('failed' where there is no label; empty: not yet), then run"))
+    return aligned([*lines, ("", f"fasttangent tell {document['output']} --folder {folder}")])
+
+
+def _counts(summary: dict[str, Any]) -> list[tuple[str, Any]]:
+    lines: list[tuple[str, Any]] = [
+        ("rounds", summary["rounds"]),
+        ("labels", f"{summary['first_labels']:,} at the beginning, {summary['got']:,} told, "
+                   f"{summary['failed']:,} failed, {summary['open']:,} open"),
+    ]  # fmt: skip
+    if summary["batch_rmse"] is not None:
+        lines.append(("last batch", f"RMSE {shown(summary['batch_rmse'])} before it was learned"))
+    if summary["outlook"] is not None:
+        lines.append(("outlook", summary["outlook"]))
+    return lines
+
+
+def _say_status(folder: str, as_json: bool) -> None:
+    from fasttangent.active.loop.campaign import status
+    from fasttangent.active.loop.history import history, summary
+    from fasttangent.common.errors import CampaignError
+
+    try:
+        manifest, state = status(folder)
+    except CampaignError as error:
+        raise FailedError(str(error)) from error
+    first = (manifest["labeled"] or {}).get("rows", 0)
+    records = history(state, first)
+    document = summary(state, first, _remembered(folder).get("budget"), None)
+    columns = ("round", "labels", "asked", "got", "failed", "open", "batch_rmse", "redundancy", "trusted")
+    table = [columns, *([_cell(record[name]) for name in columns] for record in records)]
+    widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
+    say(as_json, {**document, "history": records}, "\n".join([aligned(_counts(document)), "", *lines]))
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else shown(value)
+
+
+@click.command("tell", short_help="Record the labels of picked rows.")
+@click.argument("picks", metavar="PICKS", type=INPUT)
+@FOLDER
+@click.option("--correct", is_flag=True, help="Labels may replace others that were told before.")
+@JSON
+def tell_labels(picks: str, folder: str, correct: bool, as_json: bool) -> None:
+    """Record the labels in the table PICKS that ``next`` wrote and you filled in.
+
+    Rows may be in any order, partly filled, and with further columns. A cell with 'failed' says that the row
+    has no label: it is not asked again. An empty one says: not yet.
+    """
+    from fasttangent.active.loop.campaign import Campaign, tell
+    from fasttangent.cli.tables.picks import check_own_columns, read_labels
+    from fasttangent.cli.tables.reading import open_table
+    from fasttangent.common.errors import CampaignError
+
+    remembered = _remembered(folder)
+    if not remembered:
+        raise FailedError(f"{folder} holds no campaign of `fasttangent next`; begin one, or name its folder")
+    table = open_table(picks, True)
+    names: Sequence[str] = remembered["label_names"]
+    labels, waiting = read_labels(table, names)
+    if os.path.exists(remembered["pool"]):
+        pool = open_table(remembered["pool"], remembered["header"])
+        check_own_columns(table, pool, remembered["names"], names)
+    else:
+        warnings.warn(f"{remembered['pool']} is gone, so rows were not compared with it", stacklevel=1)
+    try:
+        campaign = Campaign(folder)
+        new = tell(campaign, labels, correct=correct)
+    except CampaignError as error:
+        raise FailedError(str(error)) from error
+    state = campaign.state
+    campaign.close()
+    document = {
+        "told": new, "known_before": len(labels) - new, "failed": sum(label is None for label in labels.values()),
+        "without_label": len(waiting), "open": len(state.open), "labels": len(state.labels), "folder": folder,
+    }  # fmt: skip
+    say(as_json, document, _told_in_words(document))
+
+
+def _told_in_words(document: dict[str, Any]) -> str:
+    lines = [
+        ("told", f"{document['told']:,} rows, {document['failed']:,} of them failed"),
+        ("known before", document["known_before"]),
+        ("open", document["open"]),
+    ]
+    go_on = f"fasttangent next --folder {document['folder']} -k K -o picks.csv"
+    if document["open"]:
+        lines.append(("next", f"tell the open rows too, or go on without them: {go_on} --skip"))
+    else:
+        lines.append(("next", go_on))
+    return aligned([line for line in lines if line[0] != "known before" or line[1]])

@@ -1,0 +1,1 @@
+"""Tables as files: read, written, picked from."""

@@ -1,0 +1,179 @@
+"""Tables written all or not at all: into a temporary file in the same folder, renamed at the end."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasttangent.cli.tables.reading import SUFFIXES, arrow, kind_of, suffix
+from fasttangent.common.files import replacing
+
+
+def write_table(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
+    """Write a table whole: all of it, or nothing if anything fails.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .csv, .csv.gz, .parquet or .npy (a structured array: one field per column).
+    columns : mapping of str to array
+        NumPy or Arrow arrays of one length. CSV holds floats with as many digits as it takes to read
+        the same number back, and an empty cell for NaN.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was at `path` before is untouched.
+    ValueError
+        For an unknown suffix, or a column that the format cannot hold.
+    """
+    with writing(path) as write:
+        write(columns)
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Write a table piece by piece, in bounded memory; see `write_table`.
+
+    Yields
+    ------
+    callable
+        ``write(columns)``: append rows. The first call decides the columns and their types. The file
+        appears under its name when the ``with`` block ends well, and not at all otherwise.
+    """
+    sink = {".parquet": _parquet_sink, ".npy": _npy_sink}.get(suffix(path), _csv_sink)
+    with replacing(path) as temporary, sink(temporary, Path(path)) as write:
+        yield write
+
+
+def check_writable(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES) -> None:
+    """Raise now what writing `path` would raise later: unknown suffix, missing or unwritable folder.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not among `known`, or the folder does not exist.
+    OSError
+        If the folder cannot be written to.
+    """
+    suffix(path, known, "choose another name")
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file in it")
+    if not target.parent.is_dir():
+        raise ValueError(f"{path}: the folder {target.parent} does not exist; create it first")
+    probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"{path}: the folder {target.parent} is not writable ({error.strerror})") from None
+
+
+@contextmanager
+def _csv_sink(temporary: Path, path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    pa = arrow()
+    from pyarrow import csv as arrow_csv
+
+    zipped = path.name.lower().endswith(".gz")
+    options = arrow_csv.WriteOptions(include_header=False)
+    empty = True
+    with gzip.open(temporary, "wb", 6) if zipped else temporary.open("wb") as handle:
+
+        def write(columns: Mapping[str, Any]) -> None:
+            nonlocal empty
+            if empty:
+                handle.write(_csv_line(columns).encode())
+            empty = False
+            table = pa.table({name: _cells(values) for name, values in columns.items()})
+            arrow_csv.write_csv(table, handle, options)
+
+        yield write
+
+
+@contextmanager
+def _parquet_sink(temporary: Path, path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    pa = arrow()
+    from pyarrow import parquet
+
+    writer: Any = None
+    with temporary.open("wb") as handle:
+
+        def write(columns: Mapping[str, Any]) -> None:
+            nonlocal writer
+            table = pa.table(dict(columns))
+            writer = writer or parquet.ParquetWriter(handle, table.schema)
+            writer.write_table(table)
+
+        try:
+            yield write
+        except BaseException:
+            if writer is not None:
+                with suppress(Exception):
+                    writer.close()
+            raise
+        if writer is not None:
+            writer.close()
+
+
+@contextmanager
+def _npy_sink(temporary: Path, path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    dtype: np.dtype | None = None
+    rows = 0
+    with temporary.open("wb") as handle:
+
+        def write(columns: Mapping[str, Any]) -> None:
+            nonlocal dtype, rows
+            arrays = {name: np.asarray(values) for name, values in columns.items()}
+            if dtype is None:
+                dtype = np.dtype([(name, _npy_field(path, name, a)) for name, a in arrays.items()])
+                _npy_header(handle, dtype, 0)
+            block = np.empty(len(next(iter(arrays.values()))), dtype)
+            for name, array in arrays.items():
+                block[name] = array
+            handle.write(block.tobytes())
+            rows += len(block)
+
+        yield write
+        if dtype is not None:
+            handle.seek(0)
+            _npy_header(handle, dtype, rows)  # NumPy pads headers, so that a larger count still fits
+
+
+def _npy_field(path: Path, name: str, array: np.ndarray) -> np.dtype:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path}: .npy cannot hold column {name!r} ({kind_of(array.dtype)}); write .csv or .parquet"
+        )
+    if not name.isascii():
+        raise ValueError(f"{path}: .npy cannot hold the column name {name!r}; write .csv or .parquet")
+    return array.dtype
+
+
+def _npy_header(handle: Any, dtype: np.dtype, rows: int) -> None:
+    descr = np.lib.format.dtype_to_descr(dtype)
+    head = {"descr": descr, "fortran_order": False, "shape": (rows,)}
+    np.lib.format.write_array_header_2_0(handle, head)
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _cells(values: Any) -> Any:
+    """A column as CSV is to show it: a missing number is an empty cell, which every program understands."""
+    pa = arrow()
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        return pa.array(values, mask=np.isnan(values))
+    return values

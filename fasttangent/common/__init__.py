@@ -1,0 +1,1 @@
+"""What everything needs and what needs nothing: checks, errors, files, threads, progress."""

@@ -1,0 +1,191 @@
+"""Validation at the edge: argument, rule, value found, next step, all before any work."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fasttangent.common import parallel
+
+ROWS_PER_CHECK = 65_536
+
+
+def choice(name: str, value: object, valid: Iterable[str]) -> str:
+    """`value`, one of the `valid` words; else an error that names the nearest one."""
+    words = list(valid)
+    if isinstance(value, str) and value in words:
+        return value
+    near = difflib.get_close_matches(str(value).lower(), words, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, words))}, got {value!r}{hint}")
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float = math.inf,
+) -> float:
+    """`value` as a finite float within bounds."""
+    if above is not None:
+        rule = f"a finite number > {above:g}"
+    else:
+        rule = f"a finite number >= {at_least:g}" if at_least is not None else "a finite number"
+    if below < math.inf:
+        rule += f" and < {below:g}"
+    if isinstance(value, (bool, str)):
+        raise TypeError(f"{name} must be {rule}, got {value!r}")
+    try:
+        x = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {rule}, got {value!r}") from None
+    low = (above is not None and x <= above) or (at_least is not None and x < at_least)
+    if not math.isfinite(x) or low or x >= below:
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
+    return x
+
+
+def integer(name: str, value: Any, *, at_least: int) -> int:
+    """`value` as an int of at least `at_least`."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        x = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number >= {at_least}, got {value!r}") from None
+    if x < at_least:
+        raise ValueError(f"{name} must be a whole number >= {at_least}, got {value!r}")
+    return x
+
+
+def thread_count(threads: Any) -> int:
+    """`threads` as a number of threads; None is one per core this process may use."""
+    return parallel.available() if threads is None else integer("threads", threads, at_least=1)
+
+
+def flag(name: str, value: Any) -> bool:
+    """`value`, True or False and nothing else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """The names of a data frame's columns; None for anything without named columns."""
+    columns = getattr(X, "columns", None)
+    return None if columns is None else tuple(str(c) for c in columns)
+
+
+def array(name: str, value: Any) -> NDArray:
+    """`value` as an array of real numbers; no copy when it is one already."""
+    try:
+        a = np.asanyarray(value) if isinstance(value, np.memmap) else np.asarray(value)
+    except (TypeError, ValueError) as error:  # ragged lists, mostly
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if a.dtype.kind == "c":
+        raise TypeError(
+            f"{name} must hold real numbers, got {a.dtype}; pass the real and imaginary parts as columns"
+        )
+    if a.dtype.kind not in "buif":
+        raise TypeError(
+            f"{name} must hold numbers, got dtype {a.dtype}; encode text as numbers and convert with "
+            f"astype(float)"
+        )
+    return a
+
+
+def matrix(name: str, value: Any, *, min_rows: int = 0) -> NDArray:
+    """`value` as a 2-d array of real numbers with at least `min_rows` rows and one column."""
+    X = array(name, value)
+    if X.ndim != 2:
+        hint = "; one row is x[None, :], one column x[:, None]" if X.ndim == 1 else ""
+        raise ValueError(f"{name} must have shape (rows, columns), got shape {X.shape}{hint}")
+    if X.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column, got shape {X.shape}")
+    if len(X) < min_rows:
+        need = f"at least {min_rows} row{'s' if min_rows > 1 else ''}"
+        raise ValueError(f"{name} must have {need}, got {len(X)}; a model needs rows that differ")
+    return X
+
+
+def features(name: str, X: Any, n_features: int, names: Sequence[str] | None) -> NDArray:
+    """`X` as rows for a model fitted on `n_features` columns, called `names` where they had names."""
+    given = column_names(X)
+    if given is not None and names is not None and given != tuple(names):
+        missing = [c for c in names if c not in given]
+        if missing:
+            near = difflib.get_close_matches(missing[0], given, n=1)
+            hint = f" (nearest: {near[0]!r})" if near else ""
+            raise ValueError(
+                f"{name} lacks {len(missing)} of the {n_features} columns the model was fitted on: "
+                f"{missing[0]!r}{hint}; pass the same columns"
+            )
+        X = X[list(names)]  # the same columns in another order, or more of them
+    rows = matrix(name, X)
+    if rows.shape[1] != n_features:
+        raise ValueError(
+            f"{name} has {rows.shape[1]} columns but the model was fitted on {n_features}; "
+            f"pass the same features in the same order"
+        )
+    return rows
+
+
+def finite_rows(X: NDArray) -> NDArray[np.bool_]:
+    """Which rows hold finite values only, a part of them at a time."""
+    good = np.ones(len(X), bool)
+    if X.dtype.kind == "f":
+        for start in range(0, len(X), ROWS_PER_CHECK):
+            part = slice(start, start + ROWS_PER_CHECK)
+            good[part] = np.isfinite(X[part]).all(axis=1)
+    return good
+
+
+def finite(name: str, a: NDArray) -> None:
+    """Raise unless every value of a 1-d or 2-d array is finite; chunked, so memory stays small."""
+    if a.dtype.kind != "f":
+        return
+    for start in range(0, len(a), ROWS_PER_CHECK):
+        good = np.isfinite(a[start : start + ROWS_PER_CHECK])
+        if not good.all():
+            raise ValueError(non_finite_message(name, a, start, good))
+
+
+def non_finite_message(name: str, a: NDArray, start: int, good: NDArray[np.bool_]) -> str:
+    """What to say of the first value for which `good`, a test of the rows from `start` on, is False."""
+    place = tuple(int(i) for i in np.argwhere(~good)[0])
+    where = f"row {start + place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
+    bad = a[(start + place[0], *place[1:])]
+    return f"{name} must be finite, got {float(bad)} in {where}; drop or fill in such rows"
+
+
+def targets(name: str, y: Any, n: int) -> NDArray:
+    """`y` as an array (n,) or (n, n_outputs)."""
+    Y = array(name, y)
+    if Y.ndim not in (1, 2) or len(Y) != n or 0 in Y.shape[1:]:
+        raise ValueError(f"{name} must have shape ({n},) or ({n}, outputs) to match X, got shape {Y.shape}")
+    return Y
+
+
+def row_weights(name: str, weights: Any, n: int) -> NDArray[np.float64]:
+    """`weights` as (n,) non-negative float64 with a positive sum; ones for None."""
+    if weights is None:
+        return np.ones(n)
+    w = array(name, weights)
+    if w.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},) to match X, got shape {w.shape}")
+    w = w.astype(np.float64)
+    finite(name, w)
+    if (w < 0).any():
+        i = int(np.argmax(w < 0))
+        raise ValueError(f"{name} must be >= 0, got {w[i]} in row {i}; a weight of 0 leaves a row out")
+    if np.count_nonzero(w) < 2:
+        raise ValueError(f"{name} must be positive in at least 2 rows, got {np.count_nonzero(w)}")
+    return w

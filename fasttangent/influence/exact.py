@@ -1,0 +1,451 @@
+"""Exact influence functions: linear systems in the whole curvature matrix, to check cheap scores against.
+
+Let theta*(eps) minimise F + eps loss(x, y) from the settled model, A = H + strength C''.  Then
+
+    d theta* / d eps = -A^-1 grad loss(x, y)        d g(theta*) / d eps = -grad g . A^-1 grad loss(x, y)
+
+for any function g of the parameters: the complexity C, predictions, a validation loss (Koh & Liang 2017,
+arXiv 1703.04730).  The system is solved for the gradients of g; a row then costs one forward pass with the
+solutions as tangents, and no gradient of a row is ever formed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fasttangent.common import checks
+from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
+from fasttangent.common.progress import reporting
+from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
+from fasttangent.model.model import Model
+from fasttangent.model.scores import slope
+from fasttangent.problem.curvature import System
+from fasttangent.problem.objective import Problem
+from fasttangent.solvers import SOLVERS, prepare
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_array
+
+    from fasttangent.solvers import Solved, Solver
+
+    Float = NDArray[np.float64]
+
+CURVATURES = ("hessian", "gauss-newton")
+BLOCK_TARGETS = 64  # right-hand sides that are solved, and carried through the network, together
+BLOCK_VALUES = 2**23  # of gradients, or of tangents of rows, at a time: 64 MB
+
+
+class LeaveOneOut(NamedTuple):
+    """What the model would say of its training rows, had it not seen them; nan where that is not defined."""
+
+    prediction: Float  # (n,) or (n, n_outputs), units of y
+    residual: Float  # y - prediction
+    leverage: Float  # (n,)
+
+
+class Top(NamedTuple):
+    """The rows of largest influence on each target, largest first."""
+
+    rows: NDArray[np.int64]  # (n_targets, k)
+    influence: Float  # (n_targets, k), with their sign
+
+
+def exact(
+    model: Model,
+    X: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    curvature: str = "hessian",
+    solver: str = "auto",
+    threads: int | None = None,
+    progress: bool | Callable[..., None] = False,
+    **options: Any,
+) -> Exact:
+    """Exact influence functions of a settled model, by linear systems in H + strength C''.
+
+    Parameters
+    ----------
+    model : Model
+    X : array_like of shape (n, n_features)
+        The rows the model was trained on.
+    y : array_like of shape (n,) or (n, n_outputs)
+        Their labels.
+    sample_weight : array_like of shape (n,), optional
+        The weights the model was trained with.
+    curvature : {"hessian", "gauss-newton"}
+        H of the data term.  Only the Hessian agrees with refitting; Gauss-Newton is never indefinite.
+    solver : str
+        "auto": "cholesky" where the matrix fits into memory, else "cg".  Others: see `fasttangent.solvers.SOLVERS`.
+    threads : int, optional
+    progress : bool or callable
+        Of later work: True shows a bar on stderr, a callable gets ("influence", targets done, targets).
+    **options
+        Of the solver: tolerance, most (iterations), preconditioner, memory (bytes).
+
+    Returns
+    -------
+    Exact
+
+    Raises
+    ------
+    ValueError
+        If the rows do not fit the model, the matrix is too large or not positive definite (and the solver needs it).
+
+    Warns
+    -----
+    UntrustedTangentWarning
+        If the model is not stationary on these rows: it was not settled, or trained on others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fasttangent as ft
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, (100, 2))
+    >>> y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
+    >>> model = ft.fit(X, y, hidden=(8,), strength=1e-2, dtype="float64")
+    >>> truth = ft.exact(model, X, y)
+    >>> bool(np.allclose(truth.influence(X, y), model.influence(X, y), rtol=1e-6))
+    True
+    >>> truth.influence_on_predictions(X, y, at=X[:3]).shape
+    (100, 3)
+    """
+    checks.choice("curvature", curvature, CURVATURES)
+    checks.choice("solver", solver, ("auto", *SOLVERS))
+    problem = model.problem(X, y, sample_weight, threads=threads)
+    gradient_norm, _ = gradient_at(problem, model.params)
+    if not gradient_norm <= LARGEST_GRADIENT:
+        warnings.warn(
+            f"the model is not stationary on these rows (relative gradient norm {gradient_norm:.1e} > "
+            f"{LARGEST_GRADIENT:.0e}), so influence says little of refitting; settle it, and give the rows and "
+            f"weights it was trained on",
+            UntrustedTangentWarning,
+            stacklevel=2,
+        )
+    system = System(problem, model.params, curvature == "gauss-newton")
+    return Exact(model, system, prepare(system, solver, **options), progress)
+
+
+class Exact:
+    """Exact influence of rows on whatever depends on the parameters; made by `exact`.
+
+    Attributes
+    ----------
+    model : Model
+    system : System
+        A = H + strength C'' of the training rows: ``system.dense()``, ``system.operator()``, ``system.product(V)``.
+    solver : Solver
+    last : Solved or None
+        Residuals, iterations and reason to stop of the last solve.
+    """
+
+    def __init__(
+        self, model: Model, system: System, solver: Solver, progress: bool | Callable[..., None] = False
+    ) -> None:
+        self.model, self.system, self.solver, self.progress = model, system, solver, progress
+        self.last: Solved | None = None
+        self._tau: Float | None = None
+
+    def __repr__(self) -> str:
+        return f"Exact({self.model!r}, {self.solver.name})"
+
+    @property
+    def tangent(self) -> Float:
+        """tau = d theta / d strength = -A^-1 grad C, (p,)."""
+        if self._tau is None:
+            gradient = self.system.problem.complexity_gradient(self.model.params)
+            self._tau = -self._solve(gradient[None])[0]
+        return self._tau
+
+    def sensitivity(self, X: Any) -> Float:
+        """d prediction / d strength of rows, as `Model.sensitivity`: (n,) or (n, n_outputs), units of y."""
+        problem = self._unlabelled(X)
+        s = problem.jacobian_product(self.model.params, self.tangent[None])[0] * self.model.scaling.y_scale
+        return s[:, 0] if self.model.flat_targets else s
+
+    def influence(
+        self,
+        X: Any,
+        y: Any,
+        on: str | Float | Callable[[Float], Float] = "complexity",
+        *,
+        groups: Any = None,
+    ) -> Float:
+        """d g / d eps for every row: add eps loss(x, y) to F, refit, and g changes by eps times this number.
+
+        One further row among n has eps = 1/n; to leave out training row i is eps = -w_i / S.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            Training rows or new ones.
+        y : array_like of shape (n,) or (n, n_outputs)
+        on : "complexity", array_like of shape (p,) or (k, p), or callable
+            g: the complexity C; or its gradient at ``model.params``; or a function that returns it for theta (p,).
+        groups : array_like of shape (n,), optional
+            A label for every row; influence is then summed over the rows of each group, in the order of
+            ``np.unique(groups)``.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,) or (n, k); (n_groups,) or (n_groups, k)
+            Change of g per unit of eps.  Positive: the row raises g.
+
+        Raises
+        ------
+        ValueError
+            If rows, labels, groups or the gradient do not fit the model or are not finite.
+        """
+        gradients = self._gradients(on)
+        found = self._influence(
+            X, y, _blocks(np.atleast_2d(gradients)), len(np.atleast_2d(gradients)), groups
+        )
+        return found[:, 0] if gradients.ndim == 1 else found
+
+    def influence_on_predictions(
+        self, X: Any, y: Any, at: Any, *, groups: Any = None, out: NDArray | None = None
+    ) -> Float:
+        """d prediction(at) / d eps for every row (x, y) and every row of `at`.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Rows that are given weight, as in `influence`.
+        at : array_like of shape (m, n_features)
+            Where to predict.
+        groups : array_like of shape (n,), optional
+            As in `influence`.
+        out : ndarray of shape (n, m n_outputs), optional
+            Where to write: a memory map for a result that does not fit into memory.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, m) or (n, m, n_outputs)
+            Units of y per unit of eps.
+        """
+        targets = self._unlabelled(at, "at")
+        m, n_outputs = targets.n_rows, self.model.n_outputs
+        found = self._influence(X, y, self._prediction_gradients(targets), m * n_outputs, groups, out)
+        return found if n_outputs == 1 else found.reshape(len(found), m, n_outputs)
+
+    def influence_on_loss(
+        self, X: Any, y: Any, X_val: Any, y_val: Any, sample_weight: Any = None, *, groups: Any = None
+    ) -> Float:
+        """d (weighted mean loss of validation rows) / d eps for every row (x, y): (n,).
+
+        Negative: more weight on the row would lower the validation loss.  Losses are those of the objective, in
+        standard units (squared loss: half the squared error, in variances of y).
+        """
+        validation = self.model.problem(X_val, y_val, sample_weight, threads=self.system.problem.threads)
+        theta, strength = self.model.params, self.model.objective.strength
+        gradient = validation.value_and_gradient(theta)[1] - strength * validation.complexity_gradient(theta)
+        return self.influence(X, y, gradient, groups=groups)
+
+    def top(self, X: Any, y: Any, at: Any, k: int = 10) -> Top:
+        """The k rows of largest absolute influence on the prediction at each row of `at`, without the whole matrix.
+
+        Parameters
+        ----------
+        X, y, at : array_like
+            As in `influence_on_predictions`.
+        k : int
+            At most the number of rows.
+
+        Returns
+        -------
+        Top
+            One entry per row of `at` (per row and output, if there are several outputs).
+        """
+        rows = self._labelled(X, y)
+        if not 1 <= checks.integer("k", k, at_least=1) <= rows.n_rows:
+            raise ValueError(f"k must be at most the number of rows, {rows.n_rows}, got {k}")
+        places, values = [], []
+        for gradients in self._prediction_gradients(self._unlabelled(at, "at")):
+            found = self._of_rows(rows, self._solve(gradients))
+            best = np.argsort(-abs(found), axis=0, kind="stable")[:k].T
+            places.append(best)
+            values.append(np.take_along_axis(found.T, best, axis=1))
+        return Top(np.concatenate(places), np.concatenate(values))
+
+    def self_influence(self, X: Any, y: Any) -> Float:
+        """d loss(x, y) / d eps of a row on itself, -grad loss . A^-1 grad loss: (n,), standard units.
+
+        Never positive where A is positive definite; large for rows the model holds on to by themselves.
+        """
+        rows, found = self._labelled(X, y), []
+        d = slope(self.model.objective, self._residuals(rows))
+        for part, J in self._jacobians(rows):
+            g = np.einsum("io,iop->ip", d[part], J)
+            found.append(-np.einsum("ip,ip->i", g, self._solve(g)))
+        return np.concatenate(found)
+
+    def leverage(self) -> Float:
+        """trace of w_i/S loss'' grad f_i . A^-1 grad f_i for every training row: (n,), between 0 and n_outputs.
+
+        How far a prediction follows its own label; with the Gauss-Newton matrix its sum is the effective number of
+        parameters.
+        """
+        return np.einsum("ioo,io->i", self._hat(), self.system.problem.output_weights(self.model.params))
+
+    def leave_one_out(self) -> LeaveOneOut:
+        """Predictions and residuals of training rows as if each had been left out, from one Newton step each.
+
+        The row's weight is taken from F, S kept; the step uses A without the row's Gauss-Newton part
+        (Sherman-Morrison), so for a linear model with squared loss it is exact, residual / (1 - leverage).
+
+        Returns
+        -------
+        LeaveOneOut
+            nan, with a warning, for a row without which the system would not be positive definite.
+        """
+        problem, scaling = self.system.problem, self.model.scaling
+        a, D = self._hat(), problem.output_weights(self.model.params)
+        f = problem.predictions(self.model.params)
+        pull = problem.rows.w[:, None] * slope(self.model.objective, f - problem.rows.Y)
+        left = np.eye(f.shape[1]) - a * D[:, None, :]
+        defined = np.linalg.eigvals(left).real.min(axis=1) > 0
+        change = np.full_like(f, np.nan)
+        change[defined] = np.linalg.solve(left[defined], np.einsum("iou,iu->io", a, pull)[defined, :, None])[
+            ..., 0
+        ]
+        if not defined.all():
+            warnings.warn(
+                f"{np.count_nonzero(~defined)} training rows cannot be left out by one step (leverage >= 1); nan",
+                UntrustedTangentWarning,
+                stacklevel=2,
+            )
+        prediction = scaling.predictions(f + change)
+        residual = scaling.predictions(problem.rows.Y) - prediction
+        leverage = np.einsum("ioo,io->i", a, D)
+        if self.model.flat_targets:
+            prediction, residual = prediction[:, 0], residual[:, 0]
+        return LeaveOneOut(prediction, residual, leverage)
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _solve(self, B: Float) -> Float:
+        """A^-1 b for each row b of B (K, p); what is reported of it is kept."""
+        self.last = self.solver.solve(B)
+        if self.last.stopped == "interrupted":
+            raise KeyboardInterrupt
+        if self.last.stopped in ("negative curvature", "diverging"):
+            raise IndefiniteError(
+                f"H + strength C'' is not positive definite: solver {self.solver.name!r} met a direction of negative "
+                f"curvature; settle longer, raise the strength, take curvature='gauss-newton', or solver='minres'"
+            )
+        if self.last.stopped not in ("direct", "converged"):
+            worst = float(np.max(self.last.residuals))
+            warnings.warn(
+                f"{self.solver.name} ended with {self.last.stopped!r}, relative residual {worst:.1e}; allow more "
+                f"iterations (most=...), or use another solver",
+                UntrustedTangentWarning,
+                stacklevel=4,
+            )
+        return self.last.x
+
+    def _influence(
+        self,
+        X: Any,
+        y: Any,
+        targets: Iterator[Float],
+        n_targets: int,
+        groups: Any,
+        out: NDArray | None = None,
+    ) -> Float:
+        """-grad g . A^-1 grad loss for rows and gradients of g, block by block: (rows or groups, n_targets)."""
+        rows = self._labelled(X, y)
+        members = None if groups is None else _members(groups, rows.n_rows)
+        shape = (rows.n_rows if members is None else members.shape[0], n_targets)
+        if out is None:
+            out = np.empty(shape)
+        elif out.shape != shape:
+            raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        start = 0
+        with reporting(self.progress) as report:
+            for gradients in targets:
+                found = self._of_rows(rows, self._solve(gradients))
+                out[:, start : start + len(gradients)] = found if members is None else members @ found
+                start += len(gradients)
+                report("influence", start, n_targets)
+        return out
+
+    def _of_rows(self, rows: Problem, V: Float) -> Float:
+        """-grad loss . v for every row and every v of V (K, p): one forward pass with K tangents; (n, K)."""
+        theta, d = self.model.params, slope(self.model.objective, self._residuals(rows))
+        found, size = np.empty((rows.n_rows, len(V))), max(1, BLOCK_VALUES // max(1, V.shape[0] * d.shape[1]))
+        for start in range(0, rows.n_rows, size):
+            part = slice(start, start + size)
+            products = rows.jacobian_product(theta, V, part)
+            found[part] = -np.einsum("kio,io->ik", products, d[part])
+        return found
+
+    def _residuals(self, rows: Problem) -> Float:
+        return rows.predictions(self.model.params) - rows.rows.Y
+
+    def _gradients(self, on: Any) -> Float:
+        """The gradient of g, (p,) or (k, p)."""
+        theta = self.model.params
+        if isinstance(on, str):
+            checks.choice("on", on, ("complexity",))
+            return self.system.problem.complexity_gradient(theta)
+        gradients = checks.array("on", on(theta.copy()) if callable(on) else on).astype(np.float64)
+        if gradients.ndim not in (1, 2) or gradients.shape[-1] != len(theta):
+            raise ValueError(
+                f"on must be 'complexity', a gradient of shape ({len(theta)},) or (k, {len(theta)}), or a function "
+                f"that returns one, got shape {gradients.shape}"
+            )
+        checks.finite("on", gradients)
+        return gradients
+
+    def _prediction_gradients(self, rows: Problem) -> Iterator[Float]:
+        """Blocks (K, p) of gradients of the predictions, in units of y, row by row and output by output."""
+        for _, J in self._jacobians(rows, BLOCK_TARGETS):
+            yield (J * self.model.scaling.y_scale[:, None]).reshape(-1, J.shape[2])
+
+    def _jacobians(self, rows: Problem, most: int = BLOCK_VALUES) -> Iterator[tuple[slice, Float]]:
+        """Blocks of at most `most` rows, and the derivatives of their outputs (rows, n_outputs, p)."""
+        theta, n_outputs = self.model.params, self.model.n_outputs
+        size = max(1, min(most, BLOCK_VALUES // (len(theta) * n_outputs)))
+        for start in range(0, rows.n_rows, size):
+            part = slice(start, min(start + size, rows.n_rows))
+            yield part, rows.jacobian(theta, part)
+
+    def _hat(self) -> Float:
+        """grad f_i . A^-1 grad f_i of training rows, without weights: (n, n_outputs, n_outputs)."""
+        problem, found = self.system.problem, []
+        for _, J in self._jacobians(problem):
+            solved = self._solve(J.reshape(-1, J.shape[2])).reshape(J.shape)
+            found.append(np.einsum("iop,iup->iou", J, solved))
+        return np.concatenate(found)
+
+    def _labelled(self, X: Any, y: Any) -> Problem:
+        return self.model.problem(X, y, threads=self.system.problem.threads)
+
+    def _unlabelled(self, X: Any, name: str = "X") -> Problem:
+        """Rows whose labels nobody asks for."""
+        rows = self.model._standard_inputs(name, X)
+        if len(rows) == 0:
+            raise ValueError(f"{name} must have at least 1 row, got none")
+        return self.system.problem.at(rows, self.system.problem.threads)
+
+
+def _blocks(gradients: Float) -> Iterator[Float]:
+    for start in range(0, len(gradients), BLOCK_TARGETS):
+        yield gradients[start : start + BLOCK_TARGETS]
+
+
+def _members(groups: Any, n: int) -> csr_array:
+    """(n_groups, n): 1 where a row belongs to a group."""
+    from scipy.sparse import csr_array
+
+    labels = np.asarray(groups)
+    if labels.shape != (n,):
+        raise ValueError(f"groups must hold one label per row, shape ({n},), got shape {labels.shape}")
+    names, number = np.unique(labels, return_inverse=True)
+    return csr_array((np.ones(n), (number, np.arange(n))), shape=(len(names), n))

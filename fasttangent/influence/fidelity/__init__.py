@@ -1,0 +1,1 @@
+"""Cheap scores beside exact ones and refits."""

@@ -1,0 +1,265 @@
+"""A minimum followed while its objective changes: how refits get where they belong.
+
+The minimum theta*(t) of F_t is followed from t = 0 to t = 1.  Mostly one stride of simplified Newton steps will do,
+all with one Cholesky factor of the Hessian where the way begins.  Where these contract slowly the Hessian is
+factorised anew, and where Newton leaves the neighbourhood the stride is halved.  If the way ends, at a fold where
+the smallest curvature passes through zero, no minimum at t = 1 belongs to the one at t = 0: what is found from there
+by settling is another, and is marked `jumped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from fasttangent.common.errors import IndefiniteError
+from fasttangent.model.certificate import LARGEST_GRADIENT, curvature_bracket, gradient_at
+from fasttangent.model.settling import settle
+from fasttangent.problem.curvature import System
+from fasttangent.problem.objective import Problem
+from fasttangent.solvers import Metric, conjugate_gradients, norm
+from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+DENSE_UP_TO = 4000  # parameters; one factor of 4,000 takes 128 MB, and each thread makes its own
+GOAL = 1e-15  # relative gradient norm aimed at; rounding stops most a decade or two above
+SLOW = 0.3  # of the gradient left after a step: what makes a new factorisation worth its time
+LEAST_GAIN = (
+    0.7  # of the gradient left after a step with the Hessian itself: above, Newton is out of its depth
+)
+NEARLY = 1e-11  # relative gradient norm from which a slow step means rounding
+MOST_STEPS = 30  # in one stride
+LEAST_STRIDE = 1 / 128
+WIDEST = 4.0  # a stride may not lead farther than so many times its first step
+KRYLOV_TOLERANCE, MOST_KRYLOV_STEPS, METRIC_RANK = 1e-9, 2000, 600
+
+
+class Curvature(Protocol):
+    """A = H + strength C'' at one point, ready to solve; whoever makes or uses it learns if it is not definite."""
+
+    slow: float  # of the gradient left after a step: above, A is taken anew
+
+    def solve(self, B: Float) -> Float:
+        """The rows A^-1 b, for B (K, p)."""
+
+    def at(self, problem: Problem, theta: Float) -> Curvature:
+        """The same for another point."""
+
+    def definite(self) -> bool:
+        """Whether A is positive definite, by proof."""
+
+    def own(self) -> Curvature:
+        """One that may be used next to this one in another thread."""
+
+
+class DenseCurvature:
+    """By the Cholesky factor of the dense matrix, whose existence is the proof."""
+
+    slow = SLOW
+
+    def __init__(self, problem: Problem, theta: Float) -> None:
+        try:
+            self._factor = Cholesky(System(problem, theta).dense(), problem.threads)
+        except NotPositiveDefinite as error:
+            raise IndefiniteError(str(error)) from None
+
+    def solve(self, B: Float) -> Float:
+        return self._factor.solve(B)
+
+    def at(self, problem: Problem, theta: Float) -> DenseCurvature:
+        return DenseCurvature(problem, theta)
+
+    def definite(self) -> bool:
+        return True
+
+    def own(self) -> DenseCurvature:
+        return self
+
+
+class KrylovCurvature:
+    """By conjugate gradients in the Gauss-Newton metric of the model, which is shared by all."""
+
+    slow = 0.0  # nothing is kept that would be worth using again
+
+    def __init__(self, problem: Problem, theta: Float, metric: Metric | None = None) -> None:
+        self._problem, self._theta = problem, theta
+        self._metric = Metric(problem, theta, METRIC_RANK) if metric is None else metric
+
+    def solve(self, B: Float) -> Float:
+        def product(V: Float) -> Float:
+            return self._problem.product(self._theta, V)
+
+        found = conjugate_gradients(product, B, self._metric, KRYLOV_TOLERANCE, MOST_KRYLOV_STEPS)
+        if found.negative is not None:
+            raise IndefiniteError("conjugate gradients met a direction of negative curvature")
+        return found.x
+
+    def at(self, problem: Problem, theta: Float) -> KrylovCurvature:
+        return KrylovCurvature(problem, theta, self._metric)
+
+    def definite(self) -> bool:
+        return bool(curvature_bracket(self._problem, self._theta, self._metric).lower > 0)
+
+    def own(self) -> KrylovCurvature:
+        rows = self._problem.rows
+        alone = Problem(self._problem.network, self._problem.objective, *rows, 1, total=1.0)
+        return KrylovCurvature(alone, self._theta, self._metric)
+
+
+def curvature_at(problem: Problem, theta: Float, solver: str = "auto") -> Curvature:
+    """The curvature by the solver of that name; raises IndefiniteError."""
+    dense = solver == "dense" or (solver == "auto" and len(theta) <= DENSE_UP_TO)
+    return DenseCurvature(problem, theta) if dense else KrylovCurvature(problem, theta)
+
+
+def starting_point(problem: Problem, theta: Float, solver: str) -> tuple[Float, Curvature]:
+    """A settled model's parameters, as stationary as rounding allows, and the curvature there.
+
+    Raises
+    ------
+    ValueError
+        If theta is not stationary; IndefiniteError if the Hessian there is not positive definite.
+    """
+    r, _ = gradient_at(problem, theta)
+    if not r <= LARGEST_GRADIENT:
+        raise ValueError(
+            f"the model must be stationary on X, y and sample_weight: relative gradient norm {r:.1e} > "
+            f"{LARGEST_GRADIENT:.0e}; pass the rows and weights it was trained on, or fit with settle=True"
+        )
+    try:
+        there = _newton(problem, theta, curvature_at(problem, theta, solver), lambda: None)
+    except IndefiniteError:
+        there = None
+    if there is None:
+        raise IndefiniteError(
+            "the Hessian of the objective is not positive definite at the model, so there is no minimum to follow; "
+            "raise the strength, or settle longer"
+        )
+    return there.theta, there.curvature
+
+
+@dataclass
+class Arrival:
+    """Where following a minimum ended."""
+
+    theta: Float
+    gradient_norm: float
+    definite: bool
+    jumped: bool
+    steps: int
+
+    @property
+    def settled(self) -> bool:
+        """By the rule of the certificate, a positive definite Hessian included."""
+        return self.definite and self.gradient_norm <= LARGEST_GRADIENT
+
+
+def follow(
+    problem_at: Callable[[float], Problem],
+    theta: Float,
+    curvature: Curvature,
+    heed: Callable[..., None] = lambda *_, **__: None,
+    settle_jumps: bool = True,
+) -> Arrival:
+    """Follow the minimum of problem_at(t) from theta at t = 0 to t = 1.
+
+    Parameters
+    ----------
+    problem_at : callable
+        t -> Problem.
+    theta : ndarray of float64, shape (p,)
+        A minimum of problem_at(0).
+    curvature : Curvature
+        There.
+    heed : callable
+        Called before each step; may raise to end the work.
+    settle_jumps : bool
+        Where the way ends, settle from there; False: leave it, not settled.
+
+    Returns
+    -------
+    Arrival
+    """
+    t, stride, steps = 0.0, 1.0, 0
+    gradient_norm = np.nan
+    while t < 1:
+        problem = problem_at(min(1.0, t + stride))
+        try:
+            reached = _newton(problem, theta, curvature, heed)
+        except IndefiniteError:
+            reached = None
+        if reached is None:
+            stride /= 2
+            if stride < LEAST_STRIDE:
+                return _beyond(problem_at(1.0), theta, curvature, steps, heed, settle_jumps)
+            continue
+        theta, curvature, gradient_norm = reached.theta, reached.curvature, reached.gradient_norm
+        steps += reached.steps
+        t, stride = min(1.0, t + stride), 2 * stride
+    return Arrival(theta, gradient_norm, True, False, steps)
+
+
+class _Reached(NamedTuple):
+    theta: Float
+    curvature: Curvature  # there, and definite
+    gradient_norm: float
+    steps: int
+
+
+def _newton(
+    problem: Problem, theta: Float, curvature: Curvature, heed: Callable[..., None]
+) -> _Reached | None:
+    """Simplified Newton steps to a minimum; None if that is not where they lead, or IndefiniteError is raised."""
+    start, fresh, reach = theta, False, np.inf
+    norm_now, g = gradient_at(problem, theta)
+    for steps in range(MOST_STEPS):
+        if norm_now <= GOAL:
+            break
+        heed()
+        d = -curvature.solve(g[None])[0]
+        if steps == 0:
+            reach = WIDEST * norm(d)
+        norm_next, g_next = gradient_at(problem, theta + d)
+        left = norm_next / norm_now
+        if left < 1:
+            theta, norm_now, g = theta + d, norm_next, g_next
+        if left > SLOW and (norm_now <= NEARLY or (fresh and norm_now <= LARGEST_GRADIENT)):
+            break  # as low as rounding allows
+        if norm(theta - start) > reach or (fresh and not left < LEAST_GAIN):
+            return None
+        fresh = left > curvature.slow
+        if fresh:
+            curvature = curvature.at(problem, theta)
+    if not norm_now <= LARGEST_GRADIENT:
+        return None
+    curvature = curvature.at(problem, theta)
+    return _Reached(theta, curvature, norm_now, steps) if curvature.definite() else None
+
+
+def _beyond(
+    problem: Problem,
+    theta: Float,
+    curvature: Curvature,
+    steps: int,
+    heed: Callable[..., None],
+    settle_jumps: bool,
+) -> Arrival:
+    """The minimum that settling finds from the end of the way."""
+    if not settle_jumps or (problem.rows.w < 0).any():  # with negative weights F may have no minimum
+        return Arrival(theta, gradient_at(problem, theta)[0], False, True, steps)
+    state = settle(problem, theta, np.empty((0, len(theta))), np.inf, heed)
+    heed()
+    try:
+        there = _newton(problem, state.theta, curvature.at(problem, state.theta), heed)
+    except IndefiniteError:
+        there = None
+    if there is None:
+        return Arrival(state.theta, state.gradient_norm, False, True, steps)
+    return Arrival(there.theta, there.gradient_norm, True, True, steps + there.steps)

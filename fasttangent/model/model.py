@@ -1,0 +1,644 @@
+"""What `fit` returns: a trained network with its tangents, its certificate, and the scores they give."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+import numpy as np
+
+from fasttangent.common import checks
+from fasttangent.common.errors import UntrustedTangentWarning
+from fasttangent.model import saving, scores
+from fasttangent.model.certificate import Certificate
+from fasttangent.problem.network import Network
+from fasttangent.problem.objective import Objective, Problem
+from fasttangent.problem.scaling import Scaling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Finish = Callable[[slice, NDArray, NDArray], None]
+
+EMBEDDED_ROWS = 1 << 15  # whose posterior embeddings are in memory together
+
+
+class Scores(NamedTuple):
+    """All scores of rows from one pass; nan where a row holds a value that is not finite."""
+
+    prediction: NDArray  # (n,) or (n, n_outputs), units of y
+    sensitivity: NDArray  # the same shape, units of y per unit of strength
+    curiosity: NDArray  # (n,), without unit
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network and its regularity tangent tau = d theta / d strength.
+
+    Made by `fit` and `load`.  Scores are computed in `dtype`; parameters and tangents are kept in float64.
+
+    Attributes
+    ----------
+    network : Network
+        Architecture; ``network.layout`` has the views of a layer in a flat vector.
+    objective : Objective
+        Loss, complexity and strength.
+    params : ndarray of float64, shape (p,)
+        theta, for inputs and targets in standard units.
+    tangents : dict of str to ndarray of float64
+        "strength": tau (p,).  Of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and "bias"
+        (p,).  Empty when none was carried.
+    noise : float
+        Variance of a label around the network's function, in standard units, as the training rows show it; nan
+        without tangents of noise.
+    certificate : Certificate
+        Whether the scores are to be trusted, and if not, why and what to do.
+    history : dict of str to ndarray
+        "loss" by epoch, "tangent_residual" at some "residual_epoch"s, and "gradient_norm", "objective" and
+        "seconds" while settling.
+    interrupted : bool
+        Whether training ended by Ctrl-C.
+    """
+
+    network: Network
+    objective: Objective
+    scaling: Scaling
+    params: Float
+    tangents: dict[str, Float]
+    certificate: Certificate
+    slope_squared: Float  # (n_outputs,) mean of loss'^2 over the training rows, standard units
+    dtype: str = "float32"
+    feature_names: tuple[str, ...] | None = None
+    flat_targets: bool = True  # y was (n,), not (n, n_outputs)
+    interrupted: bool = False
+    training: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, NDArray] = field(default_factory=dict)
+    threads: int | None = None
+    noise: float = float("nan")
+
+    @property
+    def n_features(self) -> int:
+        """Number of inputs."""
+        return self.network.sizes[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return self.network.sizes[-1]
+
+    def __repr__(self) -> str:
+        trusted = "trusted" if self.certificate.trusted else "not trusted"
+        return f"Model({self.network}, strength={self.objective.strength:g}, {trusted})"
+
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[False] = False, threads: int | None = None
+    ) -> NDArray: ...
+
+    @overload
+    def predict(
+        self, X: Any, *, return_std: Literal[True], threads: int | None = None
+    ) -> tuple[NDArray, NDArray]: ...
+
+    def predict(
+        self, X: Any, *, return_std: bool = False, threads: int | None = None
+    ) -> NDArray | tuple[NDArray, NDArray]:
+        """Predictions, and how far a label may be from them.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            Rows in the units the model was fitted on, of any real dtype; also a memory map.
+        return_std : bool
+            Also return the standard deviation of a new label, sqrt(Var f(x) + noise): of the linearised-Laplace
+            posterior, by the model's K tangents of noise (relative error about 1 / sqrt(2 K)).
+        threads : int, optional
+            Default: the model's, else all cores.
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (n,) or (n, n_outputs); or two of them
+            In the units of y, of the shape y had.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns or a value that is not finite; or if a deviation is wanted of a model
+            without tangents of noise.
+        """
+        rows = self._rows(X)
+        found = np.empty((len(rows), self.n_outputs), self.dtype)
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            found[part] = self.scaling.predictions(f)
+
+        self._each_finite_chunk(rows, np.empty((0, len(self.params))), threads, finish)
+        if not return_std:
+            return self._shaped(found)
+        deviation = np.sqrt(self._label_variance(rows, threads)) * self.scaling.y_scale
+        return self._shaped(found), self._shaped(deviation)
+
+    def posterior(self, X: Any, samples: int | None = None, *, threads: int | None = None) -> NDArray:
+        """Draws of the function f at rows, from the linearised-Laplace posterior: f(x) + sqrt(noise) tau_k . grad f(x).
+
+        Draw k is one function: the same in every call, whatever the rows.  Without the noise of labels.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        samples : int, optional
+            How many; default: as many as the model has tangents of noise.
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (samples, n) or (samples, n, n_outputs)
+            In the units of y.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`, or if the model has fewer tangents of noise.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fasttangent as ft
+        >>> X = np.linspace(-1, 1, 40)[:, None]
+        >>> y = np.sin(3 * X[:, 0]) + np.random.default_rng(0).normal(0, 0.1, 40)
+        >>> model = ft.fit(X, y, hidden=(8,), strength=1e-2, tangents=("strength", "posterior"))
+        >>> inside, outside = model.posterior([[0.0], [3.0]]).std(axis=0)
+        >>> bool(outside > 3 * inside)
+        True
+        """
+        rows, drawn = self._rows(X), len(self._noise_tangents())
+        K = drawn if samples is None else checks.integer("samples", samples, at_least=1)
+        if drawn < K:
+            raise ValueError(
+                f"samples must be at most {drawn}, the model's tangents of noise, got {K}; "
+                f"draw more: model.with_posterior(X, y, samples={K})"
+            )
+        found = np.empty((K, len(rows), self.n_outputs), self.dtype)
+        found[:] = self.predict(X, threads=threads).reshape(len(rows), -1)
+        for part, E in self._noise_embeddings(rows, K, threads):
+            found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
+        return found[:, :, 0] if self.flat_targets else found
+
+    def with_posterior(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        samples: int = 256,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> Model:
+        """This model with tangents of noise, for `predict` with deviations, `posterior`, `embed` and batches.
+
+        For any model, settled or not, from one Gauss-Newton system on the labelled rows: the tangents tau_k are draws
+        from N(0, A^-1 / S), and the posterior of theta is params + sqrt(noise) tau_k.  The noise is the residual sum
+        of squares over the number of labels less the effective parameters.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            The rows the model was trained on.
+        y : array_like of shape (n,) or (n, n_outputs), optional
+            Their labels.  Without them, the noise comes from the residuals at training, and robust losses are taken
+            for squared ones.
+        sample_weight : array_like of shape (n,), optional
+        samples : int
+            K.  Deviations are off by about 1 / sqrt(2 K) of themselves; a batch of k rows wants K > k.
+        seed : int
+        threads : int, optional
+
+        Returns
+        -------
+        Model
+            With ``tangents["posterior"]`` (K, p), ``tangents["bias"]`` = strength A^-1 grad C (p,) and ``noise``;
+            otherwise this one.
+
+        Raises
+        ------
+        ValueError
+            If rows or labels do not fit the model or are not finite.
+        IndefiniteError
+            If the strength is 0 and the rows leave directions undetermined.
+
+        References
+        ----------
+        MacKay 1992, "A practical Bayesian framework for backpropagation networks"; Antoran et al. 2023,
+        "Sampling-based inference for large linear models", arXiv 2210.04994.
+        """
+        from fasttangent.model.posterior import draw
+
+        samples, seed = (
+            checks.integer("samples", samples, at_least=2),
+            checks.integer("seed", seed, at_least=0),
+        )
+        if y is None:
+            rows = self._standard_inputs("X", X)
+            w = checks.row_weights("sample_weight", sample_weight, len(rows))
+            squared = replace(self.objective, loss="squared")
+            labels = np.zeros((len(rows), self.n_outputs))
+            n_threads = checks.thread_count(self.threads if threads is None else threads)
+            problem = Problem(self.network, squared, rows, labels, w, n_threads)
+            residual_variance = float(np.mean(self.slope_squared))
+        else:
+            problem = self.problem(X, y, sample_weight, threads=threads)
+            residual_variance = problem.residual_variance(self.params)
+        drawn = draw(problem, self.params, residual_variance, samples, seed)
+        return replace(
+            self,
+            tangents={**self.tangents, "posterior": drawn.tangents, "bias": drawn.bias},
+            noise=drawn.noise,
+        )
+
+    def embed(
+        self,
+        X: Any,
+        kind: str = "posterior",
+        dim: int | None = None,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> NDArray:
+        """Rows as vectors whose inner products say how much two rows have in common, for diverse batches.
+
+        All in standard units.  With f the outputs of the network, h_l the inputs of layer l and d_l the derivatives
+        of an output in its pre-activations,
+
+            posterior   e_k(x) = sqrt(noise / K) tau_k . grad f(x):  E E^T is the posterior covariance of f
+            error       the same, and one more column: -strength s(x), to first order what f(x) would gain without
+                        the regulariser, s(x) by the Gauss-Newton matrix:  E E^T is covariance plus bias bias^T
+            gradient    sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), P_l and Q_l standard normal:  E[E E^T] = J J^T
+            hidden      h of the last layer
+            input       standardised inputs; 0 where a column was constant in training
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+            Rows in the units the model was fitted on, of any real dtype; also a memory map.
+        kind : {"posterior", "error", "gradient", "hidden", "input"}
+            "posterior" and "error" need tangents of noise, see `with_posterior`.
+        dim : int, optional
+            K of "posterior" and "error": the first so many tangents; default all.  D of "gradient"; default 512.  The
+            standard deviation of an inner product is at most 3 / sqrt(D) of the product of the two lengths.  Not for
+            the others, whose size the network sets.
+        seed : int
+            Of "gradient": rows embedded with different seeds have nothing in common.
+        threads : int, optional
+            Default: the model's, else all cores.  The result is the same for any number.
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (n, D)
+            Several outputs: "posterior" has them side by side, D = n_outputs K, so has "error", D = n_outputs (K + 1);
+            "gradient" adds them up.  So inner products are sums over the outputs.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`; or if an argument is not as described, or the model has no tangents of noise.
+
+        References
+        ----------
+        Holzmueller et al. 2023, "A framework and benchmark for deep batch active learning for regression", JMLR 24
+        (164), arXiv 2203.09410: sketches of gradients layer by layer.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fasttangent as ft
+        >>> X = np.linspace(-1, 1, 40)[:, None]
+        >>> model = ft.fit(X, np.sin(3 * X[:, 0]), hidden=(8,), strength=1e-2)
+        >>> near, same, far = model.embed([[0.5], [0.5], [-1.0]], "gradient")
+        >>> bool((near == same).all()), bool(near @ near > abs(near @ far))
+        (True, True)
+        """
+        from fasttangent.model import embeddings
+
+        rows, n_threads = self._rows(X), checks.thread_count(self.threads if threads is None else threads)
+        found = embeddings.embed(self, rows, kind, dim=dim, seed=seed, threads=n_threads)
+        self._refuse(rows, found.bad)
+        return found.E
+
+    def sensitivity(self, X: Any, *, threads: int | None = None) -> NDArray:
+        """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
+        changes by h s(x).
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of `dtype`, shape (n,) or (n, n_outputs)
+            Units of y per unit of strength.
+
+        Raises
+        ------
+        ValueError
+            As for `predict`, or if the model carries no tangent.
+
+        References
+        ----------
+        Eaton 2024, arXiv 2411.15292.
+        """
+        rows = self._rows(X)
+        found = np.empty((len(rows), self.n_outputs), self.dtype)
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            found[part] = ft[:, 0] * self.scaling.y_scale
+
+        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        return self._shaped(found)
+
+    def influence(self, X: Any, y: Any, *, threads: int | None = None) -> Float:
+        """tau . grad loss(x, y) = loss'(f - y) s(x): what labelling a row does to the model's complexity.
+
+        As an experiment: add eps loss(x, y) to the objective F, refit, and C changes by eps times this number.
+        One further row among n has eps = 1/n.  Positive: the row makes the model more complex.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        y : array_like of shape (n,) or (n, n_outputs)
+            Labels, in the units of y.
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Change of C = ||theta||^2 / 2, theta in standard units (so without unit), per unit of eps.
+
+        Raises
+        ------
+        ValueError
+            As for `sensitivity`, or if y does not match X or is not finite.
+        """
+        rows, labels = self._labelled(X, y)
+        found = np.empty(len(rows))
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            y_standard = self.scaling.targets(labels[part], np.dtype(float))
+            found[part] = scores.influence(self.objective, f, y_standard, ft[:, 0])
+
+        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        return found
+
+    def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
+        """E_y[influence^2] = E[loss'^2] s(x)^2, which needs no label: for squared loss sigma^2(x) s(x)^2.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        variance : float, array_like of shape (n,) or (n, n_outputs), or "posterior", optional
+            sigma^2, the variance of y given x that you believe in, in units of y squared; "posterior": the square of
+            the deviation that `predict` gives.  Default: what the training rows show, the mean of loss'^2 (for
+            squared loss the residual variance).
+        threads : int, optional
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Expected squared change of C per squared unit of eps, as in `influence`; without unit.
+
+        Raises
+        ------
+        ValueError
+            As for `sensitivity`, or if the variance is negative or of another shape.
+        """
+        rows, by_posterior = self._rows(X), isinstance(variance, str)
+        if by_posterior:
+            checks.choice("variance", variance, ("posterior",))
+        slope_squared = self._slope_squared(None if by_posterior else variance, len(rows))
+        s = np.empty((len(rows), self.n_outputs), self.dtype)
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            s[part] = ft[:, 0]
+
+        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        if by_posterior:
+            believed = self._label_variance(rows, threads)
+            slope_squared = scores.expected_slope_squared(self.objective, believed)
+        return scores.curiosity(slope_squared, s)
+
+    def score(self, X: Any, *, threads: int | None = None) -> Scores:
+        """Prediction, sensitivity and curiosity of rows in one pass.
+
+        Rows that hold a value that is not finite have nan for all three, and a warning counts them; the other
+        methods raise.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        threads : int, optional
+
+        Returns
+        -------
+        Scores
+        """
+        rows = self._rows(X)
+        n = len(rows)
+        prediction, sensitivity = (np.empty((n, self.n_outputs), self.dtype) for _ in range(2))
+        curiosity = np.empty(n)
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            prediction[part] = self.scaling.predictions(f)
+            sensitivity[part] = ft[:, 0] * self.scaling.y_scale
+            curiosity[part] = scores.curiosity(self.slope_squared, ft[:, 0])
+
+        bad = self._each_chunk(rows, self._tangent()[None], threads, finish)
+        if len(bad):
+            count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
+            warnings.warn(
+                f"{count} a value that is not finite (first: row {bad[0]}); scores there are nan",
+                UserWarning,
+                stacklevel=2,
+            )
+        return Scores(self._shaped(prediction), self._shaped(sensitivity), curiosity)
+
+    def problem(self, X: Any, y: Any, sample_weight: Any = None, *, threads: int | None = None) -> Problem:
+        """The objective F of the model on labelled rows: its values, gradients and curvature products, in float64.
+
+        Give the training rows to get the problem whose minimum the model is.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        y : array_like of shape (n,) or (n, n_outputs)
+            Labels, in the units of y.
+        sample_weight : array_like of shape (n,), optional
+            w >= 0; F divides by their sum.
+        threads : int, optional
+
+        Returns
+        -------
+        Problem
+
+        Raises
+        ------
+        ValueError
+            If X or y does not fit the model or is not finite, or there is no row.
+        """
+        rows, labels = self._labelled(X, y)
+        if len(rows) == 0:
+            raise ValueError("X must have at least 1 row, got none")
+        checks.finite("X", rows)
+        w = checks.row_weights("sample_weight", sample_weight, len(rows))
+        float64 = np.dtype(np.float64)
+        return Problem(
+            self.network,
+            self.objective,
+            self.scaling.inputs(rows, float64),
+            self.scaling.targets(labels, float64),
+            w,
+            checks.thread_count(self.threads if threads is None else threads),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
+
+        The file is written under another name and renamed, so `path` holds the old model or the new one, never
+        half of one.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Raises
+        ------
+        OSError
+            If the folder is not writable or the disk is full.
+        """
+        saving.save(self, path)
+
+    def summary(self) -> dict[str, Any]:
+        """Network, objective, training and certificate as plain Python values."""
+        return {
+            "network": {
+                "sizes": list(self.network.sizes),
+                "activation": self.network.activation,
+                "parameters": self.network.layout.n_params,
+            },
+            "objective": asdict(self.objective),
+            "training": {**self.training, "dtype": self.dtype, "interrupted": self.interrupted},
+            "features": list(self.feature_names) if self.feature_names else None,
+            "tangents": list(self.tangents),
+            "certificate": {**asdict(self.certificate), "reasons": list(self.certificate.reasons)},
+        }
+
+    def _rows(self, X: Any) -> NDArray:
+        return checks.features("X", X, self.n_features, self.feature_names)
+
+    def _standard_inputs(self, name: str, X: Any) -> Float:
+        """Rows in standard units and float64, all of them finite."""
+        rows = checks.features(name, X, self.n_features, self.feature_names)
+        checks.finite(name, rows)
+        return self.scaling.inputs(rows, np.dtype(np.float64))
+
+    def _labelled(self, X: Any, y: Any) -> tuple[NDArray, NDArray]:
+        """Rows (n, n_features) and their labels (n, n_outputs), as given."""
+        rows = self._rows(X)
+        Y = checks.targets("y", y, len(rows))
+        checks.finite("y", Y)
+        if Y[:1].size != self.n_outputs * len(rows[:1]):
+            raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
+        return rows, Y.reshape(len(rows), self.n_outputs)
+
+    def _each_chunk(
+        self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish
+    ) -> NDArray[np.int64]:
+        """Call finish(slice of rows, outputs f (n, n_outputs), ft (n, K, n_outputs)) for chunks of rows.
+
+        ft are the derivatives of f along the K tangents; both in standard units.  Returns the numbers of rows with a
+        value that is not finite.
+        """
+
+        def keep(start: int, f: NDArray, ft: NDArray) -> None:
+            finish(slice(start, start + len(f)), f, ft)
+
+        return scores.each_chunk(
+            self.network,
+            self.scaling,
+            self.params,
+            tangents,
+            rows,
+            np.dtype(self.dtype),
+            checks.thread_count(self.threads if threads is None else threads),
+            keep,
+        )
+
+    def _each_finite_chunk(self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish) -> None:
+        self._refuse(rows, self._each_chunk(rows, tangents, threads, finish))
+
+    def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
+        """Raise if any row number is `bad`: a value that is not finite, or is so in the dtype of the model."""
+        if len(bad):
+            i = int(bad[0])
+            if np.isfinite(rows[i]).all():
+                largest = float(abs(rows[i].astype(np.float64)).max())
+                raise ValueError(
+                    f"X must be within the range of {self.dtype}, in which the model computes, got {largest:g} in "
+                    f'row {i}; fit with dtype="float64", or drop such rows'
+                )
+            raise ValueError(checks.non_finite_message("X", rows, i, np.isfinite(rows[i : i + 1])))
+
+    def _tangent(self) -> Float:
+        if "strength" not in self.tangents:
+            why = "; ".join(self.certificate.reasons)
+            raise ValueError(f"the model carries no tangent, so it gives no scores: {why}")
+        if not self.certificate.trusted:
+            warnings.warn(self.certificate.warning, UntrustedTangentWarning, stacklevel=3)
+        return self.tangents["strength"]
+
+    def _noise_tangents(self) -> Float:
+        """(K, p) for noise of variance 1."""
+        if "posterior" not in self.tangents:
+            raise ValueError(
+                "the model has no tangents of noise, so it knows no deviations; fit with "
+                'tangents=("strength", "posterior"), or use model.with_posterior(X, y)'
+            )
+        return self.tangents["posterior"]
+
+    def _noise_embeddings(
+        self, rows: NDArray, K: int, threads: int | None
+    ) -> Iterator[tuple[slice, NDArray]]:
+        """Posterior embeddings of some rows at a time, each (rows, n_outputs, K)."""
+        for start in range(0, len(rows), EMBEDDED_ROWS):
+            part = slice(start, min(start + EMBEDDED_ROWS, len(rows)))
+            E = self.embed(rows[part], "posterior", dim=K, threads=threads)
+            yield part, E.reshape(len(E), self.n_outputs, K)
+
+    def _label_variance(self, rows: NDArray, threads: int | None) -> Float:
+        """Var f + noise (n, n_outputs), standard units."""
+        variance, K = np.full((len(rows), self.n_outputs), self.noise), len(self._noise_tangents())
+        for part, E in self._noise_embeddings(rows, K, threads):
+            variance[part] += np.sum(np.square(E, dtype=np.float64), axis=2)
+        return variance
+
+    def _slope_squared(self, variance: Any, n: int) -> Float:
+        """E[loss'^2] in standard units, to broadcast against (n, n_outputs)."""
+        if variance is None:
+            return self.slope_squared
+        v = checks.array("variance", variance).astype(np.float64)
+        if v.shape not in ((), (n,), (n, self.n_outputs)):
+            raise ValueError(
+                f"variance must be a number or have shape ({n},) to match X, got shape {v.shape}"
+            )
+        if not (np.isfinite(v).all() and (v >= 0).all()):
+            raise ValueError("variance must be finite and >= 0; it is a variance of y, in units of y squared")
+        standard = (v[:, None] if v.ndim == 1 else v) / self.scaling.y_scale**2
+        return scores.expected_slope_squared(self.objective, standard)
+
+    def _shaped(self, values: NDArray) -> NDArray:
+        """(n, n_outputs) in the dtype of the model and the shape of y."""
+        values = values.astype(self.dtype, copy=False)
+        return values[:, 0] if self.flat_targets else values

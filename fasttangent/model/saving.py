@@ -1,0 +1,46 @@
+"""Models as files: one .npz of plain arrays, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from fasttangent._version import __version__
+from fasttangent.common.files import replacing
+from fasttangent.problem.scaling import Scaling
+
+FORMAT = 1  # raise it when a version writes what an older one cannot read
+HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
+SCALING = tuple(f.name for f in fields(Scaling))
+
+
+def save(model: Any, path: str | os.PathLike[str]) -> None:
+    """Write a `Model` to `path`; see `Model.save`."""
+    header = {
+        "format": FORMAT,
+        "version": __version__,
+        "sizes": list(model.network.sizes),
+        "activation": model.network.activation,
+        "objective": asdict(model.objective),
+        "certificate": asdict(model.certificate),
+        "dtype": model.dtype,
+        "feature_names": model.feature_names,
+        "flat_targets": model.flat_targets,
+        "interrupted": model.interrupted,
+        "training": model.training,
+        "noise": None if np.isnan(model.noise) else model.noise,
+    }
+    arrays: dict[str, Any] = {
+        HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8),
+        "params": model.params,
+        "slope_squared": model.slope_squared,
+        **{name: getattr(model.scaling, name) for name in SCALING},
+        **{f"tangent/{name}": tangent for name, tangent in model.tangents.items()},
+        **{f"history/{name}": values for name, values in model.history.items()},
+    }
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)

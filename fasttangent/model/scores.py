@@ -1,0 +1,240 @@
+"""Scores of rows from one forward pass with the tangent, in chunks and on several threads.
+
+Let theta*(eps) minimise F + eps loss(x, y), and s(x) = tau . grad f(x) = d f(x) / d strength.  Then
+
+    influence   d C(theta*) / d eps = tau . grad loss(x, y) = loss'(f - y) . s(x)
+    curiosity   E_y[influence^2] = E[loss'^2] . s(x)^2
+
+(Eaton 2024, arXiv 2411.15292; Koh & Liang 2017, arXiv 1703.04730.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fasttangent.common import parallel
+from fasttangent.problem.objective import Objective
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.problem.network import Network
+    from fasttangent.problem.scaling import Scaling
+
+    Float = NDArray[np.float64]
+
+CHUNK = 8192  # rows at the most: 1 MB of 32 float32 inputs, large enough to hide the cost of a call
+CHUNK_PRODUCTS = 2**28  # at the most, some milliseconds: few rows of a large network are shared, too
+
+
+class Outputs(NamedTuple):
+    """Standard-unit outputs of rows; nan where a row is not finite."""
+
+    f: NDArray  # (n, n_outputs)
+    ft: NDArray  # (n, K, n_outputs)
+    bad: NDArray[np.int64]  # numbers of rows with a value that is not finite, ascending
+
+
+def outputs_of_rows(
+    network: Network,
+    scaling: Scaling,
+    theta: Float,
+    tangents: Float,
+    X: NDArray,
+    dtype: np.dtype,
+    threads: int,
+) -> Outputs:
+    """Run the network over rows of any number, dtype and memory layout, a chunk at a time.
+
+    Rows of `dtype` whose values stand side by side, in memory or in a memory map, are read where they are.  Others
+    are centred in float64 and cast, a chunk per thread at a time, so that the results are the same.
+    """
+    n, n_outputs, K = len(X), network.sizes[-1], len(tangents)
+    F, FT = np.empty((n, n_outputs), dtype), np.empty((n, K, n_outputs), dtype)
+
+    def keep(start: int, f: NDArray, ft: NDArray) -> None:
+        F[start : start + len(f)], FT[start : start + len(f)] = f, ft
+
+    bad = each_chunk(network, scaling, theta, tangents, X, dtype, threads, keep)
+    return Outputs(F, FT, bad)
+
+
+def each_chunk(
+    network: Network,
+    scaling: Scaling,
+    theta: Float,
+    tangents: Float,
+    X: NDArray,
+    dtype: np.dtype,
+    threads: int,
+    finish: Callable[[int, NDArray, NDArray], None],
+) -> NDArray[np.int64]:
+    """Call finish(first row, outputs f, tangents ft) for every chunk of rows, in any order and from any thread.
+
+    Returns the numbers of rows with a value that is not finite, ascending; f and ft are nan there.
+    """
+    from fasttangent.kernels.scoring import outputs
+
+    n_outputs, K = network.sizes[-1], len(tangents)
+    folded = _folded(network, scaling, theta, tangents, dtype)
+    if folded is None:
+        weights, centre = np.vstack([theta, tangents]).astype(dtype), None
+    else:
+        weights, centre = folded
+    turned = network.layout.transposed(weights)
+
+    def task(start: int, rows: Readable) -> NDArray:
+        f, ft = np.empty((rows.n, n_outputs), dtype), np.empty((rows.n, K, n_outputs), dtype)
+        outputs(f, ft, turned[0], turned[1:], rows.flat, rows.step, rows.centre, network.kernel_view)
+        finish(start, f, ft)
+        return f[:, 0]
+
+    return each_readable_chunk(scaling, centre, X, dtype, network.layout.n_params, threads, task)
+
+
+class Readable(NamedTuple):
+    """Rows that kernels can read."""
+
+    n: int
+    flat: NDArray  # from the first value of the rows to the last
+    step: int  # values from one row to the next
+    centre: NDArray  # (n_features,): what kernels are to subtract from every row
+
+
+def each_readable_chunk(
+    scaling: Scaling,
+    centre: NDArray | None,
+    X: NDArray,
+    dtype: np.dtype,
+    products: int,
+    threads: int,
+    task: Callable[[int, Readable], NDArray],
+) -> NDArray[np.int64]:
+    """Call task(first row, rows) for chunks of rows, in any order and from any thread.
+
+    With a `centre`, what the task gets are the rows as they are, to be centred by it; without, rows in standard
+    units.  `products` is the work for a row, in multiplications.  A task returns a value per row, nan where the row
+    is not finite; the numbers of such rows are returned, ascending.
+    """
+    n, readable, zero = len(X), _readable(X, dtype), np.zeros(X.shape[1], dtype)
+
+    def inputs(rows: NDArray) -> tuple[NDArray, NDArray]:
+        """Rows that kernels can read, and what they are to subtract from them."""
+        if centre is None:
+            return scaling.inputs(rows, dtype), zero
+        if readable:
+            return rows, centre
+        with np.errstate(over="ignore"):  # infinite in `dtype`: reported below as not finite
+            return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
+
+    chunk = min(CHUNK, max(256, CHUNK_PRODUCTS // products))
+    n_chunks = -(-n // chunk)
+    bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
+
+    def one(c: int) -> None:
+        start = c * chunk
+        rows, subtract = inputs(X[start : start + chunk])
+        wrong = np.flatnonzero(np.isnan(task(start, Readable(len(rows), *_flat(rows), subtract))))
+        if len(wrong):
+            bad[c] = start + wrong
+
+    parallel.run(one, n_chunks, threads)
+    return np.concatenate([np.empty(0, np.int64), *bad])
+
+
+def _folded(
+    network: Network, scaling: Scaling, theta: Float, tangents: Float, dtype: np.dtype
+) -> tuple[NDArray, NDArray] | None:
+    """(weights (1 + K, p), centre) such that the network of these weights takes raw rows less the centre.
+
+    Scales go into the first layer's weights.  Means do not: a product with the mean would cancel, and in float32
+    a column of years would lose three digits.  They are subtracted, rounded to `dtype`, and what rounding took
+    away is added to the first layer's biases.  None where a scale is beyond the range of `dtype`.
+    """
+    layout, weights = network.layout, np.vstack([theta, tangents])
+    W = layout.weights(weights, 0)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what does not fit is found below
+        centre = scaling.x_mean.astype(dtype)
+        layout.biases(weights, 0)[:] += ((centre - scaling.x_mean) / scaling.x_scale) @ W
+        W /= scaling.x_scale[:, None]
+        cast, one = weights.astype(dtype), (1 / scaling.x_scale).astype(dtype)
+    normal = (one == 0) == (scaling.x_scale == np.inf)
+    fits = np.isfinite(cast).all() and np.isfinite(centre).all() and np.isfinite(one).all() and normal.all()
+    return (cast, centre) if fits else None
+
+
+def _readable(X: NDArray, dtype: np.dtype) -> bool:
+    """Whether kernels can read the rows of X where they are."""
+    return (
+        X.dtype == dtype
+        and X.dtype.isnative
+        and X.flags.aligned
+        and (X.shape[1] == 1 or X.strides[1] == X.itemsize)
+        and (len(X) == 1 or (X.strides[0] >= 0 and X.strides[0] % X.itemsize == 0))
+    )
+
+
+def _flat(rows: NDArray) -> tuple[NDArray, int]:
+    """(a flat view from the first value of the rows to the last, values from one row to the next).
+
+    One type for all: contiguous or not, writable or not, would each be compiled again.  Kernels write to no input.
+    """
+    step = rows.strides[0] // rows.itemsize if len(rows) > 1 else rows.shape[1]
+    return np.asarray(_Memory(rows, (len(rows) - 1) * step + rows.shape[1])), step
+
+
+class _Memory:
+    def __init__(self, rows: NDArray, size: int) -> None:
+        self.rows = rows  # stays alive as long as the view does
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": (size,),
+            "typestr": rows.dtype.str,
+            "data": (rows.ctypes.data, False),
+        }
+
+
+def influence(objective: Objective, f: NDArray, y: NDArray, s: NDArray) -> Float:
+    """loss'(f - y) . s, for (n, n_outputs) arrays in standard units: shape (n,)."""
+    return np.sum(slope(objective, f.astype(np.float64) - y) * s, axis=1)
+
+
+def curiosity(slope_squared: Float, s: NDArray) -> Float:
+    """E[loss'^2] . s^2, for arrays that broadcast to (n, n_outputs): shape (n,)."""
+    return np.sum(slope_squared * np.square(s, dtype=np.float64), axis=1)
+
+
+def slope(objective: Objective, r: Float) -> Float:
+    """loss'(r), elementwise, for float64 of any shape."""
+    from fasttangent.kernels.losses import loss_slopes
+
+    r = np.asarray(r, np.float64)
+    d = np.empty(r.size)
+    loss_slopes(d, np.ascontiguousarray(r).ravel(), *objective.kernel_loss)
+    return d.reshape(r.shape)
+
+
+def expected_slope_squared(objective: Objective, variance: Any) -> Float:
+    """E[loss'(r)^2] for r normal with mean 0 and the given variance (standard units), elementwise."""
+    from scipy.special import erf
+
+    v = np.asarray(variance, np.float64)
+    if objective.loss == "squared":
+        return v
+    sigma, delta = np.sqrt(v), objective.delta
+    if objective.loss == "huber":
+        with np.errstate(divide="ignore"):
+            a = delta / sigma  # inf where there is no noise
+        inside = erf(a / np.sqrt(2))
+        density = np.exp(-(np.minimum(a, 40.0) ** 2) / 2) / np.sqrt(2 * np.pi)
+        return v * (inside - 2 * np.minimum(a, 40.0) * density) + delta**2 * (1 - inside)
+    # The trapezoid rule over +-12 sigma: to rounding, for a smooth function that vanishes at the ends.
+    nodes = np.linspace(-12, 12, 801)
+    weights = np.exp(-(nodes**2) / 2)
+    total = np.zeros_like(v)
+    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+        total += weight * slope(objective, node * sigma) ** 2
+    return total

@@ -1,0 +1,1 @@
+"""What is minimised: network, scaling, objective, and its curvature."""

@@ -1,0 +1,213 @@
+"""Dense matrices of curvature: the Hessian, Gauss-Newton, and the dual n x n one; drivers of `kernels.hessian`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fasttangent.common import parallel
+from fasttangent.problem.objective import Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.kernels.hessian import Chunk, Places
+
+    Float = NDArray[np.float64]
+
+CHUNK_ROWS = 1024  # the depth of a product: sums are read and written once for so many rows
+CHUNK_BYTES = 2**27  # of a chunk's second derivatives, at the most
+PANEL = 64  # columns of a product that are one task
+TILE = 32
+
+
+class _Term(NamedTuple):
+    """One product C += A (u v) and how its result goes into the matrix."""
+
+    C: Float
+    A: Float  # (pairs, chunk)
+    u: Float  # (chunk, units)
+    v: Float
+    upper: bool
+    units: int  # of A's pairs, where upper
+    place: str
+    l: int
+    m: int
+
+
+def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Float:
+    """H (p, p) of the data term, symmetric to the bit, the same for any number of threads.
+
+    Besides the result it takes at most as much memory again, for a network of one or two hidden layers a third.
+    """
+    sums = _sums_over_rows(problem, theta, gauss_newton)
+    return _assemble(sums, problem.network.layout.table, len(theta), problem.threads)
+
+
+def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[_Term]:
+    from fasttangent.kernels import hessian
+    from fasttangent.kernels.network import block_rows
+
+    table, n, n_threads = problem.network.layout.table, problem.n_rows, problem.threads
+    places, n_R, n_P = _places(table, gauss_newton)
+    block = block_rows(theta)
+    rows = min(CHUNK_ROWS, CHUNK_BYTES // (8 * n_R), n)
+    rows = max(1, -(-rows // block)) * block
+    chunk = _room(table, rows, n_R, n_P)
+    terms = _terms(chunk, table, places, gauss_newton)
+    tasks = [(t, start) for t in terms for start in range(0, t.C.shape[1], _panel(t))]
+    network, loss = problem.network.kernel_view, problem.objective.kernel_loss
+    none = np.empty((0, 0))
+
+    for start in range(0, n, rows):
+        depth = min(rows, n - start)
+
+        def derivatives(i: int, start: int = start, depth: int = depth) -> None:
+            first, last = start + i * block, start + min((i + 1) * block, depth)
+            hessian.derivatives_of_rows(
+                chunk,
+                places,
+                first,
+                last,
+                i * block,
+                theta,
+                problem.rows,
+                problem.every,
+                network,
+                loss,
+                gauss_newton,
+            )
+
+        def panel(i: int, depth: int = depth) -> None:
+            t, first = tasks[i]
+            last = min(first + _panel(t), t.C.shape[1])
+            hessian.add_panel(t.C, t.A, t.u, t.v, first, last, depth, t.upper, t.units)
+
+        parallel.run(derivatives, -(-depth // block), n_threads)
+        parallel.run(panel, len(tasks), n_threads)
+    sums = [
+        t._replace(A=none, u=none, v=none) for t in terms
+    ]  # the chunk is given back before the matrix is made
+    return sums
+
+
+def _panel(term: _Term) -> int:
+    """Columns of one task: a product that is not tall is to be wide."""
+    return PANEL * max(1, min(32, 512 // len(term.C)))
+
+
+def _places(table: NDArray[np.int64], gauss_newton: bool) -> tuple[Places, int, int]:
+    """Where blocks begin, and the number of pairs of units in R and P."""
+    from fasttangent.kernels.hessian import Places
+
+    L, n_in, n_out = len(table), table[:, 0], table[:, 1]
+    R, P, n_R, n_P = np.zeros((L, L), np.int64), np.zeros((L, L), np.int64), 0, 0
+    for l in range(L):
+        for m in range(l, L):
+            R[l, m], n_R = n_R, n_R + int(n_out[l] * n_out[m])
+            if m > l + 1 and not gauss_newton:
+                P[l, m], n_P = n_P, n_P + int(n_out[l] * n_in[m])
+    return Places(np.concatenate([[0], np.cumsum(n_out)[:-1]]), R, P), n_R, n_P
+
+
+def _room(table: NDArray[np.int64], rows: int, n_R: int, n_P: int) -> Chunk:
+    from fasttangent.kernels.hessian import Chunk
+
+    inputs, outputs = int(np.sum(table[:, 0] + 1)), int(np.sum(table[:, 1]))
+    stacks = [np.empty((units, rows)) for units in (inputs, outputs, outputs, n_R, n_P)]
+    return Chunk(*stacks, *(np.empty((rows, units)) for units in (inputs, outputs, outputs)))
+
+
+def _terms(chunk: Chunk, table: NDArray[np.int64], places: Places, gauss_newton: bool) -> list[_Term]:
+    """All products, the largest first, so that threads end together."""
+    terms, L = [], len(table)
+
+    def h(l: int) -> slice:
+        return slice(table[l, 4], table[l, 4] + table[l, 0] + 1)
+
+    def z(l: int) -> slice:
+        return slice(places.outputs[l], places.outputs[l] + table[l, 1])
+
+    def term(A: Float, u: Float, v: Float, upper: bool, units: int, place: str, l: int, m: int) -> None:
+        a, b = (u.shape[1], units)
+        shape = (b * (b + 1) // 2, a * (a + 1) // 2) if upper else (len(A), a * v.shape[1])
+        terms.append(_Term(np.zeros(shape), A, u, v, upper, units, place, l, m))
+
+    for l in range(L):
+        for m in range(l, L):
+            A = chunk.R[places.R[l, m] : places.R[l, m] + table[l, 1] * table[m, 1]]
+            h_l, h_m, d_m = chunk.h_rows[:, h(l)], chunk.h_rows[:, h(m)], chunk.d_rows[:, z(m)]
+            term(A, h_l, h_m, l == m, int(table[l, 1]), "second", l, m)
+            if gauss_newton or l == m:
+                continue
+            if m == l + 1:
+                term(chunk.h[h(l)], chunk.p_rows[:, z(l)], d_m, False, 0, "diagonal first", l, m)
+            else:
+                A = chunk.P[places.P[l, m] : places.P[l, m] + table[l, 1] * table[m, 0]]
+                term(A, h_l, d_m, False, 0, "first", l, m)
+    return sorted(terms, key=lambda t: -t.C.size)
+
+
+def _assemble(terms: list[_Term], table: NDArray[np.int64], p: int, n_threads: int) -> Float:
+    """The matrix; sums are given back as soon as they have their place."""
+    from fasttangent.kernels import hessian
+
+    H = np.empty((p, p))
+    terms.sort(
+        key=lambda t: t.place == "second"
+    )  # taken from the end: others are added to the second derivatives
+    while terms:
+        t = terms.pop()
+
+        def task(a: int, t: _Term = t) -> None:
+            if t.place == "second":
+                hessian.place_second(H, t.C, t.l, t.m, a, table)
+            elif t.place == "first":
+                hessian.place_first(H, t.C, t.l, t.m, a, table)
+            else:
+                hessian.place_diagonal_first(H, t.C, t.l, a, table)
+
+        parallel.run(task, int(table[t.l, 0]) + 1, n_threads)
+
+    # Rows later in the matrix have more to the left: dealt out one panel at a time.
+    panel = 8 * TILE
+
+    def lower(i: int) -> None:
+        hessian.mirror(H, i * panel, min((i + 1) * panel, p), TILE)
+
+    parallel.run(lower, -(-p // panel), n_threads)
+    return H
+
+
+def dual_matrix(problem: Problem, theta: Float) -> Float:
+    """D^1/2 J J^T D^1/2, D = w loss'': (n n_outputs, n n_outputs), rows and outputs in the order of (n, n_outputs)."""
+    from fasttangent.kernels import dual, hessian
+
+    table, n, X = problem.network.layout.table, problem.n_rows, problem.rows.X
+    inputs, units, n_outputs = int(np.sum(table[:, 0] + 1)), int(np.sum(table[:, 1])), int(table[-1, 1])
+    scale = np.sqrt(problem.output_weights(theta))
+    h, d, places = np.empty((inputs, n)), np.empty((n_outputs, units, n)), _places(table, True)[0].outputs
+    network = problem.network.kernel_view
+
+    def part(i: int) -> None:
+        stop = min((i + 1) * CHUNK_ROWS, n)
+        dual.factors(h, d, scale, places, i * CHUNK_ROWS, stop, theta, X, problem.every, network)
+
+    parallel.run(part, -(-n // CHUNK_ROWS), problem.threads)
+    K = np.empty((n_outputs, n_outputs, n, n))
+    for o in range(n_outputs):
+        for u in range(n_outputs):
+            block, pair = K[o, u], np.array([o, u])
+
+            def panel(i: int, block: Float = block, pair: NDArray[np.int64] = pair) -> None:
+                dual.dual_panel(block, h, d, places, i * TILE, min((i + 1) * TILE, n), pair, table)
+
+            parallel.run(panel, -(-n // TILE), problem.threads)
+            if u == o:
+                hessian.mirror(block, 0, n, TILE)
+    for o in range(n_outputs):
+        for u in range(n_outputs):
+            if u != o:
+                K[o, u] = np.triu(K[o, u]) + np.tril(K[u, o].T, -1)
+    return np.ascontiguousarray(K.transpose(2, 0, 3, 1)).reshape(n * n_outputs, n * n_outputs)

@@ -1,0 +1,164 @@
+"""``fasttangent select`` beyond scores: strategies, embeddings, weights, labelled rows, prefilters."""
+
+import inspect
+
+import numpy as np
+import pytest
+from helpers.command_line import NAMES, cli, only_json, refused, rows_of, run
+
+import fasttangent as ft
+from fasttangent.active import selection
+from fasttangent.cli.tables.reading import open_table
+from fasttangent.cli.tables.writing import write_table
+from fasttangent.model import embeddings
+
+
+def features(path):
+    table = rows_of(path)
+    return np.column_stack([table[name] for name in NAMES])
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return ft.load(trained / "m.npz")
+
+
+def picked(trained, pool, out, *more, k=12):
+    result = run("select", trained / "m.npz", pool, "-k", k, "-o", out, *more)
+    return rows_of(out), result
+
+
+def test_options_are_those_of_the_function():
+    command = cli.commands["select"]
+    options = {option.name: option for option in command.params}
+    assert set(options["strategy"].type.choices) == set(selection.STRATEGIES)
+    assert set(options["embedding"].type.choices) == set(embeddings.KINDS)
+    assert set(options["weight"].type.choices) == set(selection.WEIGHTS)
+    given = command.make_context("select", [__file__, __file__, "-k", "3", "-o", "p.csv"]).params
+    for name, parameter in inspect.signature(ft.select).parameters.items():
+        if name not in ("model", "pool", "k", "targets"):
+            assert given[name] == parameter.default, name
+
+
+@pytest.mark.parametrize("strategy", [s for s in selection.STRATEGIES if s not in selection.SCORED])
+def test_picks_are_those_of_the_function(strategy, trained, pool, tmp_path, model):
+    options = ["--strategy", strategy, "--labeled", trained / "data.csv", "--seed", 3]
+    table, result = picked(trained, pool, tmp_path / "p.csv", *options)
+    X, known = features(pool), features(trained / "data.csv")
+    direct = ft.select(model, X, 12, strategy=strategy, labeled=known, seed=3)
+    assert list(table) == ["row", "score", *NAMES]
+    assert table["row"].tolist() == direct.indices.tolist()
+    np.testing.assert_array_equal(table["score"], direct.scores)
+    np.testing.assert_array_equal(features(tmp_path / "p.csv"), X[direct.indices])
+    assert "picked 12 of 500 rows in" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".npy"])
+def test_other_kinds_of_tables(ending, trained, pool, tmp_path):
+    """Of .npy, without names, the columns count by their place."""
+    options = ["--strategy", "lcmd", "--json"]
+    expected, _ = picked(trained, pool, tmp_path / "a.csv", *options, "--labeled", trained / "data.csv")
+    for path, X in [("pool", features(pool)), ("known", features(trained / "data.csv"))]:
+        if ending == ".npy":
+            np.save(tmp_path / path, X)
+        else:
+            write_table(tmp_path / f"{path}{ending}", {name: X[:, i] for i, name in enumerate(NAMES)})
+    table, _ = picked(
+        trained, tmp_path / f"pool{ending}", tmp_path / "b.csv", *options, "--labeled", tmp_path / f"known{ending}"
+    )  # fmt: skip
+    assert table["row"].tolist() == expected["row"].tolist()
+
+
+@pytest.mark.parametrize("strategy", selection.STRATEGIES)
+def test_labelled_rows_are_not_picked_again(strategy, trained, pool, tmp_path):
+    write_table(
+        tmp_path / "had.csv", {"note": np.array(["x"] * 490)} | {n: v[:490] for n, v in rows_of(pool).items()}
+    )
+    options = ["--strategy", strategy, "--labeled", tmp_path / "had.csv"]
+    table, result = picked(trained, pool, tmp_path / "p.csv", *options, k=10)
+    assert sorted(table["row"]) == list(range(490, 500))
+    assert "picked 10 of 500 rows (10 took part)" in result.stdout
+    line = refused("select", trained / "m.npz", pool, "-k", 11, "-o", tmp_path / "p.csv", *options)
+    assert "k must be at most the 10 rows of the pool that can be picked, got 11" in line
+
+
+def test_embedding_weight_and_prefilter(trained, pool, tmp_path, model):
+    options = ["--strategy", "kcenter", "--embedding", "input", "--weight", "sensitivity", "--prefilter"]
+    table, result = picked(trained, pool, tmp_path / "p.csv", *options, "curiosity:40", "--json")
+    given = {"strategy": "kcenter", "embedding": "input", "weight": "sensitivity"}
+    direct = ft.select(model, features(pool), 12, prefilter=("curiosity", 40), **given)
+    assert table["row"].tolist() == direct.indices.tolist()
+    document = only_json(result.stdout)
+    assert {
+        "rows": 500,
+        "candidates": 40,
+        "embedding": "input",
+        "weight": "sensitivity",
+    }.items() <= document.items()
+    assert document["missing_rows"] == 0
+    assert document["first_missing_row"] is None
+    for text, prefilter in [("none", None), ("40", 40), ("random:40", 40)]:
+        table, _ = picked(trained, pool, tmp_path / "p.csv", *options, text)
+        direct = ft.select(model, features(pool), 12, prefilter=prefilter, **given)
+        assert table["row"].tolist() == direct.indices.tolist()
+
+
+def test_sampling_by_sensitivity(trained, pool, tmp_path, model):
+    table, _ = picked(trained, pool, tmp_path / "p.csv", "--strategy", "sample", "--weight", "sensitivity")
+    direct = ft.select(model, features(pool), 12, strategy="sample", weight="sensitivity")
+    assert table["row"].tolist() == direct.indices.tolist()
+
+
+def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
+    columns = rows_of(pool)
+    columns["height"] = columns["height"].copy()
+    columns["height"][[4, 9]] = np.nan
+    write_table(tmp_path / "pool.csv", columns)
+    table, result = picked(
+        trained, tmp_path / "pool.csv", tmp_path / "p.csv", "--strategy", "greedy-x", "--json", k=498
+    )
+    assert not {4, 9} & set(table["row"].astype(int))
+    assert "2 rows hold a value that is not finite (first: row 4)" in result.stderr
+    document = only_json(result.stdout)
+    assert (document["missing_rows"], document["first_missing_row"], document["candidates"]) == (2, 4, 498)
+
+
+@pytest.mark.parametrize(
+    ("options", "fragment"),
+    [
+        (["--strategy", "variances"], "is not one of"),
+        (["--strategy", "variance"], "pass the rows it was fitted on (labeled=, --labeled)"),
+        (["--embedding", "pixels"], "is not one of"),
+        (["--strategy", "sample", "--embedding", "input"], "--embedding is of no use to --strategy sample"),
+        (["--strategy", "random", "--weight", "curiosity"], "--weight is of no use to --strategy random"),
+        (["--strategy", "bait", "--weight", "curiosity", "--labeled", "{known}"], "weight must be None for"),
+        (["--prefilter", "random"], "is neither 'none' nor like random:100000"),
+        (["--prefilter", "best:10"], "is neither 'none' nor like random:100000"),
+        (["--strategy", "lcmd", "--prefilter", "4"], "prefilter must be a whole number >= 5, got 4"),
+        (["--labeled", "nowhere.csv"], "does not exist"),
+        (["--labeled", "{lacking}"], "lacks columns the model was fitted on: 'mass'"),
+        (["--labeled", "{wide}"], "give --labeled a table of the features alone"),
+        (["--labeled", "{holes}"], "labeled must be finite"),
+    ],
+)
+def test_refusals(options, fragment, trained, pool, tmp_path):
+    X = np.ones((4, 3))
+    write_table(tmp_path / "lacking.csv", dict.fromkeys(NAMES[:2], X[:, 0]))
+    write_table(tmp_path / "holes.csv", dict.fromkeys(NAMES, X[:, 0] * np.nan))
+    np.save(tmp_path / "wide.npy", np.ones((4, 4)))
+    files = {
+        "known": trained / "data.csv",
+        "lacking": tmp_path / "lacking.csv",
+        "holes": tmp_path / "holes.csv",
+        "wide": tmp_path / "wide.npy",
+    }
+    options = [option.format(**files) for option in options]
+    line = refused("select", trained / "m.npz", pool, "-k", 5, "-o", tmp_path / "p.csv", *options)
+    assert fragment in line
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_the_table_that_is_read_is_the_one_of_the_labels(trained, pool):
+    """Extra columns of named tables are ignored: the data a model was fitted on serves as it is."""
+    assert open_table(trained / "data.csv").names == [*NAMES, "y"]

@@ -1,0 +1,159 @@
+"""The house: rooms on floors, imports that run down, optional dependencies at the edges, nothing too large.
+
+The order of the rooms is not written down here: it is what the imports of the folders say, and must be an order.
+"""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import fasttangent
+
+PACKAGE = Path(fasttangent.__file__).parent
+EDGE = "cli"  # the room that may need more than the core's dependencies
+OPTIONAL = {"click", "rich", "pyarrow", "matplotlib", "pandas"}
+CORE = {"numpy", "scipy", "numba", "llvmlite"}
+
+
+@cache
+def modules():
+    """{dotted name below the package: path}."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+@cache
+def tree_of(name):
+    return ast.parse(modules()[name].read_text())
+
+
+def imports(name, *, at_run_time=False):
+    """Dotted names that a module imports, also inside functions; without those for type checkers alone."""
+    skipped = set()
+    if at_run_time:
+        for node in ast.walk(tree_of(name)):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                skipped |= {id(inner) for inner in ast.walk(node)}
+    for node in ast.walk(tree_of(name)):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from inside
+            if not all(n.removeprefix("fasttangent.") in modules() for n in inside):
+                yield node.module
+
+
+def siblings(name):
+    """Modules of the package that a module imports, for type checkers too."""
+    below = {n.removeprefix("fasttangent.") for n in imports(name) if n.startswith("fasttangent.")}
+    return {n for n in below if n in modules()} - {name}
+
+
+def room(name):
+    return name.split(".")[0]
+
+
+def rooms():
+    """{room: rooms that it imports from}; the top level itself, which may see all, left out."""
+    found = {room(name): set() for name in modules() if (PACKAGE / room(name)).is_dir()}
+    for name in modules():
+        if room(name) in found:
+            found[room(name)] |= {room(n) for n in siblings(name)} & found.keys() - {room(name)}
+    return found
+
+
+def files():
+    """{file: files that it imports}, a package's own ``__init__`` counted as a file above those it imports."""
+    return {name: siblings(name) for name in modules() if (PACKAGE / room(name)).is_dir()}
+
+
+def test_there_are_at_most_eight_rooms():
+    assert len(rooms()) <= 8
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "_version.py"}
+
+
+@pytest.mark.parametrize("graph", [rooms, files])
+def test_imports_run_down_only(graph):
+    """Between rooms and between files; an import inside a function or for a type checker counts like any other."""
+    order = list(TopologicalSorter(graph()).static_order())  # raises CycleError, which names the circle
+    assert len(order) >= len(graph())
+
+
+def test_only_the_entry_knows_the_command_line():
+    above = {name for name in modules() if room(name) != EDGE and EDGE in {room(n) for n in siblings(name)}}
+    assert above == {"__main__"}
+
+
+@pytest.mark.parametrize("name", [n for n in modules() if n.startswith("kernels.")])
+def test_kernels_import_kernels_and_numba_only(name):
+    for imported in imports(name):
+        top = imported.split(".")[0]
+        if top == "fasttangent":
+            assert imported.startswith("fasttangent.kernels")
+        else:
+            assert top in {"numpy", "numba", "llvmlite", "scipy"} or top in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("name", modules())
+def test_optional_dependencies_stay_at_the_edges(name):
+    top = {imported.split(".")[0] for imported in imports(name)}
+    allowed = CORE | (OPTIONAL if room(name) == EDGE else {"rich"} if name == "common.progress" else set())
+    assert {t for t in top if t != "fasttangent" and t not in sys.stdlib_module_names} <= allowed
+
+
+@pytest.mark.parametrize("name", modules())
+def test_numba_and_jit_options_belong_to_the_kernels(name):
+    if not name.startswith("kernels."):
+        assert "numba" not in {imported.split(".")[0] for imported in imports(name)}
+    if name != "kernels.jit":
+        assert "njit" not in modules()[name].read_text()
+
+
+def fresh(code):
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_the_package_loads_next_to_nothing():
+    loaded = fresh("import sys, fasttangent; print(*sys.modules)")
+    heavy = {"numpy", "scipy", "numba", "llvmlite", "concurrent.futures", *OPTIONAL}
+    assert not heavy & set(loaded)
+    assert [name for name in loaded if name.startswith("fasttangent.")] == ["fasttangent._version"]
+
+
+def test_errors_and_types_need_neither_numba_nor_scipy():
+    loaded = fresh(
+        "import sys, fasttangent as ft;"
+        "ft.DivergenceError, ft.load, ft.Model, ft.Network((2, 3, 1), 'tanh').layout, ft.Objective();"
+        "print(*sys.modules)"
+    )
+    assert not {"scipy", "numba", "llvmlite", *OPTIONAL} & set(loaded)
+
+
+def test_every_public_name_is_there_and_listed():
+    names = fresh("import fasttangent as ft; [getattr(ft, n) for n in ft.__all__]; print(*ft.__all__)")
+    assert names == sorted(fasttangent.__all__)
+    assert set(dir(fasttangent)) == set(fasttangent.__all__)
+    assert set(fasttangent._HOME) | {"__version__"} == set(fasttangent.__all__)
+
+
+def test_the_core_needs_no_optional_dependency():
+    core = [name for name in modules() if room(name) != EDGE and name != "__main__"]
+    loaded = fresh(f"import sys, {', '.join('fasttangent.' + name for name in core)}; print(*sys.modules)".replace(
+        "fasttangent.,", "fasttangent,"
+    ))  # fmt: skip
+    assert not OPTIONAL & set(loaded)
+    assert {f"fasttangent.{name}" for name in core if name} <= set(loaded)
