@@ -65,7 +65,7 @@ def test_fit_is_the_function(trained, plain_data):
 
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet", ".npy"])
 def test_score_writes_what_the_model_says(trained, pool, tmp_path, ending, monkeypatch):
-    monkeypatch.setattr("fasttangent.cli.app.POOL_ROWS", 97)  # several chunks
+    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 97)  # several chunks
     out = tmp_path / f"s{ending}"
     run("score", trained / "m.npz", pool, "-o", out)
     model, X = ft.load(trained / "m.npz"), open_table(pool).read()
@@ -196,7 +196,7 @@ def test_info(trained):
 
 
 def test_an_unsettled_model_says_so_once(trained, pool, tmp_path, monkeypatch):
-    monkeypatch.setattr("fasttangent.cli.app.POOL_ROWS", 50)
+    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 50)
     fitted = run(
         "fit", trained / "data.csv", "-o", tmp_path / "m.npz", *QUICK, "--settle", "no", "--epochs", 3
     )

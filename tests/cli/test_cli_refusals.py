@@ -103,7 +103,7 @@ def test_a_damaged_pool_leaves_nothing(trained, tmp_path):
 
 
 def test_a_bad_row_late_in_the_pool_leaves_the_old_scores(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("fasttangent.cli.app.POOL_ROWS", 100)
+    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 100)
     (tmp_path / "p.csv").write_text(",".join(NAMES) + "\n" + "1,2,3\n" * 100_000 + "1,2,x\n")
     (tmp_path / "s.csv").write_text("old")
     line = refused("score", trained / "m.npz", tmp_path / "p.csv", "-o", tmp_path / "s.csv")
@@ -180,7 +180,7 @@ def test_exit_codes_of_the_process(trained, tmp_path):
 
 
 def test_without_click():
-    code = "import sys; sys.modules['click'] = None; from fasttangent.cli import main"
+    code = "import sys; sys.modules['click'] = None; from fasttangent.cli import main; main()"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert out.returncode == 2
     assert out.stderr == (

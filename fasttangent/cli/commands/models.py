@@ -1,0 +1,55 @@
+"""What several commands do with models and pools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fasttangent.cli.output import FailedError, aligned
+
+if TYPE_CHECKING:
+    from fasttangent.cli.tables.reading import Table
+    from fasttangent.model.model import Model
+
+
+def model_and_pool(
+    model_path: str, pool: str, output: str, drop: Sequence[str], header: bool | None
+) -> tuple[Model, Table, list[int]]:
+    """Everything that can be wrong with the arguments of score and select, before the work."""
+    from fasttangent.cli.columns import feature_columns
+    from fasttangent.cli.tables.reading import open_table
+    from fasttangent.cli.tables.writing import check_writable
+
+    check_writable(output)
+    if os.path.realpath(output) == os.path.realpath(pool):
+        raise ValueError(f"{output} is the pool itself and would be overwritten; give another --output")
+    model = loaded(model_path)
+    table = open_table(pool, header)
+    return model, table, feature_columns(model, table, drop)
+
+
+def loaded(path: str) -> Model:
+    import fasttangent as ft
+
+    try:
+        return ft.load(path)
+    except ValueError as error:
+        raise FailedError(str(error)) from error
+
+
+def described(model: Model) -> str:
+    """The summary of a model for people: one block per part, one line per reason for mistrust."""
+    rows: list[tuple[str, Any]] = []
+    for part, value in model.summary().items():
+        if not isinstance(value, dict):
+            rows.append((part, "without names" if value is None else value))
+            continue
+        rows.append((part, ""))
+        for name, one in value.items():
+            if name == "sizes":
+                one = "-".join(map(str, one))
+            several = one if isinstance(one, list) and one else [one]
+            rows.append((f"  {name.replace('_', ' ')}", several[0]))
+            rows += [("", more) for more in several[1:]]
+    return aligned(rows)

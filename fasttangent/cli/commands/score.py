@@ -1,0 +1,117 @@
+"""``fasttangent score``: scores of every row of a pool."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fasttangent.cli.commands.models import model_and_pool
+from fasttangent.cli.options import JSON, OUTPUT, POOL, QUIET, TABLE, THREADS
+from fasttangent.cli.output import say, shows_progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fasttangent.cli.tables.reading import Table
+    from fasttangent.model.model import Model, Scores
+
+
+POOL_ROWS = 1 << 17
+
+
+@click.command(short_help="Score every row of a pool.")
+@POOL
+@click.option("-o", "--output", required=True, type=OUTPUT, help="Table of scores to write.")
+@TABLE
+@THREADS
+@QUIET
+@JSON
+def score(
+    model_path: str, pool: str, output: str, drop: Sequence[str], header: bool | None, threads: int | None,
+    quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Score every row of the table POOL: prediction, sensitivity, curiosity.
+
+    Sensitivity is the derivative of the prediction by the strength of the regulariser, curiosity the expected
+    squared change of the model's complexity if the row were labelled. A row with a missing value gets empty
+    scores. The pool is read in chunks; it may be larger than the memory.
+    """
+    from fasttangent.cli.tables.writing import writing
+
+    model, table, columns = model_and_pool(model_path, pool, output, drop, header)
+    started = time.perf_counter()
+    scored = Scored(model, table, columns, threads, quiet)
+    with writing(output) as write:
+        for start, scores in scored:
+            write(_score_columns(start, scores))
+    _say_scored(as_json, scored, started, {"output": output})
+
+
+class Scored:
+    """The scores of a pool, chunk by chunk, and what there is to say about its rows afterwards."""
+
+    def __init__(
+        self, model: Model, table: Table, columns: list[int], threads: int | None, quiet: bool
+    ) -> None:
+        self.model, self.table, self.columns, self.threads, self.quiet = model, table, columns, threads, quiet
+        self.rows = self.missing = 0
+        self.first_missing: int | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, Scores]]:
+        import numpy as np
+
+        from fasttangent.common.progress import reporting
+
+        with reporting(shows_progress(self.quiet)) as report:
+            report("scoring", 0, self.table.rows or 0)
+            for start, X in self.table.chunks(POOL_ROWS, self.columns):
+                yield start, self._scores(X)
+                bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+                if len(bad) and self.first_missing is None:
+                    self.first_missing = start + int(bad[0])
+                self.missing += len(bad)
+                self.rows = start + len(X)
+                report("scoring", self.rows, self.table.rows or 0)
+        if self.missing:
+            message = (
+                f"{self.missing:,} of {self.rows:,} rows of {self.table.path} have missing or infinite "
+                f"values, first row {self.first_missing} (counted from 0); they have no scores"
+            )
+            warnings.warn(message, stacklevel=2)
+
+    def _scores(self, X: np.ndarray) -> Scores:
+        with warnings.catch_warnings():
+            # It counts from the start of the chunk; the end of __iter__ tells of all chunks at once.
+            warnings.filterwarnings("ignore", message=".*value that is not finite")
+            return self.model.score(X, threads=self.threads)
+
+
+def _score_columns(start: int, scores: Scores) -> dict[str, np.ndarray]:
+    """One chunk of the table that `score` writes."""
+    import numpy as np
+
+    columns = {"row": np.arange(start, start + len(scores.curiosity), dtype=np.int64)}
+    for name in ("prediction", "sensitivity"):
+        values = getattr(scores, name)
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns.update({f"{name}_{j}": values[:, j] for j in range(values.shape[1])})
+    return columns | {"curiosity": scores.curiosity}
+
+
+def _say_scored(as_json: bool, scored: Scored, started: float, more: dict[str, Any]) -> None:
+    seconds = time.perf_counter() - started
+    document = {
+        "rows": scored.rows,
+        "missing_rows": scored.missing,
+        "first_missing_row": scored.first_missing,
+        "trusted": scored.model.certificate.trusted,
+        "seconds": seconds,
+        **more,
+    }
+    say(as_json, document, f"scored {scored.rows:,} rows in {seconds:.1f} s; saved {more['output']}")
