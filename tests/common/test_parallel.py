@@ -143,7 +143,7 @@ def test_kernels_inside_other_threads():
 FORK = """
 import os, sys, warnings
 import numpy as np
-from test_threads import kernel_sums, squares
+from test_parallel import kernel_sums, squares
 
 expected = kernel_sums()  # helpers exist before the fork
 child = os.fork()
@@ -157,7 +157,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def test_a_forked_child_computes_the_same():
-    python("-c", FORK)
+    python("-c", FORK, file=__file__)
 
 
 def test_sigint_during_tasks():

@@ -1,9 +1,6 @@
 """Every solver against dense algebra: settled, ill-conditioned, indefinite and singular systems, and what it says."""
 
 import dataclasses
-import doctest
-import importlib
-import pkgutil
 import re
 
 import numpy as np
@@ -739,10 +736,3 @@ def test_parameters_that_are_not_finite_are_refused(settled):
     theta[3] = np.nan
     with pytest.raises(ValueError, match=r"system\.theta must be finite, got nan in row 3"):
         prepare(dataclasses.replace(settled["plain"], theta=theta), "cg")
-
-
-@pytest.mark.parametrize(
-    "name", ["solvers", *(f"solvers.{m.name}" for m in pkgutil.iter_modules(solvers.__path__))]
-)
-def test_examples(name):
-    assert doctest.testmod(importlib.import_module(f"fasttangent.{name}")).failed == 0
