@@ -1,4 +1,4 @@
-"""Threads for kernels: a pool of our own around functions that release the GIL.
+"""Threads: `run` for kernels, a pool of our own around functions that release the GIL; `map` for larger tasks.
 
 Work is split into tasks whose number and borders depend on the data alone; threads only decide who does
 which, and every task writes to a place of its own.  So results are bit-identical for any number of threads.
@@ -11,11 +11,15 @@ pool or from one of our own helpers can neither abort nor deadlock.  A call cost
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _lock = threading.Lock()
 _helpers: ThreadPoolExecutor | None = None
@@ -60,6 +64,58 @@ def run(task: Callable[[int], object], n_tasks: int, threads: int) -> None:
     for helper in helpers:
         if not helper.cancelled():
             helper.result()
+
+
+def map(
+    task: Callable[[int, Callable[..., None]], T],
+    n: int,
+    threads: int,
+    report: Callable[[int, int, T | None], object] = lambda done, n, last: None,
+) -> list[T]:
+    """[task(0, heed), ..., task(n - 1, heed)], so many at once, in threads that are not those of `run`.
+
+    For work in which a task is more than a kernel: a fit, a refit.  The caller's thread waits, and so hears Ctrl-C at
+    any time; `heed`, which takes any arguments, is what a task calls now and then to hear of it too: it raises
+    KeyboardInterrupt once the others are to end.  `report` is called in the caller's thread, with the number of tasks
+    done, n, and the last result.
+
+    Raises
+    ------
+    The first error of a task, of `report`, or KeyboardInterrupt, when running tasks have ended (a second Ctrl-C does
+    not wait for them).  It has an attribute ``results``, a list of n, with None where there is no result.
+    """
+    if n == 0:
+        return []
+    stop = threading.Event()
+
+    def heed(*_: object, **__: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+
+    def one(i: int) -> T:
+        heed()
+        return task(i, heed)
+
+    pool, futures = ThreadPoolExecutor(min(n, threads), "fasttangent-task"), list[Future[T]]()
+    try:
+        futures.extend(pool.submit(one, i) for i in range(n))
+        report(0, n, None)
+        for done, future in enumerate(as_completed(futures), start=1):
+            report(done, n, future.result())
+    except BaseException as error:
+        stop.set()
+        with contextlib.suppress(KeyboardInterrupt):
+            pool.shutdown(cancel_futures=True)  # waits
+        vars(error)["results"] = [*_results(futures), *[None] * (n - len(futures))]
+        raise
+    pool.shutdown()
+    return [future.result() for future in futures]
+
+
+def _results(futures: list[Future[T]]) -> list[T | None]:
+    """What tasks ended with; None for one that failed, was never started or has not ended."""
+    ended = (f.done() and not f.cancelled() and f.exception() is None for f in futures)
+    return [future.result() if well else None for future, well in zip(futures, ended, strict=True)]
 
 
 class _SharedNumbers:

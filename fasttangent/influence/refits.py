@@ -11,7 +11,6 @@ The influence of a row is what the first of these does to C per unit of eps, for
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -372,44 +371,23 @@ def _at_points(base: _Base, d: Float) -> Float | None:
 # All experiments
 
 
-class _Stopped(Exception):
-    """Another thread has ended the work."""
-
-
 def _run_all(
     experiments: list[Experiment],
     base: _Base,
     report: Callable[..., None],
 ) -> tuple[list[_Found | None], bool]:
     """What each experiment gave, None for those that Ctrl-C left undone; and whether it did."""
-    m, caller = len(experiments), threading.get_ident()
-    found: list[_Found | None] = [None] * m
-    errors: list[BaseException] = []
 
-    def heed(*_: Any, **__: Any) -> None:
-        if errors:
-            raise _Stopped
+    def task(i: int, heed: Callable[..., None]) -> _Found:
+        return _run(experiments[i], base, heed)
 
-    def task(i: int) -> None:
-        try:
-            heed()
-            found[i] = _run(experiments[i], base, heed)
-            if threading.get_ident() == caller:
-                report("refits", sum(f is not None for f in found), m)
-        except BaseException as error:
-            errors.append(error)
-            raise
+    def count(done: int, m: int, _: _Found | None) -> None:
+        report("refits", done, m)
 
     try:
-        report("refits", 0, m)
-        parallel.run(task, m, base.problem.threads)
-        report("refits", m, m)
-    except BaseException as error:
-        errors.append(error)  # from outside a task
-        if not isinstance(errors[0], KeyboardInterrupt):
-            raise errors[0] from None
-        return list(found), True
-    return found, False
+        return [*parallel.map(task, len(experiments), base.problem.threads, count)], False
+    except KeyboardInterrupt as interrupt:
+        return getattr(interrupt, "results", [None] * len(experiments)), True
 
 
 def _collected(

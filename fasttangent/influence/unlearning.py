@@ -25,8 +25,8 @@ from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.influence.changes import check_numbers
 from fasttangent.influence.following import Curvature, curvature_at, follow
 from fasttangent.model.certificate import LARGEST_GRADIENT, certify, gradient_at
-from fasttangent.model.fit import mean_slope_squared
 from fasttangent.model.model import Model
+from fasttangent.model.prepared import mean_slope_squared
 from fasttangent.problem.objective import Problem
 from fasttangent.solvers import norm
 

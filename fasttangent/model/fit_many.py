@@ -1,24 +1,18 @@
-"""`fit_many`: independent fits side by side, one per thread.
-
-Fits run in a pool of their own, not in that of kernels, whose helpers must stay free for those fits that have
-threads to spare; and not in the caller's thread, which is the only one that hears Ctrl-C.
-"""
+"""`fit_many`: independent fits side by side, one per thread, which share the threads that are left."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any
 
 from fasttangent.common import checks, parallel
 from fasttangent.common.progress import reporting
-from fasttangent.model.fit import Prepared, fit, prepare
+from fasttangent.model.fit import fit
 from fasttangent.model.model import Model
+from fasttangent.model.prepared import Prepared, prepare
 
-SIGNATURE = inspect.signature(fit)
 OURS = ("threads", "progress")  # arguments of `fit` that are given for all fits together
 
 
@@ -99,20 +93,14 @@ def fit_many(
     ready: list[Prepared] = []
     for i, arguments in enumerate(_each(fits)):
         try:
-            ready.append(prepare(**_complete(arguments), threads=threads))
+            ready.append(_prepared(arguments, threads))
         except Exception as error:
             error.args = (f"fits[{i}]: {error}",)
             raise
+    for one in ready:
+        one.warn()
     with reporting(progress) as report:
         return _run(ready, n_threads, report) if ready else []
-
-
-def prepared(X: Any, y: Any, **arguments: Any) -> Prepared:
-    """A fit with the defaults of `fit`, checked and not yet run."""
-    bound = SIGNATURE.bind(X, y, **arguments)
-    bound.apply_defaults()
-    del bound.arguments["progress"]
-    return prepare(**bound.arguments)
 
 
 def _each(fits: Any) -> Iterable[Any]:
@@ -124,8 +112,7 @@ def _each(fits: Any) -> Iterable[Any]:
     return fits
 
 
-def _complete(arguments: Any) -> dict[str, Any]:
-    """The arguments of one fit with the defaults of `fit`, without those that are ours."""
+def _prepared(arguments: Any, threads: int | None) -> Prepared:
     if not isinstance(arguments, Mapping):
         raise TypeError(
             f"a fit must be a dict of arguments of fit, such as dict(X=X, y=y), got {type(arguments).__name__}"
@@ -133,75 +120,69 @@ def _complete(arguments: Any) -> dict[str, Any]:
     for name in OURS:
         if name in arguments:
             raise TypeError(f"{name} is for all fits together; pass it to fit_many")
-    bound = SIGNATURE.bind(**arguments)
-    bound.apply_defaults()
-    return {name: value for name, value in bound.arguments.items() if name not in OURS}
+    inspect.signature(fit).bind(**arguments)
+    return prepare(**arguments, threads=threads)
 
 
 def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> list[Model]:
-    """Run all fits in threads of their own; the caller's waits, and so hears Ctrl-C at any time."""
-    n = len(ready)
-    crew, pool = _Crew(n, n_threads), ThreadPoolExecutor(min(n, n_threads), "fasttangent-fit")
-    futures: list[Future[Model]] = []
+    """Run all fits; one that fails does not take the others along."""
+    n, crew, waiting = len(ready), _Crew(len(ready), n_threads), dict(enumerate(ready))
+    ready.clear()  # each goes, with its copy of the data, when it has run
+    counts = {"trusted": 0, "failed": 0}
+
+    def one(i: int, heed: Callable[..., None]) -> Model | Exception:
+        try:
+            return crew.run(waiting.pop(i), heed)
+        except Exception as error:
+            return error
+
+    def count(done: int, n: int, last: Model | Exception | None) -> None:
+        if last is None:
+            report("fits", 0, n)
+            return
+        counts["failed"] += isinstance(last, Exception)
+        counts["trusted"] += isinstance(last, Model) and last.certificate.trusted
+        report("fits", done, n, **counts)
+
     try:
-        futures.extend(pool.submit(crew.run, one) for one in ready)
-        ready.clear()  # each goes, with its copy of the data, when it has run
-        report("fits", 0, n)
-        trusted = failed = 0
-        for done, future in enumerate(as_completed(futures), start=1):
-            if (model := _model(future)) is None:
-                failed += 1
-            else:
-                trusted += model.certificate.trusted
-            report("fits", done, n, trusted=trusted, failed=failed)
+        found = parallel.map(one, n, n_threads, count)
     except BaseException as error:  # Ctrl-C, or from `progress`
-        crew.stop.set()
-        with contextlib.suppress(KeyboardInterrupt):
-            pool.shutdown(cancel_futures=True)  # waits
-        vars(error)["models"] = [*map(_model, futures), *[None] * (n - len(futures))]
+        results = vars(error).pop("results", [None] * n)
+        vars(error)["models"] = [result if isinstance(result, Model) else None for result in results]
         raise
-    pool.shutdown()
-    if errors := {i: found for i, future in enumerate(futures) if (found := future.exception()) is not None}:
-        raise _first(errors, [*map(_model, futures)])
-    return [future.result() for future in futures]
+    if any(isinstance(result, Exception) for result in found):
+        raise _first(found)
+    return [result for result in found if isinstance(result, Model)]
 
 
-def _first(errors: dict[int, BaseException], models: list[Model | None]) -> BaseException:
+def _first(found: list[Model | Exception]) -> Exception:
     """The first error, which tells of the others and has the models of the fits without one."""
+    errors = {i: result for i, result in enumerate(found) if isinstance(result, Exception)}
     i, *others = errors
     also = ", ".join(f"fits[{j}]" for j in others[:5]) + (", ..." if len(others) > 5 else "")
     error = errors[i]
-    message = f"{error} ({len(errors)} of {len(models)} fits failed, also {also})" if others else str(error)
+    message = f"{error} ({len(errors)} of {len(found)} fits failed, also {also})" if others else str(error)
     error.args = (f"fits[{i}]: {message}",)
-    vars(error)["models"] = models
+    vars(error)["models"] = [result if isinstance(result, Model) else None for result in found]
     return error
-
-
-def _model(future: Future[Model]) -> Model | None:
-    """What a fit ended with; None if it failed, was never started or has not ended."""
-    if not future.done() or future.cancelled() or future.exception() is not None:
-        return None
-    return future.result()
 
 
 class _Crew:
     """The fits that run, and the threads that they share."""
 
     def __init__(self, n_fits: int, n_threads: int) -> None:
-        self.stop = threading.Event()
         self._threads, self._left = n_threads, n_fits
         self._running: list[Prepared] = []
         self._lock = threading.Lock()
         # The helpers of kernels are as many as one call has ever asked for, but several fits will ask at once.
         parallel.run(lambda _: None, n_threads, n_threads)
 
-    def run(self, one: Prepared) -> Model:
-        self._heed()
+    def run(self, one: Prepared, heed: Callable[..., None]) -> Model:
         with self._lock:
             self._running.append(one)
             self._share()
         try:
-            return one.run(self._heed)
+            return one.run(heed)
         finally:
             with self._lock:
                 self._running.remove(one)
@@ -213,8 +194,3 @@ class _Crew:
         each, more = divmod(self._threads, min(max(self._left, 1), self._threads))
         for i, one in enumerate(self._running):
             one.use(each + (i < more))
-
-    def _heed(self, *_: Any, **__: Any) -> None:
-        """What fits report to: Ctrl-C reaches the main thread only, and from here the others."""
-        if self.stop.is_set():
-            raise KeyboardInterrupt

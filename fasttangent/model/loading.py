@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, BinaryIO
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from fasttangent.model.certificate import Certificate
 from fasttangent.model.minibatch import DTYPES
 from fasttangent.model.model import Model
 from fasttangent.model.saving import FORMAT, HEADER, SCALING
+from fasttangent.model.settings import SCHEDULE, FitSettings
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.scaling import Scaling
@@ -49,8 +52,9 @@ def load(path: str | os.PathLike[str]) -> Model:
     >>> bool((again.predict(X) == model.predict(X)).all())
     True
     """
+    content = Path(path).read_bytes()  # errors of the file system end here; what follows is about the content
     try:
-        with open(path, "rb") as file, _archive(path, file) as archive:
+        with _archive(path, content) as archive:
             if HEADER not in archive:
                 raise ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
             header = json.loads(archive[HEADER].tobytes())
@@ -59,21 +63,19 @@ def load(path: str | os.PathLike[str]) -> Model:
                     f"{path} was written by fasttangent {header['version']} (format {header['format']}); this is "
                     f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
                 )
+            if missing := set(header.get("arrays", ())) - set(archive.files):
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             return _model(header, {name: archive[name] for name in archive.files})
     except ModelFileError:
         raise
     except Exception as error:  # a damaged archive can fail anywhere in zipfile, zlib, json and NumPy
-        if isinstance(error, OSError) and error.errno is not None:  # about the file system, not the content
-            raise
         raise _damaged(path, error) from error
 
 
-def _archive(path: str | os.PathLike[str], file: BinaryIO) -> Any:
-    start = file.read(4)
-    file.seek(0)
-    if start != b"PK\x03\x04":
+def _archive(path: str | os.PathLike[str], content: bytes) -> Any:
+    if not content.startswith(b"PK\x03\x04"):
         raise ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
-    return np.load(file, allow_pickle=False)
+    return np.load(BytesIO(content), allow_pickle=False)
 
 
 def _damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
@@ -101,10 +103,30 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
         interrupted=header["interrupted"],
         training=header["training"],
         history=_under("history/", arrays),
+        settings=_settings(header, arrays),
         noise=float("nan") if (noise := header.get("noise")) is None else float(noise),
     )
     _check_shapes(model)
     return model
+
+
+def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings | None:
+    """What `fit` was told; of files written before models kept it, as far as they say."""
+    if header.get("settings") is not None:
+        return FitSettings(**header["settings"])
+    training = header["training"]
+    if "epochs" not in training:
+        return None
+    as_it_is = all((arrays[name] == (name in ("x_scale", "y_scale"))).all() for name in SCALING)
+    return FitSettings(
+        hidden=header["sizes"][1:-1],
+        activation=header["activation"],
+        dtype=header["dtype"],
+        standardize=not as_it_is,
+        settle=True if training.get("stopped") == "settled" else training.get("settling_seconds", 0.0),
+        **header["objective"],
+        **{name: training[name] for name in (*SCHEDULE, "seed") if name in training},
+    )
 
 
 def _check_shapes(model: Model) -> None:

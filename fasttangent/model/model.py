@@ -14,6 +14,7 @@ from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.model import saving, scores
 from fasttangent.model.certificate import Certificate
+from fasttangent.model.settings import FitSettings
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective, Problem
 from fasttangent.problem.scaling import Scaling
@@ -79,6 +80,7 @@ class Model:
     history: dict[str, NDArray] = field(default_factory=dict)
     threads: int | None = None
     noise: float = float("nan")
+    settings: FitSettings | None = None  # what `fit` was told; None if it was not `fit`
 
     @property
     def n_features(self) -> int:

@@ -32,15 +32,17 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         "flat_targets": model.flat_targets,
         "interrupted": model.interrupted,
         "training": model.training,
+        "settings": None if model.settings is None else asdict(model.settings),
         "noise": None if np.isnan(model.noise) else model.noise,
     }
     arrays: dict[str, Any] = {
-        HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8),
         "params": model.params,
         "slope_squared": model.slope_squared,
         **{name: getattr(model.scaling, name) for name in SCALING},
         **{f"tangent/{name}": tangent for name, tangent in model.tangents.items()},
         **{f"history/{name}": values for name, values in model.history.items()},
     }
+    header["arrays"] = list(arrays)  # a damaged directory of the archive may lack some
+    arrays = {HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +43,7 @@ def identity_scaling(n_features: int, n_outputs: int) -> Scaling:
     return Scaling(np.zeros(n_features), np.ones(n_features), np.zeros(n_outputs), np.ones(n_outputs))
 
 
-def fit_scaling(X: NDArray, Y: NDArray, w: Float, names: Sequence[str] | None) -> Scaling:
+def fit_scaling(X: NDArray, Y: NDArray, w: Float) -> Scaling:
     """Weighted means and standard deviations, so that a weight of 2 means a row twice and 0 no row."""
     x_mean, x_scale = _moments(X, w)
     y_mean, y_scale = _moments(Y, w)
@@ -58,16 +56,7 @@ def fit_scaling(X: NDArray, Y: NDArray, w: Float, names: Sequence[str] | None) -
     constant = np.flatnonzero(x_scale == 0)
     if len(constant) == len(x_scale):
         raise ValueError("X must vary, got the same values in every row; there is nothing to learn from it")
-    if len(constant):
-        called = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
-        more = ", ..." if len(constant) > 5 else ""
-        warnings.warn(
-            f"X is constant in column {called}{more} ({len(constant)} of {len(x_scale)}): "
-            f"ignored, in training and in every score",
-            UserWarning,
-            stacklevel=4,  # who called fit or fit_many
-        )
-        x_scale[constant] = np.inf
+    x_scale[constant] = np.inf
     return Scaling(x_mean, x_scale, y_mean, y_scale)
 
 

@@ -19,6 +19,7 @@ from fasttangent.active.learned_losses.head import HeadLayout, LossHead, kernel_
 from fasttangent.active.learned_losses.measures import close_pairs
 from fasttangent.kernels import learning_loss as kernels
 from fasttangent.kernels import rows, steps
+from fasttangent.model.prepared import Labelled
 from fasttangent.problem.network import Network
 from fasttangent.problem.scaling import identity_scaling
 
@@ -289,6 +290,13 @@ def test_gradients_of_the_published_example():
 SETTINGS = {"hidden": (16, 16), "strength": 1e-2, "epochs": 100, "tangents": None, "settle": False}
 
 
+def crossed_losses(model, X, y, folds, rng, threads, w=None):
+    data = Labelled(X, y[:, None], np.ones(len(X)) if w is None else w, None, False)
+    return learning_loss_folds.cross_fitted_losses(
+        model, data, learning_loss_folds.fold_numbers(len(X), folds, rng), threads
+    )
+
+
 def noisy_rows(n, seed):
     """Noise that grows with the first input, on a smooth function."""
     rng = np.random.default_rng(seed)
@@ -330,7 +338,7 @@ def test_heads_rank_losses_and_shuffled_losses_teach_nothing(fitted, head):
 def test_predicted_losses_have_the_right_size(fitted, head):
     model, X, y = fitted
     predicted = head.predict(X)
-    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 5, np.random.default_rng(0), 1)
+    crossed = crossed_losses(model, X, y, 5, np.random.default_rng(0), 1)
     assert predicted.min() > 0
     assert predicted.mean() == pytest.approx(crossed.mean(), rel=1e-6)
     np.testing.assert_array_equal(np.argsort(predicted), np.argsort(head.score(X)))
@@ -356,7 +364,7 @@ def test_seeds_and_threads_reproduce(fitted):
 
 def test_losses_are_those_of_models_that_have_not_seen_the_row(fitted):
     model, X, y = fitted
-    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 3, np.random.default_rng(7), 2)
+    crossed = crossed_losses(model, X, y, 3, np.random.default_rng(7), 2)
     parts = learning_loss_folds.fold_numbers(len(X), 3, np.random.default_rng(7))
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(X)))
     for part in parts:
@@ -371,7 +379,7 @@ def test_folds_settle_where_the_model_is_settled(fitted):
     X, y = X[:60], y[:60]
     how = SETTINGS | {"settle": True, "hidden": (5,)}
     model = ft.fit(X, y, **how)
-    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 2, np.random.default_rng(7), 2)
+    crossed = crossed_losses(model, X, y, 2, np.random.default_rng(7), 2)
     for part in learning_loss_folds.fold_numbers(len(X), 2, np.random.default_rng(7)):
         others = np.setdiff1d(np.arange(len(X)), part)
         other = ft.fit(X[others], y[others], **how)
@@ -411,16 +419,14 @@ def test_an_interpolating_model_has_losses_only_across_folds():
     X, y = noisy_rows(40, 3)
     model = ft.fit(X, y, hidden=(64, 64), strength=1e-6, tangents=None, settle=False, epochs=500)
     in_sample = learning_loss_folds.losses_of(model, X, y[:, None])
-    crossed = learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 5, np.random.default_rng(0), 1)
+    crossed = crossed_losses(model, X, y, 5, np.random.default_rng(0), 1)
     assert crossed.mean() > 30 * in_sample.mean()
 
 
 def test_repeats_average_the_losses(fitted):
     once, thrice = (ft.learning_loss(*fitted, repeats=repeats, epochs=1) for repeats in (1, 3))
     rng, (model, X, y) = np.random.default_rng(0), fitted
-    mean = np.mean(
-        [learning_loss_folds.cross_fitted_losses(model, X, y[:, None], 5, rng, 1) for _ in range(3)], axis=0
-    )
+    mean = np.mean([crossed_losses(model, X, y, 5, rng, 1) for _ in range(3)], axis=0)
     assert thrice.predict(X).mean() == pytest.approx(mean.mean(), rel=1e-6)
     assert once.predict(X).mean() != pytest.approx(mean.mean(), rel=1e-6)
 
@@ -568,7 +574,7 @@ def test_bad_rows(fitted, head):
     with pytest.raises(ValueError, match="must have a hidden layer"):
         ft.learning_loss(ft.fit(X, y, hidden=(), tangents=None, settle=False, epochs=1), X, y)
     with pytest.raises(ValueError, match="got one not made by fit"):
-        ft.learning_loss(replace(model, training={}), X, y)
+        ft.learning_loss(replace(model, settings=None), X, y)
 
 
 @pytest.mark.parametrize(

@@ -176,3 +176,47 @@ def test_sigint_during_tasks():
 
 def test_available():
     assert 1 <= parallel.available() <= (os.cpu_count() or 1)
+
+
+def test_map_keeps_the_order_and_reports_in_the_callers_thread():
+    seen, caller = [], threading.get_ident()
+
+    def report(done, n, last):
+        assert threading.get_ident() == caller
+        seen.append((done, n))
+
+    assert parallel.map(lambda i, heed: i * i, 20, 3, report) == [i * i for i in range(20)]
+    assert seen == [(i, 20) for i in range(21)]
+    assert parallel.map(lambda i, heed: i, 0, 3) == []
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_map_ends_all_tasks_at_an_error_and_keeps_what_is_done(threads):
+    def task(i, heed):
+        if i == 1:
+            raise ValueError("one")
+        if i > 1:
+            while True:
+                heed("anything")
+                threading.Event().wait(0.001)
+        return i
+
+    with pytest.raises(ValueError, match=r"^one$") as caught:
+        parallel.map(task, 6, threads)
+    assert caught.value.results[1:] == [None] * 5
+    assert caught.value.results[0] in (0, None)
+
+
+def test_map_hears_ctrl_c_while_tasks_run():
+    timer = threading.Timer(0.2, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+
+    def task(i, heed):
+        while i:
+            heed()
+            threading.Event().wait(0.001)
+        return i
+
+    timer.start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        parallel.map(task, 3, 2)
+    assert caught.value.results == [0, None, None]

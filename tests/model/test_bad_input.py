@@ -109,7 +109,7 @@ def test_fit_refuses(name, monkeypatch):
     def work(*_, **__):
         raise AssertionError("work was done before the check")
 
-    monkeypatch.setattr("fasttangent.model.fit.train", work)
+    monkeypatch.setattr("fasttangent.model.stages.train", work)
     given = {"X": X, "y": Y, "hidden": (2,), "epochs": 1, **changes}
     with pytest.raises(error) as caught:
         ft.fit(given.pop("X"), given.pop("y"), **given)

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import fasttangent as ft
 from fasttangent.model import saving
 from fasttangent.model.model import Model
+from fasttangent.model.settings import FitSettings
 
 
 @pytest.fixture
@@ -36,6 +38,23 @@ def same_models(a, b):
         assert equal(getattr(a, field.name), getattr(b, field.name)), field.name
     assert (a.network.sizes, a.network.activation) == (b.network.sizes, b.network.activation)
     assert equal(vars(a.scaling), vars(b.scaling))
+
+
+# ---- files of earlier versions ----
+
+
+def test_a_model_of_version_0_1_0():
+    """Written before models kept their settings: `standardize=False`, `activation="silu"`, all else as by default."""
+    old = ft.load(Path(__file__).parent / "files" / "model-0.1.npz")
+    assert old.certificate.trusted
+    assert old.feature_names == ("a", "b")
+    row = np.array([[0.3, -0.2]])
+    np.testing.assert_allclose(old.predict(row), [[0.9550725, 0.2807741]], rtol=1e-6)
+    np.testing.assert_allclose(old.sensitivity(row), [[-13.407743, 1.8888942]], rtol=1e-5)
+    np.testing.assert_allclose(old.curiosity(row, "posterior"), [15.71586241], rtol=1e-5)
+    assert old.settings == FitSettings(
+        hidden=(4, 3), strength=1e-2, activation="silu", standardize=False, tangents=("strength",)
+    )
 
 
 # ---- round trips ----
@@ -140,7 +159,8 @@ def test_a_file_damaged_anywhere(model, saved):
     """Any byte changed: refused, or where no content depends on the byte the model is the same."""
     whole, rng = saved.read_bytes(), np.random.default_rng(0)
     refusals = 0
-    for at in rng.integers(0, len(whole), 300):
+    directory = whole.index(b"PK\x01\x02")  # at its end; every byte of it, as a loss of entries hid here
+    for at in [*rng.integers(0, len(whole), 300), *range(directory, len(whole))]:
         broken = bytearray(whole)
         broken[at] ^= int(rng.integers(1, 256))
         saved.write_bytes(broken)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import fasttangent as ft
-from fasttangent.model import fit as fitting
+from fasttangent.model import prepared, stages
 from fasttangent.model.certificate import unmeasured
 
 rng = np.random.default_rng(0)
@@ -64,8 +64,8 @@ def test_fits_run_at_once(monkeypatch):
         barrier.wait()
         return stage(*arguments)
 
-    stage = fitting.train
-    monkeypatch.setattr(fitting, "train", train)
+    stage = stages.train
+    monkeypatch.setattr(stages, "train", train)
     assert len(ft.fit_many([QUICK] * 3, threads=3)) == 3
 
 
@@ -77,7 +77,7 @@ UNSETTLED = {**QUICK, "epochs": 1, "settle": False}
     [(1, 1, [1]), (1, 5, [5]), (2, 5, [2, 3]), (3, 5, [1, 2, 2]), (5, 5, [1] * 5), (6, 3, [1] * 3)],
 )
 def test_threads_are_shared(n, threads, shares, monkeypatch):
-    used, barrier, stage = [], threading.Barrier(len(shares), timeout=60), fitting.train
+    used, barrier, stage = [], threading.Barrier(len(shares), timeout=60), stages.train
 
     def train(problem, *arguments):
         barrier.wait()  # as many fits run as may
@@ -85,13 +85,13 @@ def test_threads_are_shared(n, threads, shares, monkeypatch):
         barrier.wait()
         return stage(problem, *arguments)
 
-    monkeypatch.setattr(fitting, "train", train)
+    monkeypatch.setattr(stages, "train", train)
     ft.fit_many([UNSETTLED] * n, threads=threads)
     assert sorted(used[: len(shares)]) == shares
 
 
 def test_the_last_fit_gets_the_threads_of_the_others(monkeypatch):
-    late, stage = threading.Event(), fitting.train
+    late, stage = threading.Event(), stages.train
 
     def train(problem, schedule, *arguments):
         if schedule.epochs == 2:
@@ -103,7 +103,7 @@ def test_the_last_fit_gets_the_threads_of_the_others(monkeypatch):
         if done == 2:
             late.set()
 
-    monkeypatch.setattr(fitting, "train", train)
+    monkeypatch.setattr(stages, "train", train)
     ft.fit_many([{**UNSETTLED, "epochs": 2}, UNSETTLED, UNSETTLED], threads=3, progress=listen)
 
 
@@ -137,7 +137,7 @@ def no_work(*_, **__):
     ],
 )
 def test_errors_name_the_fit_before_any_work(changes, error, message, monkeypatch):
-    monkeypatch.setattr(fitting, "train", no_work)
+    monkeypatch.setattr(stages, "train", no_work)
     with pytest.raises(error) as caught:
         ft.fit_many([*[QUICK] * 3, {**QUICK, **changes}, QUICK])
     assert type(caught.value) is error
@@ -161,7 +161,7 @@ def test_what_is_no_fit(fits, message):
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"threads": "two"}, {"progress": "yes"}])
 def test_other_arguments(options, monkeypatch):
-    monkeypatch.setattr(fitting, "train", no_work)
+    monkeypatch.setattr(stages, "train", no_work)
     with pytest.raises((ValueError, TypeError), match=f"^{next(iter(options))} must be"):
         ft.fit_many([QUICK], **options)
 
@@ -261,7 +261,7 @@ def test_ctrl_c_twice(monkeypatch):
         threading.Thread(target=lambda: (measured.wait(60), interrupt())).start()
         interrupt()
 
-    monkeypatch.setattr(fitting, "certify", certify)
+    monkeypatch.setattr(stages, "certify", certify)
     try:
         with pytest.raises(KeyboardInterrupt) as caught:
             ft.fit_many([LONG], progress=listen)
@@ -292,7 +292,7 @@ def test_from_another_thread():
 
 def test_copies_of_the_data_go_when_a_fit_ends(monkeypatch):
     """Standardised copies of all fits at once might not fit into memory."""
-    living, most, problem = weakref.WeakSet(), [], fitting.Problem
+    living, most, problem = weakref.WeakSet(), [], prepared.Problem
 
     class Watched(problem):
         def __init__(self, *arguments):
@@ -300,6 +300,6 @@ def test_copies_of_the_data_go_when_a_fit_ends(monkeypatch):
             living.add(self)
             most.append(len(living))
 
-    monkeypatch.setattr(fitting, "Problem", Watched)
+    monkeypatch.setattr(prepared, "Problem", Watched)
     ft.fit_many([{**QUICK, "epochs": 1, "settle": False}] * 8, threads=2)
     assert max(most) <= 4

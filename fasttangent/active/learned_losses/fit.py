@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.active.learned_losses.folds import check_differing, cross_fitted_losses, losses_of
+from fasttangent.active.learned_losses.folds import (
+    FOLDS_MAY,
+    cross_fitted_losses,
+    fold_numbers,
+    losses_of,
+)
 from fasttangent.active.learned_losses.head import (
     METHODS,
     HeadLayout,
@@ -21,11 +26,12 @@ from fasttangent.active.learned_losses.head import (
 )
 from fasttangent.active.learned_losses.training import LEAST_ROWS, HeadTraining, kernel_pairs
 from fasttangent.common import checks
+from fasttangent.model.model import Model
+from fasttangent.model.prepared import Labelled
+from fasttangent.model.settings import checked_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from fasttangent.model.model import Model
 
     Float = NDArray[np.float64]
 
@@ -41,6 +47,7 @@ def learning_loss(
     folds: int | None = 5,
     repeats: int = 1,
     fold_settings: Mapping[str, Any] | None = None,
+    sample_weight: Any = None,
     width: int = 16,
     margin: float = 1.0,
     epsilon: float = 0.1,
@@ -84,6 +91,8 @@ def learning_loss(
     fold_settings : dict, optional
         Arguments of `fit` in which the models of the folds are to differ from the model.  They start from random
         weights, so a model that went on from another one in a few epochs needs ``{"epochs": 200}`` here.
+    sample_weight : array_like of shape (n,), optional
+        The weights the model was fitted with, for the models of the folds.
     width : int
         "learning-loss": units that each hidden layer is mapped to.  "learning-loss++": units at which the stack
         stops narrowing.
@@ -153,7 +162,8 @@ def learning_loss(
     )
     decay = checks.number("decay", decay, at_least=0)
     repeats = checks.integer("repeats", repeats, at_least=1)
-    differing = check_differing(fold_settings)
+    differing = {} if fold_settings is None else checked_names("fold_settings", fold_settings, FOLDS_MAY)
+    w = checks.row_weights("sample_weight", sample_weight, len(rows))
     epochs = checks.integer("epochs", epochs, at_least=1)
     batch_size = checks.integer("batch_size", batch_size, at_least=LEAST_ROWS)
     rng = np.random.default_rng(checks.integer("seed", seed, at_least=0))
@@ -161,9 +171,10 @@ def learning_loss(
     if folds is None:
         losses = losses_of(model, rows, Y)
     else:
+        data = Labelled(rows, Y, w, None, False)
+        divisions = (fold_numbers(len(rows), folds, rng) for _ in range(repeats))
         losses = np.mean(
-            [cross_fitted_losses(model, rows, Y, folds, rng, n_threads, differing) for _ in range(repeats)],
-            axis=0,
+            [cross_fitted_losses(model, data, parts, n_threads, differing) for parts in divisions], axis=0
         )
     dtype = np.dtype(model.dtype)
     inputs = model.scaling.inputs(rows, dtype)

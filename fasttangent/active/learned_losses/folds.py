@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent.common import checks, parallel
-from fasttangent.model.fit import Prepared, _two_stages
-from fasttangent.model.fit_many import prepared
+from fasttangent.model.prepared import Labelled, Prepared
 from fasttangent.model.scores import outputs_of_rows
-from fasttangent.problem.objective import Problem
+from fasttangent.model.settings import SETTINGS, FitSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,20 +21,8 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-FOLDS_MAY = (
-    "hidden",
-    "activation",
-    "strength",
-    "optimizer",
-    "learning_rate",
-    "momentum",
-    "epochs",
-    "batch_size",
-    "settle",
-    "validation",
-    "patience",
-    "seed",
-)
+SHARED = ("loss", "delta", "complexity", "standardize", "dtype", "tangents", "samples", "curvature")
+FOLDS_MAY = tuple(name for name in SETTINGS if name not in SHARED)  # differ from the model
 
 
 def losses_of(model: Model, rows: NDArray, Y: NDArray) -> Float:
@@ -55,38 +42,25 @@ def standard_losses(model: Model, predictions: NDArray, Y: NDArray) -> Float:
 
 def cross_fitted_losses(
     model: Model,
-    rows: NDArray,
-    Y: NDArray,
-    folds: Any,
-    rng: np.random.Generator,
+    data: Labelled,
+    parts: list[NDArray[np.int64]],
     threads: int,
     differing: Mapping[str, Any] = MappingProxyType({}),
 ) -> Float:
-    """The loss of each row under a network of the same settings that was trained without the row's fold."""
-    parts = fold_numbers(len(rows), folds, rng)
-    runs, predictions = prepared_folds(model, rows, Y, parts, differing), np.empty(Y.shape)
+    """The loss of each row under a network of the same settings that was trained without the row's part."""
+    runs = prepared_folds(model, data, parts, differing)
 
-    failed: list[BaseException] = []
+    def fold(k: int, heed: Callable[..., None]) -> Float:
+        one, none = runs[k], np.empty((0, model.network.layout.n_params))
+        found = outputs_of_rows(
+            one.network, one.scaling, trained(one, heed), none, data.X[parts[k]], one.kind, 1
+        )
+        return one.scaling.predictions(found.f)
 
-    def heed(*_: Any, **__: Any) -> None:
-        if failed:  # Ctrl-C reaches the caller's thread only, and from here the others
-            raise KeyboardInterrupt
-
-    def task(k: int) -> None:
-        try:
-            theta, none = trained(runs[k], heed), np.empty((0, model.network.layout.n_params))
-        except BaseException as error:
-            failed.append(error)
-            raise
-        network, scaling, kind = runs[k].network, runs[k].scaling, runs[k].kind
-        found = outputs_of_rows(network, scaling, theta, none, rows[parts[k]], kind, 1)
-        predictions[parts[k]] = scaling.predictions(found.f)
-
-    try:
-        parallel.run(task, len(parts), threads)
-    except BaseException:
-        raise (failed or [KeyboardInterrupt()])[0] from None
-    return standard_losses(model, predictions, Y)
+    predictions = np.empty(data.Y.shape)
+    for part, found in zip(parts, parallel.map(fold, len(parts), threads), strict=True):
+        predictions[part] = found
+    return standard_losses(model, predictions, data.Y)
 
 
 def fold_numbers(n: int, folds: Any, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -99,81 +73,40 @@ def fold_numbers(n: int, folds: Any, rng: np.random.Generator) -> list[NDArray[n
 
 def prepared_folds(
     model: Model,
-    rows: NDArray,
-    Y: NDArray,
+    data: Labelled,
     parts: list[NDArray[np.int64]],
     differing: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Prepared]:
-    """For each fold the fit of all other rows, checked and not yet run."""
-    every, settings, found = np.arange(len(rows)), {**settings_of(model), **differing}, []
-    with warnings.catch_warnings():  # a column that varies in all rows together may be constant in four folds
-        warnings.filterwarnings("ignore", "X is constant in column", UserWarning)
-        for k, part in enumerate(parts):
-            others = np.setdiff1d(every, part)
-            try:
-                found.append(prepared(rows[others], Y[others], **settings))
-            except ValueError as error:
-                raise ValueError(f"without the rows of fold {k}, {error}") from None
+    """For each fold the fit of all other rows, checked and not yet run.
+
+    A column that varies in all rows together may be constant in some folds: nobody is warned.
+    """
+    settings = replace(settings_of(model), **differing)
+    every, found = np.arange(len(data.X)), []
+    for k, part in enumerate(parts):
+        others = np.setdiff1d(every, part)
+        try:
+            found.append(Prepared(settings, data.some(others), None, threads=1))
+        except ValueError as error:
+            raise ValueError(f"without the rows of fold {k}, {error}") from None
     return found
 
 
 def trained(one: Prepared, report: Callable[..., None]) -> Float:
     """Parameters after both stages of a fit, without the certificate, which takes longer than the first of them."""
-    problem = Problem(one.network, one.objective, *one._standard(one.keep), 1)
-    start = one._first_params(), np.empty((0, one.network.layout.n_params))
-    held_back = one._standard(one.held_back)
-    run = _two_stages(problem, one.schedule, start, one.kind, one.rng, one.budget, report, held_back)
+    run = one.train(one.problem(), 0, report)
     if run.stopped == "interrupted":
         raise KeyboardInterrupt
     return run.theta
 
 
-def settings_of(model: Model) -> dict[str, Any]:
-    """The arguments of `fit` for another model like this one, without tangents, and settled where this one is."""
-    training = model.training
-    if "epochs" not in training:
+def settings_of(model: Model) -> FitSettings:
+    """Those of another model like this one, without tangents, and settled where this one is."""
+    if model.settings is None:
         raise ValueError(
             "folds needs a model that knows how it was trained, got one not made by fit; pass folds=None and rows "
             "that it was not fitted on"
         )
-    scaling = model.scaling
-    standard = not (
-        np.all(scaling.x_scale == 1) and np.all(scaling.y_scale == 1) and not scaling.x_mean.any()
-    )
-    names = (
-        "optimizer",
-        "learning_rate",
-        "momentum",
-        "epochs",
-        "batch_size",
-        "validation",
-        "patience",
-        "seed",
-    )
-    return {
-        "hidden": model.network.sizes[1:-1],
-        "activation": model.network.activation,
-        "loss": model.objective.loss,
-        "delta": model.objective.delta,
-        "strength": model.objective.strength,
-        "complexity": model.objective.complexity,
-        "standardize": standard,
-        "dtype": model.dtype,
-        "tangents": None,
-        "settle": True if training.get("stopped") == "settled" else training.get("settling_seconds", 0.0),
-        **{name: training[name] for name in names if name in training},
-    }
-
-
-def check_differing(fold_settings: Any) -> Mapping[str, Any]:
-    """Arguments of `fit` that may differ between a model and those of its folds."""
-    if fold_settings is None:
-        return {}
-    if not isinstance(fold_settings, Mapping):
-        raise TypeError(
-            f"fold_settings must be a dict of arguments of fit, such as dict(epochs=200), got {fold_settings!r}"
-        )
-    for name in fold_settings:
-        if name not in FOLDS_MAY:
-            raise ValueError(f"fold_settings may have {', '.join(FOLDS_MAY)}, got {name!r}")
-    return fold_settings
+    training = model.training
+    settle = True if training.get("stopped") == "settled" else training.get("settling_seconds", 0.0)
+    return replace(model.settings, tangents=(), settle=settle)

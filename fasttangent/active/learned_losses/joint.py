@@ -15,10 +15,9 @@ from fasttangent.active.learned_losses.training import LEAST_ROWS, HeadTraining,
 from fasttangent.common import checks
 from fasttangent.common.errors import DivergenceError
 from fasttangent.model.certificate import unmeasured
-from fasttangent.model.fit import Prepared, mean_slope_squared
-from fasttangent.model.fit_many import SIGNATURE, prepared
 from fasttangent.model.model import Model
-from fasttangent.problem.objective import Problem
+from fasttangent.model.prepared import Prepared, prepare
+from fasttangent.model.settings import SETTINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,7 +145,7 @@ def fit_with_learning_loss(
     zeros, ones = np.zeros(layout.n_features), np.ones(layout.n_features)
     history = {"pair_loss": np.array(run.pair_losses)}
     head = LossHead(model, method, layout, run.head.params, zeros, ones, history=history, threads=one.threads)
-    return model, calibrated(head, one.X, losses_of(model, one.X, one.Y), epsilon)
+    return model, calibrated(head, one.data.X, losses_of(model, one.data.X, one.data.Y), epsilon)
 
 
 NOT_OURS = (
@@ -157,19 +156,21 @@ NOT_OURS = (
     "settle",
     "validation",
     "patience",
-    "progress",
-)  # of fit's arguments
+)  # of fit's settings
+OURS = tuple(name for name in SETTINGS if name not in NOT_OURS)
+DATA = ("sample_weight", "start", "threads", "feature_names")  # arguments of fit that are no settings
 
 
-def _prepared(X: Any, y: Any, **settings: Any) -> Prepared:
+def _prepared(X: Any, y: Any, **given: Any) -> Prepared:
     """All that `fit` checks and standardises."""
-    for name in settings:
-        if name in NOT_OURS or name not in SIGNATURE.parameters:
-            allowed = ", ".join(n for n in SIGNATURE.parameters if n not in NOT_OURS)
+    for name in given:
+        if name not in (*OURS, *DATA):
             raise TypeError(
-                f"{name} is not an argument of joint training; valid are those of its own and {allowed}"
+                f"{name} is not an argument of joint training; valid are those of its own and "
+                f"{', '.join((*OURS, *DATA))}"
             )
-    one = prepared(X, y, **settings, tangents=None, settle=False)
+    one = prepare(X, y, **given, tangents=None, settle=False)
+    one.warn()
     if len(one.keep) < LEAST_ROWS:
         raise ValueError(
             f"X must have at least {LEAST_ROWS} rows, to be ranked in pairs, got {len(one.keep)}"
@@ -191,17 +192,17 @@ class _Joint:
     ) -> None:
         from fasttangent.kernels.rows import Rows
 
-        dtype, schedule = one.kind, one.schedule
+        dtype, schedule = one.kind, one.settings.schedule
         self.one, self.layout = one, layout
-        self.problem = Problem(one.network, one.objective, *one._standard(one.keep), one.n_threads)
+        self.problem = one.problem()
         X, Y, w = self.problem.rows
         self.rows = Rows(X.astype(dtype, copy=False), Y.astype(dtype, copy=False), w)
-        theta = one._first_params()
-        mask, strength = self.problem.mask, one.objective.strength
+        theta = one.first_params()
+        mask, strength = self.problem.mask, self.problem.objective.strength
         self.state, self.penalty, optimizer, self.slabs = adam(theta, mask, strength, dtype)
         self.optimizer = optimizer._replace(beta1=schedule.momentum)
         rate = head_learning_rate
-        own = np.random.default_rng([one.seed, 1])  # the network is the same for any head
+        own = np.random.default_rng([one.settings.seed, 1])  # the network is the same for any head
         self.head = HeadTraining(layout, len(w), schedule.batch_size, rate, decay, dtype, own)
         zeros, ones = np.zeros(layout.n_features), np.ones(layout.n_features)
         self.kernel_head = kernel_head(layout, zeros, ones, dtype)
@@ -214,7 +215,7 @@ class _Joint:
         """All rows once, in pairs."""
         from fasttangent.kernels.learning_loss import Course, joint_epoch
 
-        head, schedule, n = self.head, self.one.schedule, len(self.rows.w)
+        head, schedule, n = self.head, self.one.settings.schedule, len(self.rows.w)
         head_rates = head.rates(schedule.epochs)
         rates = head_rates / head.learning_rate * schedule.learning_rate
         loss, pair_loss = joint_epoch(
@@ -245,32 +246,24 @@ class _Joint:
 
     def model(self) -> Model:
         """The network as a model without tangents."""
-        one, theta, schedule = self.one, self.state.theta.astype(float), self.one.schedule
-        return Model(
-            network=one.network,
-            objective=one.objective,
-            scaling=one.scaling,
-            params=theta,
+        one, theta, schedule = self.one, self.state.theta.astype(float), self.one.settings.schedule
+        return one.model(
+            self.problem,
+            theta,
             tangents={},
             certificate=unmeasured(
                 "trained together with a loss head, which carries no tangent; fit again, starting from this model"
             ),
-            slope_squared=mean_slope_squared(self.problem, theta),
-            dtype=one.kind.name,
-            feature_names=one.names,
-            flat_targets=one.flat_targets,
             training={
-                "rows": self.problem.n_rows,
                 "optimizer": schedule.optimizer,
                 "learning_rate": schedule.learning_rate,
                 "momentum": schedule.momentum,
                 "epochs": schedule.epochs,
                 "batch_size": schedule.batch_size,
-                "seed": one.seed,
+                "seed": one.settings.seed,
                 "stopped": "done",
                 "training_seconds": time.perf_counter() - self.began,
                 "settling_seconds": 0.0,
             },
             history={"loss": np.array(self.losses)},
-            threads=one.threads,
         )

@@ -12,25 +12,24 @@ import numpy as np
 from fasttangent.active import selection
 from fasttangent.active.loop.campaign import fingerprint
 from fasttangent.common import checks
-from fasttangent.model.fit_many import SIGNATURE, prepared
+from fasttangent.model.prepared import prepare
+from fasttangent.model.settings import SETTINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FIT_ELSEWHERE = ("X", "y", "sample_weight", "start", "threads", "progress")  # not among the `fit` settings
 SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
 
 
 def fit_settings(given: Mapping[str, Any], n_features: int, names: Sequence[str] | None) -> dict[str, Any]:
     """Arguments of `fit`, tried with made-up labels."""
-    parameters = SIGNATURE.parameters
-    _known("fit", given, [name for name in parameters if name not in FIT_ELSEWHERE])
+    _known("fit", given, [*SETTINGS, "feature_names"])
     settings = dict(given)
     if names is not None:
         settings.setdefault("feature_names", names)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(64, n_features)), rng.normal(size=64)
-    prepared(X, y, **settings)
+    prepare(X, y, **settings)
     return settings
 
 

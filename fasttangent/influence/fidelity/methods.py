@@ -16,8 +16,9 @@ import numpy as np
 from fasttangent.common.errors import DivergenceError, IndefiniteError, UntrustedTangentWarning
 from fasttangent.common.progress import silent
 from fasttangent.model.certificate import LARGEST_GRADIENT, Certificate, certify, unmeasured
-from fasttangent.model.fit import Prepared, fit, prepare
+from fasttangent.model.fit import fit
 from fasttangent.model.model import Model
+from fasttangent.model.prepared import Prepared, prepare
 from fasttangent.problem.curvature import System
 from fasttangent.problem.objective import Problem
 from fasttangent.solvers import prepare as prepare_solver

@@ -1,0 +1,241 @@
+"""A fit between its arguments and its work: checked, scaled, and run once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.common import checks
+from fasttangent.common.progress import reporting
+from fasttangent.common.warning import warn
+from fasttangent.model.model import Model
+from fasttangent.model.posterior import draw
+from fasttangent.model.scores import slope
+from fasttangent.model.settings import FitSettings
+from fasttangent.model.stages import Stages, certified, two_stages
+from fasttangent.problem.objective import Problem
+from fasttangent.problem.scaling import Scaling, fit_scaling, identity_scaling, transferred
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.problem.network import Network
+
+    Float = NDArray[np.float64]
+
+
+def prepare(
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    start: Model | None = None,
+    threads: int | None = None,
+    feature_names: Sequence[str] | None = None,
+    **settings: Any,
+) -> Prepared:
+    """Check all arguments of `fit` but `progress`; what is left to do takes little memory until it is run."""
+    return Prepared(
+        FitSettings(**settings), Labelled.checked(X, y, sample_weight, feature_names), start, threads
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Rows to learn from, as given."""
+
+    X: NDArray  # (n, n_features)
+    Y: NDArray  # (n, n_outputs)
+    w: Float  # (n,)
+    names: tuple[str, ...] | None
+    flat: bool  # y was (n,), not (n, n_outputs)
+
+    @classmethod
+    def checked(cls, X: Any, y: Any, sample_weight: Any, feature_names: Any) -> Labelled:
+        """From the arguments of `fit`."""
+        rows = checks.matrix("X", X, min_rows=2)
+        Y = checks.targets("y", y, len(rows))
+        w = checks.row_weights("sample_weight", sample_weight, len(rows))
+        checks.finite("X", rows)
+        checks.finite("y", Y)
+        names = _names(
+            X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None
+        )
+        return cls(rows, Y.reshape(len(rows), -1), w, names, Y.ndim == 1)
+
+    def some(self, numbers: NDArray[np.int64]) -> Labelled:
+        """Some of the rows."""
+        return replace(self, X=self.X[numbers], Y=self.Y[numbers], w=self.w[numbers])
+
+
+class Prepared:
+    """A fit whose arguments were checked, to be run once.
+
+    Attributes
+    ----------
+    settings : FitSettings
+    data : Labelled
+    network : Network
+    scaling : Scaling
+        Fitted on the rows to train on.
+    keep, held_back : ndarray of int64
+        Numbers of the rows to train on, and of those for early stopping.
+    kind : numpy.dtype
+        Of minibatch steps.
+    rng : numpy.random.Generator
+    threads : int or None
+        As given.
+    n_threads : int
+    """
+
+    def __init__(
+        self, settings: FitSettings, data: Labelled, start: Model | None, threads: int | None
+    ) -> None:
+        self.settings, self.data, self.start, self.threads = settings, data, start, threads
+        self.network = settings.network(data.X.shape[1], data.Y.shape[1])
+        _check_start(start, self.network)
+        self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
+        self.rng = np.random.default_rng(settings.seed)
+        self.keep, self.held_back = _split(data.w, settings.validation, self.rng)
+        self.scaling = self._scaling()
+        self._problem: Problem | None = None
+
+    def _scaling(self) -> Scaling:
+        X, Y, w = self.data.X, self.data.Y, self.data.w
+        if not self.settings.standardize:
+            return identity_scaling(X.shape[1], Y.shape[1])
+        return fit_scaling(X[self.keep], Y[self.keep], w[self.keep])
+
+    def warn(self) -> None:
+        """Tell the caller of columns that are constant."""
+        constant, names = np.flatnonzero(np.isinf(self.scaling.x_scale)), self.data.names
+        if len(constant):
+            called = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
+            more = ", ..." if len(constant) > 5 else ""
+            warn(
+                f"X is constant in column {called}{more} ({len(constant)} of {len(self.scaling.x_scale)}): "
+                f"ignored, in training and in every score"
+            )
+
+    def use(self, n_threads: int) -> None:
+        """Run with so many threads, from now on; also while it runs, from another thread."""
+        self.n_threads = n_threads
+        if self._problem is not None:
+            self._problem.threads = n_threads
+
+    def problem(self) -> Problem:
+        """The objective on the rows to train on."""
+        return Problem(self.network, self.settings.objective, *self.standard(self.keep), self.n_threads)
+
+    def first_params(self) -> Float:
+        """Where training starts."""
+        if self.start is None:
+            return self.network.initial_params(self.rng)
+        return transferred(self.start.params, self.network.layout, self.start.scaling, self.scaling)
+
+    def standard(self, chosen: NDArray[np.int64]) -> tuple[Float, Float, Float]:
+        """Inputs, targets and weights of the chosen rows, in standard units."""
+        X, Y, float64 = self.data.X[chosen], self.data.Y[chosen], np.dtype(np.float64)
+        return self.scaling.inputs(X, float64), self.scaling.targets(Y, float64), self.data.w[chosen]
+
+    def train(self, problem: Problem, tangents: int, report: Callable[..., None]) -> Stages:
+        """Both stages, without the certificate, with so many tangents of the strength, 0 or 1."""
+        start = self.first_params(), np.zeros((tangents, self.network.layout.n_params))
+        return two_stages(
+            problem, self.settings, start, self.rng, report, held_back=self.standard(self.held_back)
+        )
+
+    def run(self, progress: bool | Callable[..., None]) -> Model:
+        """Train, settle, certify."""
+        self._problem = problem = self.problem()
+        with reporting(progress) as report:
+            run = self.train(problem, self.settings.tangents.count("strength"), report)
+        tangents = {"strength": run.tangents[0]} if len(run.tangents) else {}
+        noise, began = np.nan, time.perf_counter()
+        if "posterior" in self.settings.tangents and run.stopped != "interrupted":
+            variance = problem.residual_variance(run.theta)
+            tangents["posterior"], tangents["bias"], noise = draw(
+                problem, run.theta, variance, self.settings.samples, self.settings.seed
+            )
+        seconds = {**run.seconds, "posterior_seconds": time.perf_counter() - began}
+        return self.model(
+            problem,
+            run.theta,
+            tangents=tangents,
+            noise=noise,
+            certificate=certified(problem, run),
+            interrupted=run.stopped == "interrupted",
+            training={
+                **{
+                    name: value for name, value in asdict(self.settings.schedule).items() if value is not None
+                },
+                "seed": self.settings.seed,
+                "stopped": run.stopped,
+                **seconds,
+            },
+            history={name: np.array(values) for name, values in run.history.items() if len(values)},
+        )
+
+    def model(self, problem: Problem, theta: Float, *, training: dict[str, Any], **found: Any) -> Model:
+        """The model of these parameters; `found` are further fields of it."""
+        return Model(
+            network=self.network,
+            objective=self.settings.objective,
+            scaling=self.scaling,
+            params=theta,
+            slope_squared=mean_slope_squared(problem, theta),
+            dtype=self.kind.name,
+            feature_names=self.data.names,
+            flat_targets=self.data.flat,
+            training={"rows": problem.n_rows, **training},
+            threads=self.threads,
+            settings=self.settings,
+            **found,
+        )
+
+
+def _check_start(start: Any, network: Network) -> None:
+    if start is None:
+        return
+    if not isinstance(start, Model):
+        raise TypeError(f"start must be a Model, got {type(start).__name__}; pass what fit or load returned")
+    if (start.network.sizes, start.network.activation) != (network.sizes, network.activation):
+        raise ValueError(
+            f"start must have the network to be fitted, {network}, got {start.network}; pass the same hidden and "
+            f"activation, and rows of as many features and outputs"
+        )
+
+
+def mean_slope_squared(problem: Problem, theta: Float) -> Float:
+    """Weighted mean of loss'^2 over the training rows, per output: what curiosity takes for E[loss'^2]."""
+    residual = problem.predictions(theta) - problem.rows.Y
+    return np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0)
+
+
+def _names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | None:
+    names = tuple(map(str, source)) if given else checks.column_names(source)
+    if names is not None and len(names) != n_features:
+        raise ValueError(f"feature_names must have {n_features} names, one per column of X, got {len(names)}")
+    if names is not None and len(set(names)) != len(names):
+        twice = next(c for c in names if names.count(c) > 1)
+        raise ValueError(f"feature_names must differ, got {twice!r} more than once; rename the columns")
+    return names
+
+
+def _split(
+    w: Float, share: float | None, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the rows to train on, those of weight 0 left out, and of those held back."""
+    present = np.flatnonzero(w > 0)
+    if share is None:
+        return present, present[:0]
+    n_held_back = round(share * len(present))
+    if not 1 <= n_held_back <= len(present) - 2:
+        raise ValueError(
+            f"validation must leave at least 2 of the {len(present)} rows to train on and hold back 1, got {share}"
+        )
+    order = rng.permutation(present)
+    return np.sort(order[n_held_back:]), np.sort(order[:n_held_back])

@@ -1,0 +1,124 @@
+"""Everything `fit` can be told but its data: one frozen record, checked when it is made, kept by the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from fasttangent.common import checks
+from fasttangent.model.minibatch import DTYPES, Schedule
+from fasttangent.problem.network import Network
+from fasttangent.problem.objective import Objective
+
+KINDS = ("strength", "posterior")  # of tangents
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """The arguments of `fit` that are not data, by their names; `fit` says what they mean.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When it is made, if one of them is not as `fit` describes it.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    loss: str = "squared"
+    delta: float = 1.0
+    strength: float = 1e-3
+    complexity: str = "l2"
+    optimizer: str = "adam"
+    learning_rate: float = 1e-2
+    momentum: float = 0.9
+    epochs: int = 200
+    batch_size: int = 64
+    tangents: tuple[str, ...] = ("strength",)
+    samples: int = 256
+    curvature: str = "gauss-newton"
+    settle: bool | float = True
+    standardize: bool = True
+    validation: float | None = None
+    patience: int = 20
+    dtype: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checked = {
+            **asdict(self.objective),
+            **asdict(self.schedule),
+            "hidden": _widths(self.hidden),
+            "tangents": _kinds(self.tangents),
+            "samples": checks.integer("samples", self.samples, at_least=2),
+            "settle": _seconds(self.settle),
+            "standardize": checks.flag("standardize", self.standardize),
+            "dtype": checks.choice("dtype", self.dtype, DTYPES),
+            "seed": checks.integer("seed", self.seed, at_least=0),
+        }
+        self.network(1, 1)
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return Objective(self.loss, self.delta, self.complexity, self.strength)
+
+    @property
+    def schedule(self) -> Schedule:
+        """How the first stage steps."""
+        return Schedule(**{name: getattr(self, name) for name in SCHEDULE})
+
+    @property
+    def budget(self) -> float:
+        """Seconds of the second stage."""
+        if isinstance(self.settle, bool):
+            return math.inf if self.settle else 0.0
+        return self.settle
+
+    def network(self, n_features: int, n_outputs: int) -> Network:
+        """The architecture for rows of that shape."""
+        return Network((n_features, *self.hidden, n_outputs), self.activation)
+
+
+SETTINGS = tuple(field.name for field in fields(FitSettings))
+SCHEDULE = tuple(field.name for field in fields(Schedule))
+
+
+def checked_names(name: str, given: Any, allowed: Sequence[str] = SETTINGS) -> Mapping[str, Any]:
+    """`given`, a mapping of settings by name, all of them among those allowed."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name} must be a dict of arguments of fit, such as dict(epochs=200), got {given!r}")
+    for key in given:
+        if key not in allowed:
+            raise ValueError(f"{name} may have {', '.join(allowed)}, got {key!r}")
+    return given
+
+
+def _widths(hidden: Any) -> tuple[int, ...]:
+    try:
+        widths = tuple(hidden)
+    except TypeError:
+        raise TypeError(
+            f"hidden must be a sequence of layer widths, got {hidden!r}; one layer is (64,), a linear model ()"
+        ) from None
+    return tuple(checks.integer("hidden", width, at_least=1) for width in widths)
+
+
+def _kinds(tangents: Any) -> tuple[str, ...]:
+    """What `tangents` asks for."""
+    if tangents is None:
+        return ()
+    asked = (tangents,) if isinstance(tangents, str) else tuple(tangents)
+    return tuple(checks.choice("tangents", kind, KINDS) for kind in asked)
+
+
+def _seconds(settle: Any) -> bool | float:
+    if isinstance(settle, (bool, np.bool_)):
+        return bool(settle)
+    return checks.number("settle", settle, at_least=0)
