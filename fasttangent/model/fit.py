@@ -22,7 +22,7 @@ def fit(
     complexity: str = "l2",
     sample_weight: Any = None,
     optimizer: str = "adam",
-    learning_rate: float = 1e-2,
+    learning_rate: float | None = None,
     momentum: float = 0.9,
     epochs: int = 200,
     batch_size: int = 64,
@@ -68,8 +68,9 @@ def fit(
         w >= 0; 2 means a row twice, 0 no row.
     optimizer : {"adam", "momentum", "sgd"}
         Of the minibatch steps.
-    learning_rate : float
-        At first; it falls to zero along a cosine.
+    learning_rate : float, optional
+        At first; it falls to zero along a cosine.  Default: 1e-2; where a hidden layer has more than 256 units,
+        2.56 over the widest.
     momentum : float
         beta of Nesterov momentum, beta_1 of Adam.
     epochs, batch_size : int

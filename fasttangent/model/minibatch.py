@@ -28,6 +28,7 @@ DTYPES = ("float32", "float64")
 CALL_SECONDS = 0.2  # of steps in one call of a kernel: how long Ctrl-C and the progress bar may wait
 RESIDUALS = 20  # measurements of the tangent's residual in a training; each costs about a pass over the data
 BLOW_UP = 1e6  # a loss this many times the first one cannot come back
+SLOW_BEGINNING = 30  # times the first loss, from where steps too long are the reason and not too few
 SLAB_ROWS = 64  # the least a thread is given of a minibatch: a block of rows
 SLAB_PRODUCTS = 2_000_000  # and multiplications, some 20 microseconds
 MOST_SLABS = 16
@@ -264,6 +265,19 @@ class _Run:
         if not np.isfinite(self.state.tangents).all():
             self._drop_tangent(f"the tangent overflowed in epoch {epoch + 1} of the first stage")
 
+    def _judge(self, theta: Float) -> None:
+        """Tell divergence from a slow beginning: few steps of a wide network may leave some times the first loss."""
+        loss = self.problem.value_and_gradient(theta)[0]
+        if loss <= 1.5 * self.first_loss:
+            return
+        if not loss < SLOW_BEGINNING * self.first_loss:
+            raise self._diverged(self.schedule.epochs - 1, loss)
+        self.notes = (
+            *self.notes,
+            f"the first stage ended at a loss of {loss:.1e}, above the {self.first_loss:.1e} at first; train for more "
+            f"epochs, settle, or lower the learning_rate, now {self.schedule.learning_rate:g}",
+        )
+
     def _diverged(self, epoch: int, loss: float) -> DivergenceError:
         return DivergenceError(
             f"training diverged in epoch {epoch + 1} (loss {loss:.1e}, at first {self.first_loss:.1e}); lower the "
@@ -295,9 +309,7 @@ class _Run:
     def result(self, stopped: str) -> Trained:
         theta = self.state.theta.astype(float)
         if stopped == "done" and self.schedule.epochs:
-            loss = self.problem.value_and_gradient(theta)[0]
-            if not loss <= 1.5 * self.first_loss:
-                raise self._diverged(self.schedule.epochs - 1, loss)
+            self._judge(theta)
         if len(self.state.tangents) and self.done and self._residual() > LOST_TANGENT:
             self._drop_tangent(f"the tangent diverged in the first stage (residual {self._residual():.1e})")
         return Trained(theta, self.state.tangents.astype(float), stopped, self.notes, self.history)

@@ -10,6 +10,8 @@ from helpers import naive, quiet, random_problem, relative
 
 import fasttangent as ft
 from fasttangent.model.minibatch import Schedule, train
+from fasttangent.model.prepared import prepare
+from fasttangent.model.settings import FitSettings
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(50, 3))
@@ -148,6 +150,30 @@ def test_runaway_parameters_are_never_returned(optimizer, dtype):
         ft.fit(X, Y, hidden=(5,), optimizer=optimizer, learning_rate=100, epochs=50, dtype=dtype)
     with pytest.raises(ValueError, match="lower the learning_rate, now 50"):
         ft.fit(X, 1e3 * Y, hidden=(), optimizer=optimizer, learning_rate=50, epochs=50, dtype=dtype)
+
+
+@pytest.mark.parametrize("hidden", [(512, 512), (1024, 1024), (1024, 1024, 1024)])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "silu"])
+def test_wide_networks_begin_slowly_and_do_not_diverge(hidden, activation):
+    """Two epochs are too few to get below the loss at first, which such networks leave by their first steps."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(500, 64))
+    labels = rows[:, 0] * rows[:, 1] + np.sin(rows[:, 2]) + 0.1 * rng.normal(size=500)
+    one = prepare(rows, labels, hidden=hidden, activation=activation, epochs=2, tangents=None, settle=False)
+    assert one.settings.learning_rate == pytest.approx(2.56 / hidden[0])
+    run = one.train(one.problem(), 0, quiet)
+    assert np.isfinite(run.theta).all()
+    assert all("above" in note and "more epochs" in note for note in run.notes)
+
+
+def test_the_default_learning_rate():
+    assert (
+        FitSettings().learning_rate
+        == FitSettings(hidden=(256,)).learning_rate
+        == FitSettings(hidden=()).learning_rate
+    )
+    assert FitSettings().learning_rate == 1e-2
+    assert FitSettings(hidden=(64, 1024), learning_rate=0.5).learning_rate == 0.5
 
 
 def test_a_runaway_tangent_is_dropped_with_a_reason():

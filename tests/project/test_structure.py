@@ -91,6 +91,18 @@ def test_imports_run_down_only(graph):
     assert len(order) >= len(graph())
 
 
+def test_the_table_of_rooms_is_that_of_the_code():
+    text = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text()
+    table = text.split("<!-- rooms -->")[1].split("<!-- end of rooms -->")[0]
+    rows = [line.strip("| \n").split("|") for line in table.splitlines() if line.startswith("| ")][1:]
+    written = {
+        name.strip(): set(filter(None, map(str.strip, "".join(rest).split(",")))) for name, *rest in rows
+    }
+    assert written == rooms()
+    above = list(written)
+    assert all(below in above[: above.index(name)] for name, belows in written.items() for below in belows)
+
+
 def test_only_the_entry_knows_the_command_line():
     above = {name for name in modules() if room(name) != EDGE and EDGE in {room(n) for n in siblings(name)}}
     assert above == {"__main__"}
