@@ -3,17 +3,39 @@
 Compiled kernels are kept where ``FASTTANGENT_CACHE`` says, as for any other use of the package.
 """
 
+import os
 import signal
+
+for library in (
+    "OPENBLAS",
+    "MKL",
+    "OMP",
+):  # before NumPy: one thread each, or workers fight for the processors
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 from helpers.command_line import NAMES, QUICK, run
+from helpers.processes import environment
 
 import fasttangent as ft
 from fasttangent.cli.tables.writing import write_table
 
 # Jobs in the background may be started with Ctrl-C ignored, and tests of interrupts would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children(tmp_path_factory):
+    """Processes that tests start import the package under test, and never the checkout: no folder here holds one.
+
+    Those that are pytest again do not start workers of their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("nothing"))
+        for name, value in environment(PYTEST_ADDOPTS="-n0").items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

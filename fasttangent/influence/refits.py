@@ -273,10 +273,12 @@ def refit_curves(
 
     Parameters
     ----------
-    model, X, y, changes, sample_weight, solver, threads, progress
+    model, X, y, changes
         As for `refit`.
     fractions : sequence of float
         Parts of each change, > 0; the smallest is also made in the opposite direction.
+    sample_weight, solver, threads, progress
+        As for `refit`.
 
     Returns
     -------

@@ -509,10 +509,13 @@ def _strip(module, element, vectors, masked):
 
 
 def _product_definition(C, A, B, A2, B2, P, accumulate):
-    total = A @ B + A2 @ B2
-    if accumulate:
-        total += C
-    C[:] = total * P if len(P) else total
+    with np.errstate(
+        invalid="ignore"
+    ):  # NaN and infinity stay where they belong; some BLAS raise the flag for them
+        total = A @ B + A2 @ B2
+        if accumulate:
+            total += C
+        C[:] = total * P if len(P) else total
 
 
 @intrinsic
@@ -671,7 +674,8 @@ def _row_sums(module, element):
 
 
 def _add_row_sums_definition(s, A, b):
-    s += A @ b
+    with np.errstate(invalid="ignore"):
+        s += A @ b
 
 
 @intrinsic
@@ -719,7 +723,8 @@ def _column_dots(module, element, vectors):
 
 
 def _add_column_dots_definition(s, A, B):
-    s += np.sum(A * B, axis=0)
+    with np.errstate(invalid="ignore"):
+        s += np.sum(A * B, axis=0)
 
 
 @intrinsic

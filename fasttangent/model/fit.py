@@ -92,11 +92,11 @@ def fit(
         take no part in settling either.
     patience : int
         Epochs to wait for a lower validation loss.
-    dtype : {"float32", "float64"}
-        Of minibatch steps and of scores; settling is always in float64.
     start : Model, optional
         A model of the same network to start from (warm start), in place of random weights; its function is the
         same at first, also if inputs and targets are now scaled otherwise.
+    dtype : {"float32", "float64"}
+        Of minibatch steps and of scores; settling is always in float64.
     seed : int
         Of initial weights, order of rows, validation split and noise: the same seed gives the same model.
     threads : int, optional

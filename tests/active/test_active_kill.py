@@ -66,7 +66,15 @@ def undisturbed(kind, **more):
         return campaign_of(run.run())
 
 
-@pytest.mark.parametrize("kind", ["array", "function", "warm", "control"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("array", marks=pytest.mark.slow),
+        "function",
+        pytest.param("warm", marks=pytest.mark.slow),
+        "control",
+    ],
+)
 def test_a_crash_at_every_operation_on_the_disk(kind, tmp_path, monkeypatch):
     _, y = pool_and_labels()
     more = {}
@@ -99,6 +107,7 @@ def test_a_crash_at_every_operation_on_the_disk(kind, tmp_path, monkeypatch):
     assert n > 10
 
 
+@pytest.mark.slow
 def test_killed_processes(tmp_path):
     kills, report = run_and_kill(tmp_path, wanted=4, seed=0)
     assert kills == 4

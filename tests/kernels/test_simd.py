@@ -280,6 +280,20 @@ def test_nan_and_infinity_stay_where_they_belong(dtype):
     np.testing.assert_array_equal(C, expected)
 
 
+@pytest.mark.parametrize("definition", ["product", "add_row_sums", "add_column_dots"])
+def test_definitions_are_silent_where_nan_belongs(definition):
+    """0 inf and inf - inf raise a flag on every processor; NaN and infinity alone do with some BLAS only."""
+    zero, infinite, none = np.zeros((2, 2)), np.full((2, 2), np.inf), np.empty((0, 2))
+    found = np.full((2, 2), np.inf) if definition == "product" else np.zeros(2)
+    arguments = {
+        "product": (zero, infinite, none.T, none, none, False),
+        "add_row_sums": (zero, infinite[0]),
+        "add_column_dots": (zero, infinite),
+    }[definition]
+    getattr(simd, f"_{definition}_definition")(found, *arguments)
+    assert np.isnan(found).all()
+
+
 # --- transpositions, sums of rows ------------------------------------------------------------------------
 
 
@@ -533,6 +547,7 @@ def this_file(pick):
 
 
 @pytest.mark.skipif(not JIT, reason="the twins have no width")
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [bits for bits in simd.WIDTHS if bits != simd.vector_bits()])
 def test_another_width_of_vectors(bits):
     """This file at another width; and training and scores agree with ours to rounding."""

@@ -1,6 +1,5 @@
 """Every notebook runs from top to bottom: its checks are assertions, its figures must draw."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -35,14 +34,13 @@ def kernel_of_this_interpreter(folder: Path) -> None:
 
 @pytest.fixture
 def jupyter(tmp_path, monkeypatch):
-    """Jupyter without any of the user's settings, finding this interpreter and this checkout."""
+    """Jupyter without any of the user's settings, finding this interpreter."""
     for variable in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         (tmp_path / variable).mkdir()
         monkeypatch.setenv(variable, str(tmp_path / variable))
     kernel_of_this_interpreter(tmp_path / "JUPYTER_DATA_DIR")
     monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "0")
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     return tmp_path
 
 
@@ -50,6 +48,7 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_from_top_to_bottom(path, jupyter):
     import nbclient
