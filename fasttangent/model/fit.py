@@ -19,7 +19,8 @@ from fasttangent.model.posterior import draw
 from fasttangent.model.scores import slope
 from fasttangent.model.settling import settle as settle_down
 from fasttangent.problem.network import Network
-from fasttangent.problem.objective import Objective, Problem
+from fasttangent.problem.objective import Objective
+from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import Scaling, fit_scaling, identity_scaling, transferred
 
 if TYPE_CHECKING:

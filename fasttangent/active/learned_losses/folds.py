@@ -13,7 +13,7 @@ from fasttangent.common import checks, parallel
 from fasttangent.model.fit import Prepared, _two_stages
 from fasttangent.model.fit_many import prepared
 from fasttangent.model.scores import outputs_of_rows
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,7 +18,7 @@ from fasttangent.model.certificate import unmeasured
 from fasttangent.model.fit import Prepared, mean_slope_squared
 from fasttangent.model.fit_many import SIGNATURE, prepared
 from fasttangent.model.model import Model
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,7 +19,7 @@ from fasttangent.model.certificate import LARGEST_GRADIENT, Certificate, certify
 from fasttangent.model.fit import Prepared, fit, prepare
 from fasttangent.model.model import Model
 from fasttangent.problem.curvature import System
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import prepare as prepare_solver
 
 if TYPE_CHECKING:
