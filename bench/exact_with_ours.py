@@ -9,7 +9,7 @@ from exact_worker import Problem, serve
 
 import fasttangent as ft
 from fasttangent.problem.curvature import System
-from fasttangent.problem.objective import Problem as Rows
+from fasttangent.problem.problem import Problem as Rows
 from fasttangent.problem.scaling import identity_scaling
 from fasttangent.solvers import prepare as prepare_solver
 

@@ -31,7 +31,6 @@ from scipy.stats import spearmanr
 
 import fasttangent as ft
 from fasttangent.model.certificate import LARGEST_GRADIENT, relative_gradient
-from fasttangent.problem.objective import Problem
 
 SETS = ("kin8nm", "concrete", "energy")
 SIZES = ((32, 32), (64, 64))
@@ -116,7 +115,7 @@ def derivative_by_refitting(truth: ft.Exact, x, y, fraction: float) -> tuple[flo
     for sign in (1, -1):
         rows = np.vstack([base.rows.X, x]), np.vstack([base.rows.Y, y])
         w = np.append(base.rows.w, sign * eps)
-        changed = Problem(model.network, model.objective, *rows, w, base.threads, total=1.0)
+        changed = base.with_rows(*rows, w, base.threads)
         theta, steps = model.params, 0
         gradient = changed.value_and_gradient(theta)[1]
         while relative_gradient(changed, theta, gradient) > GOAL and steps < STEPS:

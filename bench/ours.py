@@ -9,7 +9,7 @@ import numpy as np
 import fasttangent as ft
 from fasttangent.model import minibatch as training
 from fasttangent.model.scores import outputs_of_rows
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import identity_scaling
 
 EPOCHS = 10**6  # of a schedule that is never run to its end: the rate stays, no residual is measured

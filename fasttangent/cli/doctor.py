@@ -175,7 +175,8 @@ def _tiny(strength: float = 1e-2, **changed: Any) -> Any:
 def _small_net() -> tuple[Any, np.ndarray, np.ndarray]:
     """F of a net with two outputs, a point and a direction."""
     from fasttangent.problem.network import Network
-    from fasttangent.problem.objective import Objective, Problem
+    from fasttangent.problem.objective import Objective
+    from fasttangent.problem.problem import Problem
 
     rng = np.random.default_rng(4)
     network = Network((3, 5, 4, 2), "silu")

@@ -12,7 +12,7 @@ from fasttangent.common import checks
 from fasttangent.influence.following import Curvature
 from fasttangent.model.model import Model
 from fasttangent.model.scores import slope
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class Experiment:
         else:
             w = w.copy()
             w[self.numbers] += t * self.eps
-        return Problem(self.base.network, self.base.objective, X, Y, w, 1, total=1.0)
+        return self.base.with_rows(X, Y, w, 1)
 
     def alone(self) -> Problem:
         """sum_i eps_i loss_i as the data term of a problem of its own."""
@@ -98,7 +98,7 @@ class Experiment:
             X, Y = self.X, self.Y
         else:
             X, Y = X[self.numbers], Y[self.numbers]
-        return Problem(self.base.network, self.base.objective, X, Y, self.eps, 1, total=1.0)
+        return self.base.with_rows(X, Y, self.eps, 1)
 
     def predicted(self, theta: Float, curvature: Curvature) -> Float:
         """Change of the minimum theta to first and to second order, by the curvature of F there: (2, p).

@@ -24,7 +24,7 @@ from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
 from fasttangent.model.model import Model
 from fasttangent.model.scores import slope
 from fasttangent.problem.curvature import System
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import SOLVERS, prepare
 
 if TYPE_CHECKING:
@@ -432,7 +432,7 @@ class Exact:
         rows = self.model._standard_inputs(name, X)
         if len(rows) == 0:
             raise ValueError(f"{name} must have at least 1 row, got none")
-        return self.system.problem.at(rows, self.system.problem.threads)
+        return self.system.problem.unlabelled(rows, self.system.problem.threads)
 
 
 def _blocks(gradients: Float) -> Iterator[Float]:

@@ -19,7 +19,7 @@ from fasttangent.common.errors import IndefiniteError
 from fasttangent.model.certificate import LARGEST_GRADIENT, curvature_bracket, gradient_at
 from fasttangent.model.settling import settle
 from fasttangent.problem.curvature import System
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, conjugate_gradients, norm
 from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
 
@@ -108,9 +108,7 @@ class KrylovCurvature:
         return bool(curvature_bracket(self._problem, self._theta, self._metric).lower > 0)
 
     def own(self) -> KrylovCurvature:
-        rows = self._problem.rows
-        alone = Problem(self._problem.network, self._problem.objective, *rows, 1, total=1.0)
-        return KrylovCurvature(alone, self._theta, self._metric)
+        return KrylovCurvature(self._problem.alone(), self._theta, self._metric)
 
 
 def curvature_at(problem: Problem, theta: Float, solver: str = "auto") -> Curvature:

@@ -22,7 +22,7 @@ from fasttangent.common.progress import reporting
 from fasttangent.influence.changes import Change, Experiment, experiment, listed
 from fasttangent.influence.following import Arrival, Curvature, follow, starting_point
 from fasttangent.model.model import Model
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import norm
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def refit(
     problem = model.problem(X, y, sample_weight, threads=threads)
     checks.choice("solver", solver, SOLVERS)
     experiments = [experiment(model, problem, c, change) for c, change in enumerate(listed(changes))]
-    points = None if at is None else problem.at(model._standard_inputs("at", at), threads=1)
+    points = None if at is None else problem.unlabelled(model._standard_inputs("at", at), threads=1)
     keep_params = checks.flag("keep_params", keep_params)
     settle_jumps = checks.flag("settle_jumps", settle_jumps)
     with reporting(progress) as report:

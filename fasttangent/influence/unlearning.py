@@ -27,7 +27,7 @@ from fasttangent.influence.following import Curvature, curvature_at, follow
 from fasttangent.model.certificate import LARGEST_GRADIENT, certify, gradient_at
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import mean_slope_squared
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import norm
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def _between(old: Problem, corrected: Problem, t: float) -> Problem:
         return corrected
     X, Y = np.concatenate([X, X_new]), np.concatenate([Y, Y_new])
     w = np.concatenate([(1 - t) * w, t * w_new])
-    return Problem(old.network, old.objective, X, Y, w, old.threads, total=1.0)
+    return old.with_rows(X, Y, w, old.threads)
 
 
 # Arguments

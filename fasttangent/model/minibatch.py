@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttangent.common import checks, parallel
 from fasttangent.common.errors import DivergenceError
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import norm
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from fasttangent.model import saving, scores
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.settings import FitSettings
 from fasttangent.problem.network import Network
-from fasttangent.problem.objective import Objective, Problem
+from fasttangent.problem.objective import Objective
+from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import Scaling
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from fasttangent.model.posterior import draw
 from fasttangent.model.scores import slope
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.stages import Stages, certified, two_stages
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import Scaling, fit_scaling, identity_scaling, transferred
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import numpy as np
 
 from fasttangent.model.certificate import FLAT, PRECONDITIONER_RANK, curvature_bracket, relative_gradient
 from fasttangent.model.lbfgs import minimize
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, conjugate_gradients, dot, norm
 
 if TYPE_CHECKING:

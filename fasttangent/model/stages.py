@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.model.settings import FitSettings
-    from fasttangent.problem.objective import Problem
+    from fasttangent.problem.problem import Problem
 
     Float = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.common import parallel
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -85,7 +85,7 @@ def prepare(system: System, solver: str = "auto", **options: Any) -> Solver:
     --------
     >>> import numpy as np
     >>> from fasttangent import Network, Objective
-    >>> from fasttangent.problem.objective import Problem
+    >>> from fasttangent.problem.problem import Problem
     >>> network, objective = Network((1, 1), "identity"), Objective(strength=0.5)
     >>> X = np.array([[-1.0], [1.0]])
     >>> problem = Problem(network, objective, X, 2 * X, np.ones(2), threads=1)

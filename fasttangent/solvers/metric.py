@@ -9,7 +9,7 @@ import numpy as np
 
 from fasttangent.common import parallel
 from fasttangent.common.vectors import norm
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

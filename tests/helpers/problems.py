@@ -4,7 +4,8 @@ import numpy as np
 
 from fasttangent.kernels import scoring
 from fasttangent.problem.network import Network
-from fasttangent.problem.objective import Objective, Problem
+from fasttangent.problem.objective import Objective
+from fasttangent.problem.problem import Problem
 from helpers import naive
 
 

@@ -7,7 +7,7 @@ from helpers import naive, quiet, relative
 import fasttangent as ft
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.model.settling import settle
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 
 SOLVED = [("cholesky", {}), ("spectrum", {}), ("cg", {"tolerance": 1e-12}), ("minres", {"tolerance": 1e-12})]
 

@@ -9,7 +9,8 @@ from helpers import naive, outputs, random_problem, relative
 
 from fasttangent.kernels import activations, losses, rows, steps
 from fasttangent.problem.network import ACTIVATIONS, Network
-from fasttangent.problem.objective import LOSSES, Objective, Problem
+from fasttangent.problem.objective import LOSSES, Objective
+from fasttangent.problem.problem import Problem
 
 TWIN = 1e-11  # relative norm: rounding only
 DIFFERENCE = 1e-6

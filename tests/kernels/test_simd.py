@@ -24,7 +24,7 @@ from fasttangent.kernels import library, simd
 from fasttangent.kernels.jit import kernel
 from fasttangent.model import minibatch as training
 from fasttangent.model.scores import outputs_of_rows
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import identity_scaling
 
 JIT = not numba.config.DISABLE_JIT

@@ -12,7 +12,8 @@ from fasttangent.model import embeddings
 from fasttangent.model import scores as influence
 from fasttangent.model.embeddings import GRADIENT_DIM, KINDS, embed, gradient_norms, gradient_sketch
 from fasttangent.problem.network import ACTIVATIONS, Network
-from fasttangent.problem.objective import Objective, Problem
+from fasttangent.problem.objective import Objective
+from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import Scaling
 
 # no hidden layer, one, three; widths around a tile and a vector; more outputs than one

@@ -9,7 +9,8 @@ from helpers import outputs, quiet, relative
 from fasttangent.model.settling import settle
 from fasttangent.problem.curvature import System
 from fasttangent.problem.network import ACTIVATIONS, Network
-from fasttangent.problem.objective import LOSSES, Objective, Problem
+from fasttangent.problem.objective import LOSSES, Objective
+from fasttangent.problem.problem import Problem
 
 CLOSE = 1e-10
 SIZES = ("3-1", "2-5-1", "3-4-3-5-3")

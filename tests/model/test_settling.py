@@ -10,7 +10,8 @@ import fasttangent as ft
 from fasttangent.model.certificate import certify, curvature_bracket
 from fasttangent.model.settling import settle
 from fasttangent.problem.network import Network
-from fasttangent.problem.objective import Objective, Problem
+from fasttangent.problem.objective import Objective
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, conjugate_gradients
 
 RNG = np.random.default_rng(3)

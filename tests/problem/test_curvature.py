@@ -137,3 +137,20 @@ def test_rows_of_weight_zero_are_as_good_as_absent():
     some = type(problem)(network, objective, X, Y, w, 1)
     fewer = type(problem)(network, objective, X[kept], Y[kept], w[kept], 1)
     assert relative(System(some, theta).dense(), System(fewer, theta).dense()) <= 1e-14
+
+
+def test_problems_at_other_rows_take_weights_as_they_are():
+    problem, theta, *_ = random_problem((3, 4, 2), 30, strength=0.1)
+    X, Y, w = problem.rows
+    same, beside = problem.with_rows(X, Y, w, 1), problem.alone()
+    for other in (same, beside):
+        assert other.total == 1
+        assert other.rows is not problem.rows
+        assert np.array_equal(other.value_and_gradient(theta)[1], problem.value_and_gradient(theta)[1])
+    assert problem.total != 1
+    assert beside.threads == 1
+    halved = problem.with_rows(X, Y, w / 2, 1)
+    twice = 2 * (halved.value_and_gradient(theta)[1] - problem.objective.strength * problem.mask * theta)
+    whole = problem.value_and_gradient(theta)[1] - problem.objective.strength * problem.mask * theta
+    np.testing.assert_allclose(twice, whole, rtol=1e-12, atol=1e-15)
+    assert np.array_equal(problem.unlabelled(X, 1).predictions(theta), problem.predictions(theta))

@@ -11,7 +11,7 @@ import fasttangent as ft
 from fasttangent import solvers
 from fasttangent.common.errors import IndefiniteError
 from fasttangent.problem.curvature import System
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import SOLVERS, direct, memory, preconditioners, prepare
 from fasttangent.solvers.block_cg import block_conjugate_gradients
 from fasttangent.solvers.dense import NotPositiveDefinite
@@ -499,7 +499,7 @@ def test_threads_change_no_bit(settled, name):
     system = dataclasses.replace(settled["two outputs, log-cosh"], gauss_newton=True)
     problem, B, found = system.problem, right_sides(system), []
     for threads in (1, 2, 3):
-        other = Problem(problem.network, problem.objective, *rows_of(problem), threads, total=1.0)
+        other = problem.with_rows(*rows_of(problem), threads)
         other.LEAST_PRODUCTS = 0  # so that threads are used at all
         options = {"most": 200} if name == "lissa" else {}
         found.append(prepare(dataclasses.replace(system, problem=other), name, **options).solve(B))

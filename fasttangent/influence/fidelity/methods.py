@@ -20,7 +20,7 @@ from fasttangent.model.fit import fit
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import Prepared, prepare
 from fasttangent.problem.curvature import System
-from fasttangent.problem.objective import Problem
+from fasttangent.problem.problem import Problem
 from fasttangent.solvers import prepare as prepare_solver
 
 if TYPE_CHECKING:
