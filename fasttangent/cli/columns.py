@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.cli.tables.reading import Table
+from fasttangent.cli.tables.table import Table
 
 if TYPE_CHECKING:
     from fasttangent.model.model import Model

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
 
 import click
 
@@ -52,11 +53,6 @@ class Prefilter(click.ParamType):
         return how or "random", int(rows)
 
 
-_ACTIVATIONS = ["tanh", "silu", "relu", "softplus", "gelu", "identity"]
-INPUT = click.Path(exists=True, dir_okay=False)
-OUTPUT = click.Path(dir_okay=False)
-
-
 def _several(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     def decorate(command: Any) -> Any:
         for decorator in reversed(decorators):
@@ -99,6 +95,45 @@ POOL = _several(
 )
 
 
+class TrainingTable(NamedTuple):
+    """The table that `fit` and `fidelity` train on, as the command line names it."""
+
+    data: str
+    target: Sequence[str]
+    weights: str | None
+    drop: Sequence[str]
+    header: bool | None
+
+    def rows(self) -> dict[str, Any]:
+        """Features, targets, weights and names, as fasttangent.fit takes them."""
+        from fasttangent.cli.columns import training_rows
+        from fasttangent.cli.tables.reading import open_table
+
+        return training_rows(open_table(self.data, self.header), self.target, self.weights, self.drop)
+
+
+def training_table(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a command that trains on a table; its first argument is the `TrainingTable` they name."""
+
+    @wraps(command)
+    def gathered(**options: Any) -> Any:
+        table = TrainingTable(**{name: options.pop(name) for name in TrainingTable._fields})
+        return command(table, **options)
+
+    return _several(
+        click.argument("data", metavar="DATA", type=INPUT),
+        click.option(
+            "--target",
+            multiple=True,
+            metavar="COLUMN",
+            help="Column to predict: name, or number from 0, negative from the end; repeatable."
+            "  [default: the last column]",
+        ),
+        click.option("--weights", metavar="COLUMN", help="Column with the weights of the rows trained on."),
+        TABLE,
+    )(gathered)
+
+
 def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
     """What `fit` and `fidelity` minimise, and over which networks."""
     return _several(
@@ -111,7 +146,12 @@ def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
         ),
         _choice("--activation", "tanh silu relu softplus gelu identity", "Of the hidden layers."),
         _choice("--loss", "squared huber log-cosh", "What is minimised over the rows."),
-        _number("--delta", float, 1.0, "Where the Huber loss becomes linear."),
+        _number(
+            "--delta",
+            float,
+            1.0,
+            "Where the Huber and log-cosh losses turn linear, in standard deviations of y.",
+        ),
         _number("--strength", float, strength, "Strength of the regulariser."),
         _choice(
             "--complexity", "l2 l2-weights", "What is regularised: all parameters, or all but the biases."
@@ -157,7 +197,7 @@ SELECT = _several(
     _number("--seed", int, 0, "Of everything random."),
 )
 
-# The defaults are those of fasttangent.fidelity; a test compares them.
+# Words and defaults are those of fasttangent.fidelity; tests compare them.
 FIDELITY = _several(
     click.option(
         "--rows", type=int, help="Rows to train on.  [default: 500, or half of them if that is less]"
@@ -172,12 +212,12 @@ FIDELITY = _several(
     _number("--seed", int, 0, "Of the split, the candidates refitted and the fits."),
 )
 
-# The defaults are those of fasttangent.fit; a test compares them.
+# Words and defaults are those of fasttangent.fit; tests compare them.
 FIT = _several(
     _network_and_objective("64,64", 1e-3),
     _choice("--optimizer", "adam momentum sgd", "Of the first stage."),
     _number("--learning-rate", float, 1e-2, "At the start; it falls to zero."),
-    _number("--momentum", float, 0.9, "For --optimizer momentum."),
+    _number("--momentum", float, 0.9, "beta of --optimizer momentum, beta 1 of adam."),
     _number("--epochs", int, 200, "Passes over the rows in the first stage."),
     _number("--batch-size", int, 64, "Rows per step."),
     _choice("--curvature", "gauss-newton hessian", "What carries the tangent while training."),

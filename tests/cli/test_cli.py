@@ -16,6 +16,8 @@ from fasttangent.cli import doctor as doctor_module
 from fasttangent.cli import output as cli_output
 from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.writing import write_table
+from fasttangent.model import minibatch
+from fasttangent.problem import network, objective
 
 # --- help -----------------------------------------------------------------------------------------------
 
@@ -42,6 +44,51 @@ def test_options_of_fit_are_those_of_the_function():
     assert {name: options[name] for name in parameters if name not in elsewhere} == {
         name: parameter.default for name, parameter in parameters.items() if name not in elsewhere
     }
+
+
+WORDS = {
+    "activation": network.ACTIVATIONS,
+    "loss": objective.LOSSES,
+    "complexity": objective.COMPLEXITIES,
+    "optimizer": minibatch.OPTIMIZERS,
+    "curvature": minibatch.CURVATURES,
+    "dtype": minibatch.DTYPES,
+}
+
+
+def described(function):
+    """What a docstring says of each parameter, by name."""
+    text = inspect.getdoc(function).partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^(\w[\w, ]*) : (.*(?:\n +.*)*)", text, re.MULTILINE)
+    return {name: about for names, about in found for name in names.split(", ")}
+
+
+@pytest.mark.parametrize("name", ["fit", "fidelity"])
+def test_choices_are_the_words_of_the_library(name):
+    options = {option.name: option for option in cli.commands[name].params}
+    for word in WORDS.keys() & options.keys():
+        assert set(options[word].type.choices) == set(WORDS[word]), word
+    assert set(options) >= {"activation", "loss", "complexity", "dtype"}
+    for word, about in described(ft.fit).items():
+        if word in WORDS:
+            assert set(re.findall(r'"([^"]+)"', about.partition("}")[0])) == set(WORDS[word]), word
+
+
+@pytest.mark.parametrize(
+    ("option", "words", "described_by"),
+    [
+        ("momentum", minibatch.OPTIMIZERS, minibatch.Schedule),
+        ("delta", objective.LOSSES, objective.Objective),
+    ],
+)
+def test_help_names_all_that_an_option_is_for(option, words, described_by):
+    about = described(described_by)[option].lower()
+    named = {word for word in words if word in about}
+    assert len(named) == 2
+    for command in ("fit", "fidelity"):
+        for one in cli.commands[command].params:
+            if one.name == option:
+                assert {word for word in words if word in one.help.lower()} == named
 
 
 def test_no_arguments_show_the_help():

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fasttangent.cli.tables import reading as tables
+from fasttangent.cli.tables import csv_file, npy_file, parquet_file
 from fasttangent.cli.tables import writing as table_output
 from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.writing import check_writable, replacing, write_table, writing
@@ -53,8 +53,9 @@ def test_numbers_come_back_exactly(tmp_path, X, ending):
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize("rows", [1, 7, 333, ROWS, ROWS + 1])
 def test_chunks_have_the_height_asked_for(tmp_path, X, ending, rows, monkeypatch):
-    monkeypatch.setattr(tables, "_BLOCK_BYTES", 2000)  # the reader's own blocks do not matter
-    monkeypatch.setattr(tables, "CHUNK_ROWS", 41)
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 2000)  # the reader's own blocks do not matter
+    for kind in (npy_file, parquet_file):
+        monkeypatch.setattr(kind, "CHUNK_ROWS", 41)
     table = open_table(saved(tmp_path, ending, X))
     chunks = list(table.chunks(rows))
     assert [start for start, _ in chunks] == list(range(0, ROWS, rows))
@@ -65,7 +66,7 @@ def test_chunks_have_the_height_asked_for(tmp_path, X, ending, rows, monkeypatch
 
 @pytest.mark.parametrize("ending", FORMATS)
 def test_rows_are_taken_in_the_order_asked_for(tmp_path, X, ending, monkeypatch):
-    monkeypatch.setattr(tables, "_BLOCK_BYTES", 2000)
+    monkeypatch.setattr(csv_file, "BLOCK_BYTES", 2000)
     picks = np.array([999, 0, 500, 3, 998], dtype=np.int64)
     taken = open_table(saved(tmp_path, ending, X)).take(picks)
     assert np.array_equal(np.column_stack([np.asarray(column) for column in taken.values()]), X[picks])

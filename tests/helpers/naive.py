@@ -1,4 +1,6 @@
-"""Slow twins of the kernels, written for reading: NumPy, float64, row-batch convention of the README.
+"""Slow twins of the kernels, written for reading: NumPy, float64, one row of a matrix per row of data.
+
+h_0 = X,  z_l = h_{l-1} W_l + b_l,  h_l = phi(z_l), the last layer linear, as `fasttangent.Network` says.
 
 `t` marks tangents, `d` adjoints.  Nothing here is shared with the package.
 """

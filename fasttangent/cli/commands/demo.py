@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fasttangent.cli.options import JSON, OUTPUT, QUIET, THREADS
 from fasttangent.cli.output import say, shows_progress
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(short_help="See curiosity choose experiments.")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from fasttangent.cli.options import JSON, QUIET
 from fasttangent.cli.output import FAILED, aligned, say, shows_progress, tell
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(short_help="Show what runs here and test it.")

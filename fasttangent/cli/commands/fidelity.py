@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from fasttangent.cli.options import FIDELITY, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
+from fasttangent.cli.options import FIDELITY, JSON, OUTPUT, QUIET, THREADS, TrainingTable, training_table
 from fasttangent.cli.output import FailedError, say, shows_progress
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(short_help="How far cheap scores are from exact ones and from refits.")
-@click.argument("data", metavar="DATA", type=INPUT)
 @click.option("-o", "--output", type=OUTPUT, help="Also write the table (.csv, .csv.gz or .parquet).")
 @click.option("--plot", type=OUTPUT, help="Draw scores and refits (.png, .pdf or .svg).")
-@click.option(
-    "--target",
-    multiple=True,
-    metavar="COLUMN",
-    help="Column to predict, as for fit; repeatable.  [default: the last column]",
-)
-@click.option("--weights", metavar="COLUMN", help="Column with the weights of the rows trained on.")
-@TABLE
+@training_table
 @FIDELITY
 @THREADS
 @QUIET
 @JSON
 def fidelity(
-    data: str, output: str | None, plot: str | None, target: Sequence[str], weights: str | None,
-    drop: Sequence[str], header: bool | None, quiet: bool, as_json: bool, **settings: Any,
-) -> None:  # fmt: skip
+    table: TrainingTable, output: str | None, plot: str | None, quiet: bool, as_json: bool, **settings: Any
+) -> None:
     """Compare cheap influence scores with exact ones and with refits, on the table DATA.
 
     Trains on some rows and scores others, whose labels must be in the table: by the tangents of SGD, momentum
@@ -42,20 +29,18 @@ def fidelity(
     gradient alone. For each: correlation with the exact influence and with the change that refitting
     measures, seconds, memory, and whether its certificate trusts it. The last lines say whether that was right.
     """
-    from fasttangent.cli.columns import training_rows
-    from fasttangent.cli.tables.reading import open_table
     from fasttangent.cli.tables.writing import check_writable, write_table
 
     if output is not None:
         check_writable(output, (".csv", ".csv.gz", ".parquet"))
-        if os.path.realpath(output) == os.path.realpath(data):
+        if os.path.realpath(output) == os.path.realpath(table.data):
             raise ValueError(f"{output} is the data itself and would be overwritten; give another --output")
     if plot is not None:
         check_writable(plot, (".png", ".pdf", ".svg"))
         from fasttangent.cli import plots
 
         plots.require()
-    rows = training_rows(open_table(data, header), target, weights, drop)
+    rows = table.rows()
     del rows["feature_names"]
 
     import fasttangent as ft
@@ -73,4 +58,4 @@ def fidelity(
         plots.fidelity(found, plot)
     files = {"output": output, "plot": plot}
     saved = "".join(f"\nsaved {path}" for path in files.values() if path is not None)
-    say(as_json, {"data": data, **found.summary(), **files}, found.table() + saved)
+    say(as_json, {"data": table.data, **found.summary(), **files}, found.table() + saved)

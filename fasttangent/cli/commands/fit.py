@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from fasttangent.cli.commands.models import described
-from fasttangent.cli.options import FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
+from fasttangent.cli.options import FIT, JSON, OUTPUT, QUIET, THREADS, TrainingTable, training_table
 from fasttangent.cli.output import FAILED, say, shows_progress, tell
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(short_help="Train a model on a table and settle it.")
-@click.argument("data", metavar="DATA", type=INPUT)
 @click.option("-o", "--output", required=True, type=OUTPUT, help="Model to write (.npz).")
-@click.option(
-    "--target",
-    multiple=True,
-    metavar="COLUMN",
-    help="Column to predict: name, or number from 0, negative from the end; repeatable."
-    "  [default: the last column]",
-)
-@click.option("--weights", metavar="COLUMN", help="Column with the weights of the rows.")
-@TABLE
+@training_table
 @FIT
 @THREADS
 @QUIET
 @JSON
-def fit(
-    data: str, output: str, target: Sequence[str], weights: str | None, drop: Sequence[str],
-    header: bool | None, quiet: bool, as_json: bool, **settings: Any,
-) -> int | None:  # fmt: skip
+def fit(table: TrainingTable, output: str, quiet: bool, as_json: bool, **settings: Any) -> int | None:
     """Train a model on the table DATA and settle it, tangent included."""
-    from fasttangent.cli.columns import training_rows
-    from fasttangent.cli.tables.reading import open_table
     from fasttangent.cli.tables.writing import check_writable
 
     check_writable(output, (".npz",))
-    table = open_table(data, header)
-    rows = training_rows(table, target, weights, drop)
+    rows = table.rows()
 
     import fasttangent as ft
     from fasttangent.common.progress import reporting

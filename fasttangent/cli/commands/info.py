@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from fasttangent.cli.commands.models import described, loaded
 from fasttangent.cli.options import INPUT, JSON
 from fasttangent.cli.output import say
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(short_help="Describe a model and whether to trust it.")

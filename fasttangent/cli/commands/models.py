@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fasttangent.cli.output import FailedError, aligned
 
 if TYPE_CHECKING:
-    from fasttangent.cli.tables.reading import Table
+    from fasttangent.cli.tables.table import Table
     from fasttangent.model.model import Model
 
 

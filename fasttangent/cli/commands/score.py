@@ -16,7 +16,7 @@ from fasttangent.cli.output import say, shows_progress
 if TYPE_CHECKING:
     import numpy as np
 
-    from fasttangent.cli.tables.reading import Table
+    from fasttangent.cli.tables.table import Table
     from fasttangent.model.model import Model, Scores
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import click
 
 from fasttangent.cli.options import JSON, QUIET
 from fasttangent.cli.output import say, shows_progress
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(short_help="Compile everything beforehand.")

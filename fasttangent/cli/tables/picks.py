@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.reading import Table, open_table
+from fasttangent.cli.tables.reading import open_table
+from fasttangent.cli.tables.table import Table
 from fasttangent.cli.tables.writing import write_table
 
 EMPTY = {"", "na", "n/a", "#n/a", "nan", "null", "none"}  # no label yet

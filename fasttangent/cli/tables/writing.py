@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.reading import SUFFIXES, arrow, kind_of, suffix
+from fasttangent.cli.tables.arrow import arrow
+from fasttangent.cli.tables.table import SUFFIXES, kind_of, suffix
 from fasttangent.common.files import replacing
 
 

@@ -1,0 +1,57 @@
+"""What Arrow reads, as NumPy arrays. pyarrow is imported only when a CSV or a Parquet file is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def arrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise ImportError("CSV and Parquet tables need pyarrow: pip install 'fasttangent[cli]'") from None
+    return pyarrow
+
+
+def block(batch: Any) -> np.ndarray:
+    """A record batch of numbers as a float64 array (rows, columns)."""
+    block = np.empty((batch.num_rows, batch.num_columns))
+    for i, column in enumerate(batch.columns):
+        block[:, i] = numbers(column)
+    return block
+
+
+def numbers(column: Any) -> np.ndarray:
+    """An Arrow array as float64, missing values as NaN; raises Arrow's errors where that cannot be done."""
+    import pyarrow.compute as pc
+
+    pa = arrow()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_temporal(column.type):
+        raise pa.ArrowNotImplementedError("a point in time is no number")
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+    return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def gather(path: Path, batches: Iterator[tuple[int, Any]], indices: np.ndarray) -> Any:
+    """The rows `indices`, in that order, of a stream of (first row, record batch)."""
+    pa = arrow()
+    order = np.argsort(indices, kind="stable")
+    wanted, found, parts = indices[order], 0, []
+    for start, batch in batches:
+        low, high = np.searchsorted(wanted, [start, start + batch.num_rows])
+        parts.append(batch.take(pa.array(wanted[low:high] - start)))
+        found += high - low
+        if found == len(wanted):
+            break
+    if found < len(wanted):
+        raise ValueError(f"{path} has no row {wanted[-1]}; was the file changed meanwhile?")
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return pa.Table.from_batches(parts).take(pa.array(back))

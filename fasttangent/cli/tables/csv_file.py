@@ -1,0 +1,140 @@
+"""CSV, plain or gzip, as a table."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fasttangent.cli.tables.arrow import arrow, block, gather
+from fasttangent.cli.tables.cells import CODE, MISSING, is_number, looks_like_names
+from fasttangent.cli.tables.table import Table, first_line
+
+BLOCK_BYTES = 4 << 20
+
+
+class CsvTable(Table):
+    """CSV, plain or gzip (told by its first bytes, not by its name)."""
+
+    def __init__(self, path: Path, header: bool | None) -> None:
+        arrow()
+        with path.open("rb") as handle:
+            self.gzipped = handle.read(2) == b"\x1f\x8b"
+        blank, first = self._first_record(path)
+        header = looks_like_names(first) if header is None else header
+        names = [cell.strip() for cell in first] if header else [str(i) for i in range(len(first))]
+        self.skipped = blank + header
+        super().__init__(path, names, header, None)
+        self.index = frozenset(i for i, name in enumerate(self.names) if not name)
+        if len(first) == 1 and re.search(r"[;\t|]", first[0]):
+            raise ValueError(
+                f"{path} seems to be separated by semicolons, tabs or bars; write it with commas "
+                f"(and points in numbers)"
+            )
+
+    def _first_record(self, path: Path) -> tuple[int, list[str]]:
+        """Number of empty lines at the top, and the cells of the first line that is not empty."""
+        for blank, (_, cells) in enumerate(self._records(path)):
+            if cells:
+                return blank, cells
+        raise ValueError(f"{path} holds nothing but empty lines")
+
+    def _records(self, path: Path) -> Iterator[tuple[int, list[str]]]:
+        """Yield (line number from 1, cells) slowly: for the first line and for finding what is wrong."""
+        try:
+            opened: Any = gzip.open if self.gzipped else open
+            with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
+                reader = csv.reader(handle)
+                for cells in reader:
+                    yield reader.line_num, cells
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as CSV in UTF-8") from None
+        except csv.Error as error:
+            raise ValueError(f"{path} is no CSV file ({error})") from None
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"{path} cannot be read: {error}; is it cut short?") from None
+
+    def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
+        pa = arrow()
+        try:
+            for _, batch in self._batches(columns, pa.float64()):
+                yield block(batch)
+        except pa.ArrowInvalid as error:
+            raise ValueError(self._what_is_wrong(columns) or f"{self.path}: {first_line(error)}") from None
+
+    def take(self, indices: np.ndarray) -> dict[str, Any]:
+        pa = arrow()
+        everything = range(len(self.names))
+        try:
+            table = gather(self.path, self._batches(everything, pa.string()), indices)
+        except pa.ArrowInvalid as error:
+            raise ValueError(self._what_is_wrong([]) or f"{self.path}: {first_line(error)}") from None
+        return {self.names[i] or f"column_{i}": _with_type(table.column(i)) for i in everything}
+
+    def _batches(self, columns: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:
+        """Yield (first row, record batch), each cell converted to one Arrow type."""
+        pa = arrow()
+        from pyarrow import csv as arrow_csv
+
+        positions = [str(i) for i in range(len(self.names))]
+        read = arrow_csv.ReadOptions(
+            column_names=positions, skip_rows_after_names=self.skipped, block_size=BLOCK_BYTES
+        )
+        convert = arrow_csv.ConvertOptions(
+            include_columns=[str(i) for i in columns],
+            column_types=dict.fromkeys(positions, kind),
+            null_values=sorted(MISSING),
+        )
+        parse = arrow_csv.ParseOptions(newlines_in_values=True)
+        try:
+            with (
+                pa.input_stream(str(self.path), compression="gzip" if self.gzipped else None) as stream,
+                arrow_csv.open_csv(stream, read, parse, convert) as reader,
+            ):
+                start = 0
+                for batch in reader:
+                    yield start, batch
+                    start += batch.num_rows
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be read: {first_line(error)}; is it cut short?") from None
+
+    def _what_is_wrong(self, columns: Sequence[int]) -> str | None:
+        """Read the file again, slowly, for the first row that no number or no table can be made of."""
+        row, skipped = -1 if self.named else 0, 0
+        for line, cells in self._records(self.path):
+            if not cells:
+                skipped += 1
+                continue
+            if len(cells) != len(self.names):
+                return (
+                    f"{self.path}: row {row} (line {line}) has {len(cells)} cells where the first line has "
+                    f"{len(self.names)}; correct the line"
+                )
+            for column in columns if row >= 0 else ():
+                cell = cells[column].strip(" \t")
+                if not is_number(cell) and cell not in MISSING:
+                    return self._not_a_number(column, cell, row, f", line {line}")
+            row += 1
+        return None
+
+
+def _with_type(column: Any) -> Any:
+    """A column of CSV text as integers or floats if all of it is that, else as the text it was."""
+    import pyarrow.compute as pc
+
+    pa = arrow()
+    missing = pc.is_in(column, pa.array(sorted(MISSING)))
+    cells = pc.if_else(missing, pa.scalar(None, pa.string()), column)
+    if cells.null_count == len(cells) or any(CODE.match(cell or "") for cell in cells.to_pylist()):
+        return column
+    for kind in (pa.int64(), pa.float64()):
+        with suppress(pa.ArrowInvalid):
+            return pc.cast(pc.utf8_trim_whitespace(cells), kind)
+    return column

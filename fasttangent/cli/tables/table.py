@@ -1,0 +1,162 @@
+"""A table on disk whatever its format: columns by name or number, rows in chunks.
+
+A `Table` numbers its columns from 0; names are looked up by `Table.column`. Numbers are handed out as
+float64 with NaN for a missing cell.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npy")
+CHUNK_ROWS = 65_536
+
+
+def suffix(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES, advice: str = "convert it") -> str:
+    """The one of `known` that the file's name ends in.
+
+    Raises
+    ------
+    ValueError
+        If it ends in none of them.
+    """
+    name = Path(path).name.lower()
+    for one in known:
+        if name.endswith(one):
+            return one
+    raise ValueError(f"{path} must end in {either(known)}; {advice}")
+
+
+class Table(ABC):
+    """A table on disk, read as often as needed.
+
+    Attributes
+    ----------
+    path : Path
+    names : list of str
+        Names of the columns; their numbers where the file has no names.
+    named : bool
+        Whether the names come from the file.
+    index : frozenset of int
+        Columns that hold another program's row labels (pandas' index): never features.
+    rows : int or None
+        Number of rows; None if only reading the file would tell (CSV).
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], named: bool, rows: int | None) -> None:
+        self.path = path
+        self.names = list(names)
+        self.named = named
+        self.index: frozenset[int] = frozenset()
+        self.rows = rows
+        counts = {name: self.names.count(name) for name in self.names if name} if named else {}
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:
+            raise ValueError(f"{path} has two columns named {twice[0]!r}; rename one of them")
+
+    @abstractmethod
+    def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield float64 blocks (any number of rows, len(columns)) in order."""
+
+    @abstractmethod
+    def take(self, indices: np.ndarray) -> dict[str, Any]:
+        """Return all columns of the given rows, in the given order, with their own types.
+
+        Parameters
+        ----------
+        indices : ndarray of int64, shape (k,)
+            Row numbers from 0.
+
+        Returns
+        -------
+        dict of str to array
+            NumPy or Arrow arrays of length k: what `write_table` takes.
+        """
+
+    def chunks(
+        self, rows: int = CHUNK_ROWS, columns: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield ``(start_row, block)``: float64 blocks of exactly `rows` rows, the last one perhaps fewer.
+
+        Raises
+        ------
+        ValueError
+            If a cell is no number, the rows differ in length, or there is no row at all.
+        """
+        start, height, waiting = 0, 0, list[np.ndarray]()
+        for block in self.blocks(range(len(self.names)) if columns is None else columns):
+            while len(block):
+                part, block = block[: rows - height], block[rows - height :]
+                waiting.append(part)
+                height += len(part)
+                if height == rows:
+                    yield start, np.concatenate(waiting)
+                    start, height, waiting = start + rows, 0, []
+        if height:
+            yield start, np.concatenate(waiting)
+        elif not start:
+            raise ValueError(f"{self.path} holds no rows")
+
+    def read(self, columns: Sequence[int] | None = None) -> np.ndarray:
+        """Return the whole table, or some of its columns, as one float64 array (rows, columns)."""
+        return np.concatenate([block for _, block in self.chunks(columns=columns)])
+
+    def column(self, wanted: str | int) -> int:
+        """The number of a column given by its name or by its number (negative from the end).
+
+        Raises
+        ------
+        ValueError
+            If there is no such column; the message has the nearest name.
+        """
+        if self.named and wanted in self.names:
+            return self.names.index(str(wanted))
+        try:
+            number = int(wanted)
+        except ValueError:
+            raise ValueError(self._no_column(str(wanted))) from None
+        if not -len(self.names) <= number < len(self.names):
+            raise ValueError(f"{self.path} has no column {number}; it has {len(self.names)}, numbered from 0")
+        return number % len(self.names)
+
+    def label(self, column: int) -> str:
+        """How to speak of a column in a message."""
+        return repr(self.names[column]) if self.named and self.names[column] else str(column)
+
+    def _no_column(self, wanted: str) -> str:
+        if not self.named:
+            return f"{self.path} has no column names to find {wanted!r} in; give the column's number (from 0)"
+        near = difflib.get_close_matches(wanted, self.names, n=1)
+        hint = f"the nearest is {near[0]!r}" if near else f"it has {_listed(self.names)}"
+        return f"{self.path} has no column {wanted!r}; {hint}"
+
+    def _not_a_number(self, column: int, value: Any, row: int, where: str = "") -> str:
+        return (
+            f"{self.path}: column {self.label(column)} holds {value!r} in row {row} (counted from 0{where}), "
+            f"which is no number; correct it, leave the cell empty, or leave the column out (--drop)"
+        )
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def kind_of(dtype: np.dtype) -> str:
+    names = {"c": "complex numbers", "O": "Python objects", "V": "records", "M": "dates", "m": "durations"}
+    return names.get(dtype.kind, "text")
+
+
+def either(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
