@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from fasttangent.model.fit import fit
     from fasttangent.model.fit_many import fit_many
     from fasttangent.model.loading import load
-    from fasttangent.model.model import Model, Scores
+    from fasttangent.model.model import Model
+    from fasttangent.model.scores import Scores
     from fasttangent.problem.network import Network
     from fasttangent.problem.objective import Objective
 
@@ -62,7 +63,7 @@ _HOME = {
     "RefitComparison": "influence.unlearning",
     "RefitCurves": "influence.refits",
     "Refits": "influence.refits",
-    "Scores": "model.model",
+    "Scores": "model.scores",
     "Selection": "active.selection",
     "Unlearned": "influence.unlearning",
     "UntrustedTangentWarning": "common.errors",

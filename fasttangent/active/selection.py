@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasttangent.active import covariances, distances
+from fasttangent.active.pool import ArrayPool, Pool, Usable, usable
+from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
+from fasttangent.active.strategies.scoring import smallest
+from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, listed
 from fasttangent.common import checks
-from fasttangent.common.duplicates import first_of_equals, row_keys, rows_among
 from fasttangent.common.errors import UntrustedTangentWarning
-from fasttangent.model import embeddings
+from fasttangent.common.warning import warn
+from fasttangent.model.embeddings import EMBEDDINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,17 +25,8 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
-SCORED = ("top", "random", "sample")
-SPREADING = {"kcenter": "gradient", "kmeans++": "gradient", "lcmd": "gradient"}  # default embedding
-INFORMING = {"error": "error", "variance": "posterior", "maxdet": "posterior", "bait": "posterior"}
-OF_NOISE = ("posterior", "error")  # embeddings that need tangents of noise
-GREEDY = ("greedy-x", "greedy-y", "egl")
-STRATEGIES = (*SCORED, *SPREADING, *INFORMING, *GREEDY)
-WEIGHTS = ("curiosity", "sensitivity")
-DEFAULT_STRATEGY = "error"  # chosen and tested by bench/active.py
 PREFILTER = ("random", 100_000)
 SAMPLES = 384  # tangents of noise, where a strategy needs them and the model has none
-LEAST_NOISE = 1e-12  # variance in standard units: a model may fit its rows without any residual
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,41 +157,61 @@ def select(
     >>> picks.indices.dtype, len(picks), picks.embedding
     (dtype('int64'), 5, 'posterior')
     """
-    checks.choice("strategy", strategy, STRATEGIES)
-    k, seed = checks.integer("k", k, at_least=1), checks.integer("seed", seed, at_least=0)
     rows = checks.features("pool", pool, model.n_features, model.feature_names)
-    if k > len(rows):
-        raise ValueError(f"k must be at most the {len(rows)} rows of the pool, got {k}")
-    known, aims = _given_rows(model, "labeled", labeled), _given_rows(model, "targets", targets)
-    if aims is not None and strategy not in ("error", "variance", "bait"):
-        raise ValueError(
-            f"targets are for strategies 'error', 'variance' and 'bait', got them with {strategy!r}"
-        )
-    embedding, weight = _embedding(strategy, embedding), _weight(strategy, weight, len(rows))
+    asked = Asked(k, strategy, embedding, weight, labeled, targets, prefilter, seed, threads)
+    return selected(model, ArrayPool(rows), asked)[0]
+
+
+class Asked(NamedTuple):
+    """The arguments of `select` beside model and pool, as they were given."""
+
+    k: Any
+    strategy: str = DEFAULT_STRATEGY
+    embedding: str | None = None
+    weight: Any = None
+    labeled: Any = None
+    targets: Any = None
+    prefilter: Any = PREFILTER
+    seed: Any = 0
+    threads: int | None = None
+
+
+def selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
+    """What `select` gives for a pool of any kind, and which of its rows could be picked."""
+    checks.choice("strategy", asked.strategy, STRATEGIES)
+    strategy = STRATEGIES[asked.strategy]
+    k, seed = checks.integer("k", asked.k, at_least=1), checks.integer("seed", asked.seed, at_least=0)
+    if k > len(pool):
+        raise ValueError(f"k must be at most the {len(pool)} rows of the pool, got {k}")
+    known, aims = _given_rows(model, "labeled", asked.labeled), _given_rows(model, "targets", asked.targets)
+    if aims is not None and not strategy.takes_targets:
+        takers = listed((s.name for s in STRATEGIES.values() if s.takes_targets), quote=True)
+        raise ValueError(f"targets are for strategies {takers}, got them with {strategy.name!r}")
+    embedding, weight = _embedding(strategy, asked.embedding), _weight(strategy, asked.weight, len(pool))
     if aims is not None and weight is not None:
         raise ValueError(
             "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
             "that matter more several times"
         )
-    how, most = _prefilter(prefilter, k)
-    batch = _Batch(_prepared(model, strategy, embedding, known, threads), k, known, aims, seed, threads)
-    thinned = strategy not in (*SCORED, "egl")
-    if (isinstance(weight, str) or (thinned and how in WEIGHTS)) and not model.certificate.trusted:
-        warnings.warn(model.certificate.warning, UntrustedTangentWarning, stacklevel=2)
-    usable = _usable(rows, known, k)
-    if thinned and len(usable) > most:
-        usable = _thinned(batch.model, rows, usable, how, most, seed, threads)
-    places = batch.pick(strategy, embedding, weight, rows, usable)
-    picks = usable[places]
-    return Selection(
+    how, most = _prefilter(asked.prefilter, k)
+    model_for_it = _prepared(model, strategy, embedding, known, asked.threads)
+    if (isinstance(weight, str) or (strategy.thinned and how in WEIGHTS)) and not model.certificate.trusted:
+        warn(model.certificate.warning, UntrustedTangentWarning)
+    able = usable(pool, known, k)
+    batch = Batch(model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads)
+    if strategy.thinned and len(batch.usable) > most:
+        batch = replace(batch, usable=_thinned(batch, how, int(most)))
+    picks = batch.usable[strategy.pick(batch)]
+    found = Selection(
         picks,
-        _curiosity(model, rows[picks], threads),
-        strategy,
+        _curiosity(model, pool.take(picks), asked.threads),
+        strategy.name,
         model.certificate.trusted,
-        len(usable),
+        len(batch.usable),
         embedding,
         weight if isinstance(weight, str) or weight is None else "given",
     )
+    return found, able
 
 
 def _given_rows(model: Model, name: str, given: Any) -> NDArray | None:
@@ -210,21 +224,20 @@ def _given_rows(model: Model, name: str, given: Any) -> NDArray | None:
     return rows
 
 
-def _embedding(strategy: str, embedding: Any) -> str | None:
-    default = {**SPREADING, **INFORMING}.get(strategy)
+def _embedding(strategy: Strategy, embedding: Any) -> str | None:
     if embedding is None:
-        return default
-    if default is None or strategy == "error":
-        raise ValueError(f"embedding must be left out for strategy {strategy!r}, got {embedding!r}")
-    return checks.choice("embedding", embedding, embeddings.KINDS)
+        return strategy.embedding
+    if not strategy.any_embedding:
+        raise ValueError(f"embedding must be left out for strategy {strategy.name!r}, got {embedding!r}")
+    return checks.choice("embedding", embedding, EMBEDDINGS)
 
 
-def _weight(strategy: str, weight: Any, n: int) -> str | Float | None:
+def _weight(strategy: Strategy, weight: Any, n: int) -> str | Float | None:
     """The name of a score, or a score of every row of the pool."""
     if weight is None:
-        return "curiosity" if strategy in ("top", "sample") else None
-    if strategy in ("random", "bait", "egl"):
-        raise ValueError(f"weight must be None for strategy {strategy!r}, which has no use for it")
+        return strategy.weight
+    if not strategy.takes_weight:
+        raise ValueError(f"weight must be None for strategy {strategy.name!r}, which has no use for it")
     if isinstance(weight, str):
         return checks.choice("weight", weight, WEIGHTS)
     given = checks.array("weight", weight).astype(np.float64)
@@ -251,67 +264,31 @@ def _prefilter(prefilter: Any, k: int) -> tuple[str, float]:
 
 
 def _prepared(
-    model: Model, strategy: str, embedding: str | None, known: NDArray | None, threads: int | None
+    model: Model, strategy: Strategy, embedding: str | None, known: NDArray | None, threads: int | None
 ) -> Model:
     """The model with what the strategy needs of it, or an error that says how to get it."""
-    if (embedding in OF_NOISE or strategy == "egl") and "posterior" not in model.tangents:
+    of_noise = embedding is not None and EMBEDDINGS[embedding].of_noise
+    if (of_noise or strategy.needs_noise) and "posterior" not in model.tangents:
         if known is None:
             raise ValueError(
-                f"strategy {strategy!r} needs tangents of noise, which the model has not; pass the rows it was "
+                f"strategy {strategy.name!r} needs tangents of noise, which the model has not; pass the rows it was "
                 f'fitted on (labeled=, --labeled), or fit with tangents=("strength", "posterior")'
             )
         model = model.with_posterior(known, samples=SAMPLES, threads=threads)
     alone = known is None or not model.objective.strength > 0
-    if strategy in INFORMING and embedding not in OF_NOISE and alone:
+    if strategy.linear and not of_noise and alone:
         raise ValueError(
-            f"strategy {strategy!r} on {embedding!r} embeddings needs labeled= and a strength > 0: it takes them "
+            f"strategy {strategy.name!r} on {embedding!r} embeddings needs labeled= and a strength > 0: it takes them "
             f"for a linear model with those labels"
         )
     return model
 
 
-def _usable(rows: NDArray, known: NDArray | None, k: int) -> Rows:
-    """Numbers of the finite rows that have no label, one of each kind of equals."""
-    good = checks.finite_rows(rows)
-    bad = len(rows) - int(np.count_nonzero(good))
-    if bad:
-        warnings.warn(
-            f"{bad} {'row holds' if bad == 1 else 'rows hold'} a value that is not finite (first: row "
-            f"{int(np.argmin(good))}) and cannot be picked",
-            UserWarning,
-            stacklevel=3,
-        )
-    keys = row_keys(rows)
-    alike = ~first_of_equals(rows, keys)
-    had = np.zeros(len(rows), bool) if known is None else rows_among(rows, keys, known)
-    usable = np.flatnonzero(good & ~alike & ~had)
-    if k > len(usable):
-        raise ValueError(
-            f"k must be at most the {len(usable)} rows of the pool that can be picked, got {k}: {bad} are not finite, "
-            f"{np.count_nonzero(had)} have a label, {np.count_nonzero(alike & good & ~had)} equal an earlier row"
-        )
-    return usable
-
-
-def _thinned(
-    model: Model, rows: NDArray, usable: Rows, how: str, most: float, seed: int, threads: int | None
-) -> Rows:
-    m = int(most)
-    if how == "random":
-        return np.sort(np.random.default_rng([seed, 1]).choice(usable, m, replace=False))
-    return np.sort(usable[_smallest(-_score(model, rows, how, threads)[usable], m)])
-
-
-def _score(model: Model, rows: NDArray, name: str, threads: int | None) -> Float:
-    """Curiosity, or the length of s(x) in standard units, of rows: (n,); nan where a row is not finite."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*value that is not finite")  # `_usable` says so
-        warnings.simplefilter("ignore", UntrustedTangentWarning)  # and `select` this, to its caller
-        scores = model.score(rows, threads=threads)
-    if name == "curiosity":
-        return scores.curiosity
-    s = scores.sensitivity.reshape(len(rows), -1).astype(np.float64) / model.scaling.y_scale
-    return np.sqrt(np.sum(s * s, axis=1))
+def _thinned(batch: Batch, how: str, m: int) -> Rows:
+    """m of the usable rows, in their order."""
+    if how in WEIGHTS:
+        return np.sort(batch.usable[smallest(-batch.score(how)[batch.usable], m)])
+    return np.sort(np.random.default_rng([batch.seed, 1]).choice(batch.usable, m, replace=False))
 
 
 def _curiosity(model: Model, picked: NDArray, threads: int | None) -> Float:
@@ -321,125 +298,3 @@ def _curiosity(model: Model, picked: NDArray, threads: int | None) -> Float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UntrustedTangentWarning)
         return model.curiosity(picked, threads=threads)
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """What every strategy is given."""
-
-    model: Model
-    k: int
-    known: NDArray | None  # rows with a label
-    targets: NDArray | None
-    seed: int
-    threads: int | None
-
-    def pick(
-        self, strategy: str, embedding: str | None, weight: str | Float | None, rows: NDArray, usable: Rows
-    ) -> Rows:
-        """Places of k rows among the usable ones."""
-        every = len(usable) == len(rows)
-        if strategy in ("top", "sample"):  # all rows where they are: a pool may be larger than the memory
-            assert weight is not None
-            scores = _score(self.model, rows, weight, self.threads) if isinstance(weight, str) else weight
-            return pick(scores[usable], self.k, strategy, self.seed)
-        if strategy == "random":
-            return pick(np.ones(len(usable)), self.k, strategy, self.seed)
-        candidates = rows if every else rows[usable]
-        if strategy == "egl":
-            return pick(self._gradient_lengths(candidates), self.k, "top")
-        if isinstance(weight, str):
-            weight = _score(self.model, candidates, weight, self.threads)
-        elif weight is not None:
-            weight = weight[usable]
-        if weight is not None and not weight.any():
-            raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
-        if strategy in INFORMING:
-            assert embedding is not None
-            return self._inform(strategy, embedding, candidates, weight)
-        if strategy == "greedy-y":
-            E, C = self._predicted(candidates), None if self.known is None else self._predicted(self.known)
-        else:
-            kind = embedding or "input"
-            E, C = (
-                self._embedded(candidates, kind),
-                None if self.known is None else self._embedded(self.known, kind),
-            )
-        if strategy == "kmeans++":
-            rng = np.random.default_rng(self.seed)
-            return distances.k_means_plus_plus(E, self.k, rng, C, weight, threads=self.threads)
-        spread = distances.lcmd if strategy == "lcmd" else distances.k_center
-        return spread(E, self.k, C, weight, threads=self.threads)
-
-    def _inform(self, strategy: str, embedding: str, candidates: NDArray, weight: Float | None) -> Rows:
-        E, noise = self._embedded(candidates, embedding), max(self.model.noise, LEAST_NOISE)
-        aims = None if self.targets is None else self._embedded(self.targets, embedding)
-        if embedding not in OF_NOISE:
-            assert self.known is not None
-            noise = self.model.objective.strength * len(self.known)
-            C = self._embedded(self.known, embedding)
-            E = covariances.conditioned(E, C, noise, threads=self.threads)
-            aims = None if aims is None else covariances.conditioned(aims, C, noise, threads=self.threads)
-        if strategy == "maxdet":
-            return covariances.max_determinant(E, self.k, noise, weight, threads=self.threads)
-        if strategy == "bait":
-            return covariances.bait(E, self.k, noise, aims, threads=self.threads)
-        return covariances.variance_reduction(E, self.k, noise, aims, weight, threads=self.threads)
-
-    def _embedded(self, rows: NDArray, kind: str) -> NDArray:
-        model = self.model
-        if kind in OF_NOISE:
-            model = replace(model, noise=max(model.noise, LEAST_NOISE))
-        E = model.embed(rows, kind, seed=self.seed, threads=self.threads)
-        checks.finite(f"the {kind} embedding of the rows", E)
-        return E
-
-    def _predicted(self, rows: NDArray) -> NDArray:
-        """Standard units, so that no output counts for more than another."""
-        found = self.model.predict(rows, threads=self.threads).reshape(len(rows), -1)
-        return self.model.scaling.targets(found, found.dtype)
-
-    def _gradient_lengths(self, rows: NDArray) -> Float:
-        """sd(y) ||grad f||: the expected length of the gradient of a squared loss, up to a factor."""
-        _, deviation = self.model.predict(rows, return_std=True, threads=self.threads)
-        spread = np.square(deviation.reshape(len(rows), -1) / self.model.scaling.y_scale).mean(axis=1)
-        n_threads = checks.thread_count(self.model.threads if self.threads is None else self.threads)
-        return np.sqrt(spread * embeddings.gradient_norms(self.model, rows, threads=n_threads))
-
-
-def pick(scores: NDArray, k: int, strategy: str, seed: int = 0) -> Rows:
-    """Row numbers of k of the scores (n,): "top", "sample" or "random"; nan is never picked, ties go to the lower."""
-    valid = np.flatnonzero(~np.isnan(scores))
-    if strategy == "sample":
-        valid = valid[scores[valid] > 0]
-        if len(valid) < k and np.count_nonzero(~np.isnan(scores)) >= k:
-            warnings.warn(
-                f"only {len(valid)} rows have a weight above 0; the rest of the {k} is drawn uniformly",
-                UserWarning,
-                stacklevel=2,
-            )
-            rest = np.setdiff1d(np.flatnonzero(~np.isnan(scores)), valid)
-            more = np.random.default_rng(seed).choice(rest, k - len(valid), replace=False)
-            return np.concatenate([valid, more]).astype(np.int64)
-    if k > len(valid):
-        raise ValueError(f"k must be at most the {len(valid)} rows of the pool that can be picked, got {k}")
-    if strategy == "top":
-        keys = -scores[valid].astype(np.float64)
-    else:
-        # The k smallest of exponential variables with rates w_i are a draw without replacement with
-        # probabilities proportional to w_i.
-        keys = np.random.default_rng(seed).exponential(size=len(scores))[valid]
-        if strategy == "sample":
-            keys = np.log(keys) - np.log(scores[valid].astype(np.float64))
-    return valid[_smallest(keys, k)].astype(np.int64)
-
-
-def _smallest(keys: NDArray, k: int) -> NDArray[np.int64]:
-    """Positions of the k smallest keys in rising order, ties by position; O(n)."""
-    if k < len(keys):
-        limit = np.partition(keys, k - 1)[k - 1]
-        below = np.flatnonzero(keys < limit)
-        among = np.concatenate([below, np.flatnonzero(keys == limit)[: k - len(below)]])
-    else:
-        among = np.arange(len(keys))
-    return among[np.lexsort((among, keys[among]))]

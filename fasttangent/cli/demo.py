@@ -258,7 +258,7 @@ def _start(seed: int, sizes: Mapping[str, int], trainer: _Trainer) -> _Start:
 
 def _label(start: _Start, way: str, sizes: Mapping[str, int], trainer: _Trainer) -> list[float]:
     """One labeller's test error at the start and after every round."""
-    from fasttangent.active.selection import pick
+    from fasttangent.active.strategies.scoring import pick
 
     model, taken = start.model, np.empty(0, np.int64)
     errors = [_rmse(model, start.test)]

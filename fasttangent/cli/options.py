@@ -8,6 +8,14 @@ from typing import Any, NamedTuple
 
 import click
 
+from fasttangent.active.strategies.record import WEIGHTS
+from fasttangent.active.strategies.table import (
+    DEFAULT_STRATEGY,
+    STRATEGIES,
+    help_of_embeddings,
+    help_of_strategies,
+)
+
 
 class Widths(click.ParamType):
     """``64,64`` as (64, 64); ``none`` as ()."""
@@ -161,22 +169,15 @@ def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
 
 # Words and defaults are those of fasttangent.select; a test compares them.
 SELECT = _several(
-    _choice(
-        "--strategy",
-        "error variance maxdet bait lcmd kmeans++ kcenter greedy-x greedy-y egl sample top random",
-        "error: what lowers the error over the pool most; variance, maxdet, bait: what tells most; lcmd, kmeans++, "
-        "kcenter, greedy-x, greedy-y: far apart; egl: longest gradients; sample: by chance, in proportion to "
-        "curiosity; top: the most curious, which are much alike.",
-    ),
+    _choice("--strategy", " ".join(sorted(STRATEGIES, key=DEFAULT_STRATEGY.__ne__)), help_of_strategies()),
     click.option(
         "--embedding",
         type=click.Choice(["posterior", "error", "gradient", "hidden", "input"]),
-        help="What rows are compared by.  [default: error for error, posterior for variance, maxdet and bait, "
-        "gradient for lcmd, kmeans++ and kcenter]",
+        help=f"What rows are compared by.  [default: {help_of_embeddings()}]",
     ),
     click.option(
         "--weight",
-        type=click.Choice(["curiosity", "sensitivity"]),
+        type=click.Choice(WEIGHTS),
         help="Score that favours rows.  [default: curiosity for sample and top, none for others]",
     ),
     click.option(

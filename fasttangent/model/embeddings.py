@@ -1,6 +1,7 @@
 """Rows as vectors whose inner products say what two rows have in common, at about the price of a score.
 
     posterior   E E^T = Cov(f), the posterior covariance of the outputs as the model's tangents of noise sample it
+    error       the same, and the bias of the regulariser as one more direction
     gradient    E[E E^T] = J J^T, the neural tangent kernel, through a random sketch that never forms a gradient
     hidden      the inputs of the last layer
     input       the inputs, standardised
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Kernel = Callable[[NDArray, NDArray, Inputs, Any], object]  # of a result, theta, rows, network
 
-KINDS = ("posterior", "error", "gradient", "hidden", "input")
 GRADIENT_DIM = 512
 
 
@@ -68,16 +68,18 @@ def embed(
     model : Model
     X : ndarray of shape (n, n_features)
         Rows in the units the model was fitted on; also a memory map.
-    kind : {"posterior", "gradient", "hidden", "input"}
+    kind : {"posterior", "error", "gradient", "hidden", "input"}
         "posterior": e_k(x) = sqrt(noise / dim) v_k . grad f(x) for the first `dim` tangents of noise v_k; several
         outputs stand side by side, D = n_outputs dim, so that E E^T adds up their covariances.
+        "error": the same, and b . grad f(x) for the tangent b of the bias as one more column per output,
+        D = n_outputs (dim + 1), so that E E^T adds the bias squared.
         "gradient": phi(x) = sum_l (P_l h_l) * (Q_l d_l) / sqrt(D), elementwise, with standard normal P_l
         (D, n_in + 1) and Q_l (D, n_out).  E[phi(x) . phi(x')] = grad f(x) . grad f(x'); several outputs have their
         own Q_l and are added, which gives the sum over outputs.  `gradient_sketch` says in what order they are drawn.
         "hidden": the activations that the last layer sees; of a network without hidden layers, its inputs.
         "input": standardised inputs; a column that was constant in training is 0.
     dim : int, optional
-        "posterior": how many of the tangents; default all.  "gradient": D, default 512.  Others have no choice.
+        "posterior", "error": how many of the tangents; default all.  "gradient": D, default 512.  Others: none.
     seed : int
         Of the sketch.
     threads : int
@@ -105,16 +107,16 @@ def embed(
     >>> embed(model, X, "gradient", dim=32).E.shape
     (60, 32)
     """
-    checks.choice("kind", kind, KINDS)
+    checks.choice("kind", kind, EMBEDDINGS)
     seed = checks.integer("seed", seed, at_least=0)
     theta, network = model.params.astype(model.dtype), model.network
     if dim is not None:
-        if kind in ("hidden", "input"):
+        if not EMBEDDINGS[kind].takes_dim:
             raise ValueError(
                 f"dim must be None for {kind!r} embeddings, whose size the network sets, got {dim!r}"
             )
         dim = checks.integer("dim", dim, at_least=1)
-    columns, work, kernel = _HOW[kind](model, dim, seed)
+    columns, work, kernel = EMBEDDINGS[kind].build(model, dim, seed)
     E = np.empty((len(X), columns), model.dtype)
 
     def task(start: int, inputs: Inputs, n: int) -> NDArray:
@@ -186,8 +188,9 @@ def _error(model: Trained, dim: int | None, seed: int) -> tuple[int, int, Kernel
 
 def _noise_tangents(model: Trained, kind: str, dim: int | None) -> Float:
     if "posterior" not in model.tangents:
+        *others, last = (repr(name) for name, embedding in EMBEDDINGS.items() if not embedding.of_noise)
         raise ValueError(
-            f"kind must be 'gradient', 'hidden' or 'input' for a model without tangents of noise, got {kind!r}; fit "
+            f"kind must be {', '.join(others)} or {last} for a model without tangents of noise, got {kind!r}; fit "
             'with tangents=("strength", "posterior"), or use model.with_posterior(X, y)'
         )
     most = len(model.tangents["posterior"])
@@ -255,7 +258,22 @@ def _layer(model: Trained, l: int) -> tuple[int, int, Kernel]:
     )
 
 
-_HOW = {"posterior": _posterior, "error": _error, "gradient": _gradient, "hidden": _hidden, "input": _input}
+class Kind(NamedTuple):
+    """A way to make vectors of rows."""
+
+    build: Callable[[Trained, int | None, int], tuple[int, int, Kernel]]  # of model, dim and seed
+    of_noise: bool = False  # whether it needs tangents of noise
+    takes_dim: bool = False  # whether `dim` has a say
+
+
+EMBEDDINGS = {
+    "posterior": Kind(_posterior, of_noise=True, takes_dim=True),
+    "error": Kind(_error, of_noise=True, takes_dim=True),
+    "gradient": Kind(_gradient, takes_dim=True),
+    "hidden": Kind(_hidden),
+    "input": Kind(_input),
+}
+KINDS = tuple(EMBEDDINGS)
 
 
 def _each_chunk(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
+from fasttangent.common.warning import warn
 from fasttangent.model import saving, scores
 from fasttangent.model.certificate import Certificate
+from fasttangent.model.scores import Scores
 from fasttangent.model.settings import FitSettings
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
@@ -27,14 +28,6 @@ if TYPE_CHECKING:
     Finish = Callable[[slice, NDArray, NDArray], None]
 
 EMBEDDED_ROWS = 1 << 15  # whose posterior embeddings are in memory together
-
-
-class Scores(NamedTuple):
-    """All scores of rows from one pass; nan where a row holds a value that is not finite."""
-
-    prediction: NDArray  # (n,) or (n, n_outputs), units of y
-    sensitivity: NDArray  # the same shape, units of y per unit of strength
-    curiosity: NDArray  # (n,), without unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -448,25 +441,12 @@ class Model:
         -------
         Scores
         """
-        rows = self._rows(X)
-        n = len(rows)
-        prediction, sensitivity = (np.empty((n, self.n_outputs), self.dtype) for _ in range(2))
-        curiosity = np.empty(n)
-
-        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            prediction[part] = self.scaling.predictions(f)
-            sensitivity[part] = ft[:, 0] * self.scaling.y_scale
-            curiosity[part] = scores.curiosity(self.slope_squared, ft[:, 0])
-
-        bad = self._each_chunk(rows, self._tangent()[None], threads, finish)
-        if len(bad):
-            count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
-            warnings.warn(
-                f"{count} a value that is not finite (first: row {bad[0]}); scores there are nan",
-                UserWarning,
-                stacklevel=2,
-            )
-        return Scores(self._shaped(prediction), self._shaped(sensitivity), curiosity)
+        found = scores.scored(self, self._rows(X), threads)
+        self._warn_of_mistrust()
+        if len(found.bad):
+            count = "1 row holds" if len(found.bad) == 1 else f"{len(found.bad)} rows hold"
+            warn(f"{count} a value that is not finite (first: row {found.bad[0]}); scores there are nan")
+        return found.scores
 
     def problem(self, X: Any, y: Any, sample_weight: Any = None, *, threads: int | None = None) -> Problem:
         """The objective F of the model on labelled rows: its values, gradients and curvature products, in float64.
@@ -595,12 +575,13 @@ class Model:
             raise ValueError(checks.non_finite_message("X", rows, i, np.isfinite(rows[i : i + 1])))
 
     def _tangent(self) -> Float:
-        if "strength" not in self.tangents:
-            why = "; ".join(self.certificate.reasons)
-            raise ValueError(f"the model carries no tangent, so it gives no scores: {why}")
+        tangent = scores.strength_tangent(self)
+        self._warn_of_mistrust()
+        return tangent
+
+    def _warn_of_mistrust(self) -> None:
         if not self.certificate.trusted:
-            warnings.warn(self.certificate.warning, UntrustedTangentWarning, stacklevel=3)
-        return self.tangents["strength"]
+            warn(self.certificate.warning, UntrustedTangentWarning)
 
     def _noise_tangents(self) -> Float:
         """(K, p) for noise of variance 1."""

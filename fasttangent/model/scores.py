@@ -11,16 +11,17 @@ Let theta*(eps) minimise F + eps loss(x, y), and s(x) = tau . grad f(x) = d f(x)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fasttangent.common import parallel
+from fasttangent.common import checks, parallel
 from fasttangent.problem.objective import Objective
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fasttangent.model.certificate import Certificate
     from fasttangent.problem.network import Network
     from fasttangent.problem.scaling import Scaling
 
@@ -93,6 +94,72 @@ def each_chunk(
         return f[:, 0]
 
     return each_readable_chunk(scaling, centre, X, dtype, network.layout.n_params, threads, task)
+
+
+class Scores(NamedTuple):
+    """All scores of rows from one pass; nan where a row holds a value that is not finite."""
+
+    prediction: NDArray  # (n,) or (n, n_outputs), units of y
+    sensitivity: NDArray  # the same shape, units of y per unit of strength
+    curiosity: NDArray  # (n,), without unit
+
+
+class Scored(NamedTuple):
+    """Scores of rows, and which rows have none."""
+
+    scores: Scores
+    bad: NDArray[np.int64]  # numbers of rows with a value that is not finite, ascending
+
+
+class Trained(Protocol):
+    """What scores need of a model."""
+
+    @property
+    def network(self) -> Network: ...
+    @property
+    def scaling(self) -> Scaling: ...
+    @property
+    def params(self) -> Float: ...
+    @property
+    def tangents(self) -> dict[str, Float]: ...
+    @property
+    def certificate(self) -> Certificate: ...
+    @property
+    def slope_squared(self) -> Float: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def flat_targets(self) -> bool: ...
+    @property
+    def threads(self) -> int | None: ...
+
+
+def strength_tangent(model: Trained) -> Float:
+    """tau (p,), or an error that says why the model has none."""
+    if "strength" not in model.tangents:
+        why = "; ".join(model.certificate.reasons)
+        raise ValueError(f"the model carries no tangent, so it gives no scores: {why}")
+    return model.tangents["strength"]
+
+
+def scored(model: Trained, rows: NDArray, threads: int | None = None) -> Scored:
+    """All scores of rows, without a warning about rows or trust; `rows` match the model's features."""
+    n, n_outputs, dtype = len(rows), model.network.sizes[-1], np.dtype(model.dtype)
+    prediction, sensitivity = (np.empty((n, n_outputs), dtype) for _ in range(2))
+    curious = np.empty(n)
+
+    def keep(start: int, f: NDArray, ft: NDArray) -> None:
+        part = slice(start, start + len(f))
+        prediction[part] = model.scaling.predictions(f)
+        sensitivity[part] = ft[:, 0] * model.scaling.y_scale
+        curious[part] = curiosity(model.slope_squared, ft[:, 0])
+
+    n_threads = checks.thread_count(model.threads if threads is None else threads)
+    tau = strength_tangent(model)[None]
+    bad = each_chunk(model.network, model.scaling, model.params, tau, rows, dtype, n_threads, keep)
+    if model.flat_targets:
+        return Scored(Scores(prediction[:, 0], sensitivity[:, 0], curious), bad)
+    return Scored(Scores(prediction, sensitivity, curious), bad)
 
 
 class Readable(NamedTuple):

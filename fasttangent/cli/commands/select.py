@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.cli.commands.models import model_and_pool
-from fasttangent.cli.commands.score import Scored
 from fasttangent.cli.options import JSON, OUTPUT, POOL, QUIET, SELECT, TABLE, THREADS
-from fasttangent.cli.output import say
+from fasttangent.cli.output import say, shows_progress
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fasttangent.cli.tables.reading import Table
+    from fasttangent.common.progress import Report
     from fasttangent.model.model import Model
+
+CHUNK_ROWS = 1 << 17
 
 
 @click.command(short_help="Pick the rows of a pool to label next.")
@@ -30,38 +33,88 @@ if TYPE_CHECKING:
 @QUIET
 @JSON
 def select(
-    model_path: str, pool: str, k: int, output: str, strategy: str, weight: str | None, labeled: str | None,
-    drop: Sequence[str], header: bool | None, threads: int | None, quiet: bool, as_json: bool, **settings: Any,
+    model_path: str, pool: str, k: int, output: str, labeled: str | None, drop: Sequence[str],
+    header: bool | None, quiet: bool, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Pick the K rows of the table POOL to label next, and write them with their row numbers and scores.
 
-    Rows with a missing value are never picked, nor is a row equal to one of --labeled. sample, top and random by
-    curiosity and without --labeled read the pool in chunks, twice; all else reads it into memory, and of equal rows
-    picks one.
+    Rows with a missing value are never picked, nor is a row equal to one of --labeled; of equal rows one is picked.
+    The pool is read in chunks, several times; only the candidates that --prefilter leaves, and for egl all rows,
+    are in memory together.
     """
+    from fasttangent.active.selection import Asked, selected
     from fasttangent.cli.tables.writing import write_table
+    from fasttangent.common.progress import reporting
 
+    _check_use(settings)
     model, table, columns = model_and_pool(model_path, pool, output, drop, header)
-    known = None if labeled is None else _labeled_rows(model, labeled, header)
+    settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
+    if settings["prefilter"] == "none":
+        settings["prefilter"] = None
     started = time.perf_counter()
-    if strategy in ("sample", "top", "random") and weight != "sensitivity" and known is None:
-        if weight is not None and strategy == "random":
-            raise ValueError("--weight is of no use to --strategy random; leave it out")
-        if settings["embedding"] is not None:
-            raise ValueError(f"--embedding is of no use to --strategy {strategy}; leave it out")
-        picks, scores, found = _picked_in_chunks(
-            Scored(model, table, columns, threads, quiet), k, strategy, settings["seed"]
-        )
-    else:
-        settings |= {"strategy": strategy, "weight": weight, "labeled": known, "threads": threads}
-        picks, scores, found = _picked_in_memory(model, table, columns, k, settings)
+    with reporting(shows_progress(quiet)) as report:
+        rows = TablePool(table, columns, report)
+        picked, usable = selected(model, rows, Asked(k, **settings))
+    picks = picked.indices
     own = {f"pool_{name}" if name in ("row", "score") else name: c for name, c in table.take(picks).items()}
-    write_table(output, {"row": picks, "score": scores, **own})
-    seconds = time.perf_counter() - started
-    more = {"picked": k, "strategy": strategy, "seed": settings["seed"], "output": output}
-    part = "" if found["candidates"] == found["rows"] else f" ({found['candidates']:,} took part)"
-    text = f"picked {k:,} of {found['rows']:,} rows{part} in {seconds:.1f} s; saved {output}"
-    say(as_json, {**found, "trusted": model.certificate.trusted, "seconds": seconds, **more}, text)
+    write_table(output, {"row": picks, "score": picked.scores, **own})
+    document = {
+        "rows": len(rows),
+        "missing_rows": len(usable.bad),
+        "first_missing_row": int(usable.bad[0]) if len(usable.bad) else None,
+        "candidates": picked.candidates,
+        "embedding": picked.embedding,
+        "weight": picked.weight,
+        "trusted": picked.trusted,
+        "seconds": time.perf_counter() - started,
+        "picked": k,
+        "strategy": picked.strategy,
+        "seed": settings["seed"],
+        "output": output,
+    }
+    part = "" if picked.candidates == len(rows) else f" ({picked.candidates:,} took part)"
+    text = f"picked {k:,} of {len(rows):,} rows{part} in {document['seconds']:.1f} s; saved {output}"
+    say(as_json, document, text)
+
+
+def _check_use(settings: dict[str, Any]) -> None:
+    """Refuse options that a strategy which sees every row has no use for, in the words of the command line."""
+    strategy = STRATEGIES[settings["strategy"]]
+    if strategy.thinned or strategy.needs_noise:
+        return
+    for name, of_use in (("weight", strategy.takes_weight), ("embedding", strategy.any_embedding)):
+        if settings[name] is not None and not of_use:
+            raise ValueError(f"--{name} is of no use to --strategy {strategy.name}; leave it out")
+
+
+class TablePool:
+    """A pool on disk, read as often as needed: see `fasttangent.active.pool.Pool`."""
+
+    def __init__(self, table: Table, columns: list[int], report: Report) -> None:
+        self.table, self.columns, self.report = table, columns, report
+        self._rows = table.rows
+
+    def __len__(self) -> int:
+        if self._rows is None:  # only reading a CSV file tells
+            self._rows = sum(len(rows) for _, rows in self.chunks())
+        return self._rows
+
+    def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
+        total = self._rows or 0
+        self.report("reading", 0, total)
+        for start, rows in self.table.chunks(CHUNK_ROWS, self.columns):
+            yield start, rows
+            self.report("reading", start + len(rows), total)
+
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        order = np.argsort(numbers, kind="stable")
+        wanted, found = numbers[order], np.empty((len(numbers), len(self.columns)))
+        for start, rows in self.chunks():
+            low, high = np.searchsorted(wanted, [start, start + len(rows)])
+            found[order[low:high]] = rows[wanted[low:high] - start]
+        return found
 
 
 def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
@@ -77,53 +130,3 @@ def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
             f"on both sides they are matched by position; give --labeled a table of the features alone"
         )
     return table.read(feature_columns(model, table, ()))
-
-
-def _picked_in_chunks(
-    scored: Scored, k: int, strategy: str, seed: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """(row numbers, their scores, what there is to say) for strategies that need one number of each row."""
-    import numpy as np
-
-    from fasttangent.active.selection import pick
-
-    curiosity = np.concatenate([scores.curiosity for _, scores in scored])
-    usable = scored.rows - scored.missing
-    if k > usable:
-        raise ValueError(
-            f"-k is {k:,} but the pool has only {usable:,} rows without missing values; ask for fewer"
-        )
-    picks = pick(curiosity, k, strategy, seed)
-    found = {
-        "rows": scored.rows,
-        "missing_rows": scored.missing,
-        "first_missing_row": scored.first_missing,
-        "candidates": usable,
-        "embedding": None,
-        "weight": None if strategy == "random" else "curiosity",
-    }
-    return picks, curiosity[picks], found
-
-
-def _picked_in_memory(
-    model: Model, table: Table, columns: list[int], k: int, settings: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """The same for all strategies, by fasttangent.select."""
-    import numpy as np
-
-    import fasttangent as ft
-
-    X = table.read(columns)
-    if settings["prefilter"] == "none":
-        settings["prefilter"] = None
-    picked = ft.select(model, X, k, **settings)
-    bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
-    found = {
-        "rows": len(X),
-        "missing_rows": len(bad),
-        "first_missing_row": int(bad[0]) if len(bad) else None,
-        "candidates": picked.candidates,
-        "embedding": picked.embedding,
-        "weight": picked.weight,
-    }
-    return picked.indices, picked.scores, found

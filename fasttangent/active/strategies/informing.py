@@ -1,0 +1,111 @@
+"""Strategies whose labels tell most, for a Bayesian linear model; see `fasttangent.active.covariances`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from fasttangent.active.strategies.record import LEAST_NOISE, Batch, Strategy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+
+class _Linear(NamedTuple):
+    """The rows of a linear model with prior covariance I, and the variance of its labels."""
+
+    E: NDArray
+    noise: float
+    targets: NDArray | None
+    weight: Float | None
+
+
+def _linear_model(batch: Batch) -> _Linear:
+    from fasttangent.active.covariances import conditioned
+    from fasttangent.model.embeddings import EMBEDDINGS
+
+    kind, weight = batch.embedding, batch.some_weights()
+    assert kind is not None
+    E, noise = batch.embedded(batch.candidates(), kind), max(batch.model.noise, LEAST_NOISE)
+    aims = None if batch.targets is None else batch.embedded(batch.targets, kind)
+    if not EMBEDDINGS[kind].of_noise:
+        assert batch.known is not None
+        noise = batch.model.objective.strength * len(batch.known)
+        C = batch.embedded(batch.known, kind)
+        E = conditioned(E, C, noise, threads=batch.threads)
+        aims = None if aims is None else conditioned(aims, C, noise, threads=batch.threads)
+    return _Linear(E, noise, aims, weight)
+
+
+def _least_variance(batch: Batch) -> Rows:
+    from fasttangent.active.covariances import variance_reduction
+
+    E, noise, targets, weight = _linear_model(batch)
+    return variance_reduction(E, batch.k, noise, targets, weight, threads=batch.threads)
+
+
+def _bait(batch: Batch) -> Rows:
+    from fasttangent.active.covariances import bait
+
+    E, noise, targets, _ = _linear_model(batch)
+    return bait(E, batch.k, noise, targets, threads=batch.threads)
+
+
+def _most_information(batch: Batch) -> Rows:
+    from fasttangent.active.covariances import max_determinant
+
+    E, noise, _, weight = _linear_model(batch)
+    return max_determinant(E, batch.k, noise, weight, threads=batch.threads)
+
+
+TELLING = "what tells most"
+
+FAMILY = (
+    Strategy(
+        "error",
+        "least mean squared error over the pool, or over `targets`: variance, and the bias of the regulariser as one "
+        "more direction",
+        'as "variance", with the regularity tangent (Eaton 2024); n D a pick',
+        "what lowers the error over the pool most",
+        _least_variance,
+        embedding="error",
+        takes_targets=True,
+        linear=True,
+    ),
+    Strategy(
+        "variance",
+        "least mean predictive variance over the pool, or over `targets`",
+        "Cohn 1996 for linear models; n D a pick",
+        TELLING,
+        _least_variance,
+        embedding="posterior",
+        any_embedding=True,
+        takes_targets=True,
+        linear=True,
+    ),
+    Strategy(
+        "bait",
+        "the same goal, 2 k picks, of which k are put back",
+        "Ash et al. 2021; 2 n D a pick",
+        TELLING,
+        _bait,
+        embedding="posterior",
+        any_embedding=True,
+        takes_weight=False,
+        takes_targets=True,
+        linear=True,
+    ),
+    Strategy(
+        "maxdet",
+        "most information about their own labels: log det of their covariance",
+        "BatchBALD for Gaussians, Kirsch et al. 2019; n D once, then less",
+        TELLING,
+        _most_information,
+        embedding="posterior",
+        any_embedding=True,
+        linear=True,
+    ),
+)

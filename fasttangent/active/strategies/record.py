@@ -1,0 +1,136 @@
+"""What a strategy is: one record, from which `select`, the command line and the documentation know it.
+
+Nothing here is imported before a strategy works, so that the command line can list them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fasttangent.active.pool import Pool
+    from fasttangent.model.model import Model
+
+    Float = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+WEIGHTS = ("curiosity", "sensitivity")
+LEAST_NOISE = 1e-12  # variance in standard units: a model may fit its rows without any residual
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to pick rows.
+
+    Attributes
+    ----------
+    name : str
+    what : str
+        What it picks, greedily.
+    source : str
+        Who it is from, and what it costs for n rows of D values.
+    help : str
+        A few words for the command line; strategies with the same words share them.
+    pick : callable
+        From a `Batch` to the places of its k rows among the usable ones.
+    embedding : str or None
+        What it compares rows by, if nothing else is asked for; None if it has no use for embeddings.
+    any_embedding : bool
+        Whether another embedding may be asked for.
+    weight : str or None
+        The score it picks by, if none is given.
+    takes_weight, takes_targets : bool
+        Whether it has a use for those.
+    needs_noise : bool
+        Whether it needs tangents of noise whatever the embedding.
+    linear : bool
+        Whether, on embeddings without noise, rows are taken for those of a linear model with the labels of `labeled`.
+    thinned : bool
+        Whether a prefilter limits its candidates; else it sees every row.
+    """
+
+    name: str
+    what: str
+    source: str
+    help: str
+    pick: Callable[[Batch], Rows]
+    embedding: str | None = None
+    any_embedding: bool = False
+    weight: str | None = None
+    takes_weight: bool = True
+    takes_targets: bool = False
+    needs_noise: bool = False
+    linear: bool = False
+    thinned: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What every strategy is given: k rows are to be picked of those that are usable."""
+
+    model: Model
+    pool: Pool
+    usable: Rows  # numbers of rows in the pool, ascending
+    k: int
+    known: NDArray | None  # rows with a label
+    targets: NDArray | None
+    embedding: str | None
+    weight: str | Float | None  # the name of a score, or a score of every row of the pool
+    seed: int
+    threads: int | None
+
+    def candidates(self) -> NDArray:
+        """The usable rows, in memory unless they are the whole of a mapped pool."""
+        return self.pool.take(self.usable)
+
+    def weights(self) -> Float | None:
+        """A weight for every usable row; None: all are alike."""
+        if self.weight is None:
+            return None
+        score = self.score(self.weight) if isinstance(self.weight, str) else self.weight
+        found: Float = score[self.usable]
+        return found
+
+    def some_weights(self) -> Float | None:
+        """The same, above 0 for some row."""
+        weights = self.weights()
+        if weights is not None and not weights.any():
+            raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
+        return weights
+
+    def score(self, name: str) -> Float:
+        """Curiosity, or the length of s(x) in standard units, of all rows of the pool, some rows at a time: (n,)."""
+        import numpy as np
+
+        from fasttangent.model.scores import scored
+
+        found = np.empty(len(self.pool))
+        for start, rows in self.pool.chunks():
+            scores = scored(self.model, rows, self.threads).scores
+            if name == WEIGHTS[0]:
+                found[start : start + len(rows)] = scores.curiosity
+            else:
+                s = scores.sensitivity.reshape(len(rows), -1).astype(np.float64) / self.model.scaling.y_scale
+                found[start : start + len(rows)] = np.sqrt(np.sum(s * s, axis=1))
+        return found
+
+    def embedded(self, rows: NDArray, kind: str) -> NDArray:
+        """Rows in an embedding, all of it finite."""
+        from fasttangent.common import checks
+        from fasttangent.model.embeddings import EMBEDDINGS
+
+        model = self.model
+        if EMBEDDINGS[kind].of_noise:
+            model = replace(model, noise=max(model.noise, LEAST_NOISE))
+        E = model.embed(rows, kind, seed=self.seed, threads=self.threads)
+        checks.finite(f"the {kind} embedding of the rows", E)
+        return E
+
+    def with_known(self, of: Callable[[NDArray], Any]) -> tuple[Any, Any]:
+        """(of the candidates, of the rows with a label or None)."""
+        return of(self.candidates()), None if self.known is None else of(self.known)

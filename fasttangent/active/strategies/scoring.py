@@ -1,0 +1,153 @@
+"""Strategies that need one number of each row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fasttangent.active.strategies.record import Batch, Strategy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+
+
+def pick(scores: NDArray, k: int, strategy: str, seed: int = 0) -> Rows:
+    """Row numbers of k of the scores (n,): "top", "sample" or "random"; nan is never picked, ties go to the lower."""
+    return _RULES[strategy](scores, k, seed)
+
+
+def _highest(scores: NDArray, k: int, seed: int) -> Rows:
+    import numpy as np
+
+    valid = _valid(scores, k)
+    return valid[smallest(-scores[valid].astype(np.float64), k)]
+
+
+def _at_random(scores: NDArray, k: int, seed: int) -> Rows:
+    import numpy as np
+
+    valid = _valid(scores, k)
+    return valid[smallest(np.random.default_rng(seed).exponential(size=len(scores))[valid], k)]
+
+
+def _in_proportion(scores: NDArray, k: int, seed: int) -> Rows:
+    """A draw without replacement: the k smallest of exponential variables with rates w_i (Efraimidis & Spirakis)."""
+    import numpy as np
+
+    from fasttangent.common.warning import warn
+
+    known = np.flatnonzero(~np.isnan(scores))
+    valid = known[scores[known] > 0]
+    if len(valid) < k <= len(known):
+        warn(f"only {len(valid)} rows have a weight above 0; the rest of the {k} is drawn uniformly")
+        rest = np.setdiff1d(known, valid)
+        more = np.random.default_rng(seed).choice(rest, k - len(valid), replace=False)
+        return np.concatenate([valid, more]).astype(np.int64)
+    _check_enough(k, len(valid))
+    keys = np.random.default_rng(seed).exponential(size=len(scores))[valid]
+    return valid[smallest(np.log(keys) - np.log(scores[valid].astype(np.float64)), k)]
+
+
+_RULES = {"top": _highest, "sample": _in_proportion, "random": _at_random}
+
+
+def _valid(scores: NDArray, k: int) -> Rows:
+    import numpy as np
+
+    valid = np.flatnonzero(~np.isnan(scores))
+    _check_enough(k, len(valid))
+    return valid.astype(np.int64, copy=False)
+
+
+def _check_enough(k: int, n: int) -> None:
+    if k > n:
+        raise ValueError(f"k must be at most the {n} rows of the pool that can be picked, got {k}")
+
+
+def smallest(keys: NDArray, k: int) -> Rows:
+    """Positions of the k smallest keys in rising order, ties by position; O(n)."""
+    import numpy as np
+
+    if k < len(keys):
+        limit = np.partition(keys, k - 1)[k - 1]
+        below = np.flatnonzero(keys < limit)
+        among = np.concatenate([below, np.flatnonzero(keys == limit)[: k - len(below)]])
+    else:
+        among = np.arange(len(keys))
+    return among[np.lexsort((among, keys[among]))]
+
+
+def _sample(batch: Batch) -> Rows:
+    weights = batch.weights()
+    assert weights is not None
+    return _in_proportion(weights, batch.k, batch.seed)
+
+
+def _top(batch: Batch) -> Rows:
+    weights = batch.weights()
+    assert weights is not None
+    return _highest(weights, batch.k, batch.seed)
+
+
+def _random(batch: Batch) -> Rows:
+    import numpy as np
+
+    return _at_random(np.ones(len(batch.usable)), batch.k, batch.seed)
+
+
+def _gradient_length(batch: Batch) -> Rows:
+    """sd(y) ||grad f||: the expected length of the gradient of a squared loss, up to a factor."""
+    import numpy as np
+
+    from fasttangent.common import checks
+    from fasttangent.model.embeddings import gradient_norms
+
+    model, rows = batch.model, batch.candidates()
+    _, deviation = model.predict(rows, return_std=True, threads=batch.threads)
+    spread = np.square(deviation.reshape(len(rows), -1) / model.scaling.y_scale).mean(axis=1)
+    n_threads = checks.thread_count(model.threads if batch.threads is None else batch.threads)
+    return _highest(np.sqrt(spread * gradient_norms(model, rows, threads=n_threads)), batch.k, batch.seed)
+
+
+FAMILY = (
+    Strategy(
+        "sample",
+        "by chance, in proportion to the weight",
+        "Efraimidis & Spirakis 2006; n log n",
+        "by chance, in proportion to curiosity",
+        _sample,
+        weight="curiosity",
+        thinned=False,
+    ),
+    Strategy(
+        "top",
+        "the highest weights: near copies of each other, which teach less than random rows; good for looking at, and "
+        "for one query",
+        "one forward pass",
+        "the most curious, which are much alike",
+        _top,
+        weight="curiosity",
+        thinned=False,
+    ),
+    Strategy(
+        "egl",
+        "the highest expected gradient length, sd(y) ||grad f||",
+        "Settles et al. 2008, Cai et al. 2013",
+        "longest gradients",
+        _gradient_length,
+        takes_weight=False,
+        needs_noise=True,
+        thinned=False,
+    ),
+    Strategy(
+        "random",
+        "uniformly, the baseline",
+        "none",
+        "uniformly",
+        _random,
+        takes_weight=False,
+        thinned=False,
+    ),
+)
