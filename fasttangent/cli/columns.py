@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent.cli.tables.table import Table
+from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from fasttangent.model.model import Model
@@ -57,7 +57,7 @@ def columns_left(table: Table, drop: Sequence[str | int]) -> list[int]:
     index = [i for i in left if i in table.index]
     if index:
         message = f"{table.path}: column {index[0]} holds row labels (pandas' index?) and is no feature"
-        warnings.warn(message, stacklevel=2)
+        warn(message)
     return [i for i in left if i not in table.index]
 
 
@@ -82,7 +82,7 @@ def feature_columns(model: Model, table: Table, drop: Sequence[str]) -> list[int
     if table.named or model.feature_names is not None:
         nameless = "the model" if table.named else table.path
         message = f"{nameless} has no column names, so the columns of {table.path} were matched by position"
-        warnings.warn(message, stacklevel=2)
+        warn(message)
     return left
 
 

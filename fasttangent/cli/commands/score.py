@@ -12,6 +12,7 @@ import click
 from fasttangent.cli.commands.models import model_and_pool
 from fasttangent.cli.options import JSON, OUTPUT, POOL, QUIET, TABLE, THREADS
 from fasttangent.cli.output import say, shows_progress
+from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,12 +82,15 @@ class Scored:
                 f"{self.missing:,} of {self.rows:,} rows of {self.table.path} have missing or infinite "
                 f"values, first row {self.first_missing} (counted from 0); they have no scores"
             )
-            warnings.warn(message, stacklevel=2)
+            warn(message)
 
     def _scores(self, X: np.ndarray) -> Scores:
+        from fasttangent.common.errors import UntrustedTangentWarning
+
         with warnings.catch_warnings():
-            # It counts from the start of the chunk; the end of __iter__ tells of all chunks at once.
-            warnings.filterwarnings("ignore", message=".*value that is not finite")
+            # Of rows without scores it counts from the start of the chunk; __iter__ tells of all chunks at its end.
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("always", UntrustedTangentWarning)
             return self.model.score(X, threads=self.threads)
 
 
