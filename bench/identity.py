@@ -1,14 +1,18 @@
 """Twenty cases of what a user can see, as digests of every bit: run in two checkouts and compare.
 
-    python bench/identity.py > before.txt    # in one checkout
-    python bench/identity.py > after.txt     # in another, on the same machine
+    python bench/identity.py > before.txt    # with one checkout on the path
+    python bench/identity.py > after.txt     # with another, on the same machine
     diff before.txt after.txt
+
+`python -m bench identity` is the same.  The file needs nothing else of the bench and of fasttangent only what is
+public, so it runs beside an older checkout too.
 
 A change of structure must leave every line as it is.  Digests hold for one kind of processor and one set of versions.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import subprocess
 import sys
@@ -16,6 +20,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +81,28 @@ POOL, _ = rows(3000, 2)
 POOL[[5, 700], 1] = np.nan
 POOL[900:920] = POOL[:20]
 CLEAN, TRUTH = rows(2000, 3)
-MODEL = ft.fit(X, y, hidden=(12, 8), strength=1e-2, epochs=60, tangents=("strength", "posterior"), samples=64)
-DOUBLE = ft.fit(X, y, hidden=(6,), strength=2e-2, epochs=40, dtype="float64")
+
+
+@cache
+def posterior_model() -> ft.Model:
+    return ft.fit(
+        X, y, hidden=(12, 8), strength=1e-2, epochs=60, tangents=("strength", "posterior"), samples=64
+    )
+
+
+@cache
+def double_model() -> ft.Model:
+    return ft.fit(X, y, hidden=(6,), strength=2e-2, epochs=40, dtype="float64")
 
 
 @case
 def fit_posterior() -> Any:
-    return MODEL
+    return posterior_model()
 
 
 @case
 def fit_float64() -> Any:
-    return DOUBLE
+    return double_model()
 
 
 @case
@@ -109,7 +124,9 @@ def fit_without_settling() -> Any:
 
 @case
 def fit_warm_and_plain() -> Any:
-    warm = ft.fit(X[:100], y[:100], hidden=(6,), strength=2e-2, epochs=10, dtype="float64", start=DOUBLE)
+    warm = ft.fit(
+        X[:100], y[:100], hidden=(6,), strength=2e-2, epochs=10, dtype="float64", start=double_model()
+    )
     return warm, ft.fit(X, y, hidden=(), tangents=None, strength=0.1, epochs=20, standardize=True)
 
 
@@ -120,19 +137,32 @@ def fit_many() -> Any:
 
 @case
 def scores_with_gaps() -> Any:
-    return MODEL.score(POOL), DOUBLE.score(POOL.astype(np.float32)), MODEL.score(POOL[:, ::1][::-2])
+    return (
+        posterior_model().score(POOL),
+        double_model().score(POOL.astype(np.float32)),
+        posterior_model().score(POOL[:, ::1][::-2]),
+    )
 
 
 @case
 def scores_by_name() -> Any:
-    plain = MODEL.sensitivity(CLEAN), MODEL.curiosity(CLEAN), MODEL.influence(CLEAN, TRUTH)
-    with_noise = MODEL.curiosity(CLEAN, "posterior"), MODEL.predict(CLEAN, return_std=True)
-    return plain, with_noise, MODEL.posterior(CLEAN[:50], 7)
+    plain = (
+        posterior_model().sensitivity(CLEAN),
+        posterior_model().curiosity(CLEAN),
+        posterior_model().influence(CLEAN, TRUTH),
+    )
+    with_noise = (
+        posterior_model().curiosity(CLEAN, "posterior"),
+        posterior_model().predict(CLEAN, return_std=True),
+    )
+    return plain, with_noise, posterior_model().posterior(CLEAN[:50], 7)
 
 
 @case
 def embeddings() -> Any:
-    return [MODEL.embed(CLEAN, kind) for kind in ("posterior", "error", "gradient", "hidden", "input")]
+    return [
+        posterior_model().embed(CLEAN, kind) for kind in ("posterior", "error", "gradient", "hidden", "input")
+    ]
 
 
 @case
@@ -154,7 +184,10 @@ def select_every_strategy() -> Any:
         "egl",
         "random",
     ]
-    return [ft.select(MODEL, POOL, 20, strategy=s, labeled=k, seed=7) for s, k in product(names, (None, X))]
+    return [
+        ft.select(posterior_model(), POOL, 20, strategy=s, labeled=k, seed=7)
+        for s, k in product(names, (None, X))
+    ]
 
 
 @case
@@ -164,31 +197,31 @@ def select_with_settings() -> Any:
            {"strategy": "lcmd", "weight": "sensitivity"}, {"strategy": "kmeans++", "weight": abs(TRUTH)},
            {"strategy": "error", "prefilter": ("curiosity", 300)}, {"strategy": "maxdet", "prefilter": 200},
            {"strategy": "sample", "weight": "sensitivity"}]  # fmt: skip
-    return [ft.select(MODEL, CLEAN, 16, seed=3, **one) for one in how]
+    return [ft.select(posterior_model(), CLEAN, 16, seed=3, **one) for one in how]
 
 
 @case
 def exact_influence() -> Any:
-    found = ft.exact(DOUBLE, X, y)
+    found = ft.exact(double_model(), X, y)
     return found.influence(CLEAN[:40], TRUTH[:40]), found.leave_one_out(), found.self_influence(X, y)
 
 
 @case
 def refits() -> Any:
     changes = [ft.Change.leave_out(i) for i in range(6)]
-    return ft.refit(DOUBLE, X, y, changes, at=CLEAN[:5], keep_params=True), ft.refit_curves(
-        DOUBLE, X, y, changes[:2]
+    return ft.refit(double_model(), X, y, changes, at=CLEAN[:5], keep_params=True), ft.refit_curves(
+        double_model(), X, y, changes[:2]
     )
 
 
 @case
 def unlearned() -> Any:
-    return ft.unlearn(DOUBLE, X, y, remove=[3, 4])
+    return ft.unlearn(double_model(), X, y, remove=[3, 4])
 
 
 @case
 def learned_loss() -> Any:
-    head = ft.learning_loss(MODEL, X, y, epochs=20, folds=3)
+    head = ft.learning_loss(posterior_model(), X, y, epochs=20, folds=3)
     return head.params, head.level, head.temperature, head.predict(CLEAN)
 
 
@@ -210,7 +243,7 @@ def loop() -> Any:
 @case
 def saved() -> Any:
     with tempfile.TemporaryDirectory() as folder:
-        MODEL.save(Path(folder) / "m.npz")
+        posterior_model().save(Path(folder) / "m.npz")
         again = ft.load(Path(folder) / "m.npz")
     return again, again.summary()["objective"], again.predict(CLEAN)
 
@@ -258,7 +291,14 @@ def command_line() -> Any:
         return {path.name: path.read_text() for path in sorted(folder.glob("*.csv"))}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=sys.argv[0], description=__doc__, formatter_class=form)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"all if none is named: {', '.join(CASES)}")
     warnings.simplefilter("ignore")
-    for name in sys.argv[1:] or CASES:
+    for name in parser.parse_args().cases or CASES:
         print(f"{name:28}{digest(CASES[name]())}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

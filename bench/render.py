@@ -1,11 +1,11 @@
 """Put what the benchmarks measured where it is read.
 
-    python bench/settling.py FOLDER -o settling.md && python bench/scoring.py > scoring.md
-    python bench/run.py --data FOLDER -o bench/results.json
-    python bench/exact.py --peers PEERS --pydvl PYDVL -o bench/exact.json --markdown bench/EXACT.md
-    python bench/selection.py --python BMDAL/bin/python --output bench/selection.json > bench/SELECTION.md
-    python bench/render.py --settling settling.md --scoring scoring.md --speed bench/results.json \\
-        --exact bench/exact.json --active bench/ACTIVE.md --selection bench/SELECTION.md
+    python -m bench settling FOLDER -o settling.md && python -m bench scoring > scoring.md
+    python -m bench speed --data FOLDER -o bench/results/results.json
+    python -m bench exact --peers PEERS --pydvl PYDVL -o bench/results/exact.json --markdown bench/EXACT.md
+    python -m bench selection --python BMDAL/bin/python --output bench/results/selection.json > bench/SELECTION.md
+    python -m bench render --settling settling.md --scoring scoring.md --speed bench/results/results.json \\
+        --exact bench/results/exact.json --active bench/ACTIVE.md --selection bench/SELECTION.md
 
 writes bench/RESULTS.md, all tables; bench/cost_curves.png; and the part of README.md between the two `measured`
 comments, the rows and columns that decide.  A section whose file is not given stays as RESULTS.md has it, and
@@ -14,13 +14,16 @@ so does the table of speed in the README.  `--no-readme` leaves the README alone
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-RESULTS, CURVES = ROOT / "bench" / "RESULTS.md", ROOT / "bench" / "cost_curves.png"
+from bench.common import options
+from bench.common.places import REPORTS, ROOT
+from bench.speed import plots
+from bench.speed import tables as tables_of_speed
+
+RESULTS, CURVES = REPORTS / "RESULTS.md", REPORTS / "cost_curves.png"
 START, END = "<!-- measured: written by bench/render.py -->", "<!-- end of measured -->"
 SPEED_START, SPEED_END = "<!-- speed -->", "<!-- end of speed -->"
 EXACT_START, EXACT_END = "<!-- exact -->", "<!-- end of exact -->"
@@ -85,16 +88,13 @@ def between(text: str, start: str, end: str) -> str:
 
 def speed(path: Path) -> tuple[str, str]:
     """The tables of RESULTS.md and the table of the README; draws the curves."""
-    import speed_plots
-    import speed_tables
-
     results = json.loads(path.read_text())
-    text = speed_tables.all_tables(results)
+    text = tables_of_speed.all_tables(results)
     if "curves" in results:
-        speed_plots.cost_curves(results["curves"]["figures"], CURVES)
+        plots.cost_curves(results["curves"]["figures"], CURVES)
         text += f"\n\n### Cost curves\n\n![Rate and share of peak]({CURVES.name})\n\nBands are quartiles."
-        text += speed_tables.caveats(results["curves"])
-    return text, speed_tables.summary(results)
+        text += tables_of_speed.caveats(results["curves"])
+    return text, tables_of_speed.summary(results)
 
 
 def exact(path: Path) -> str:
@@ -148,8 +148,7 @@ def measured(readme: str, found: dict[str, str], speed_table: str) -> str:
 
 
 def main() -> None:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = options.parser(__doc__)
     parser.add_argument("--settling", type=Path, metavar="FILE", help="what settling.py wrote")
     parser.add_argument("--scoring", type=Path, metavar="FILE", help="what scoring.py printed")
     parser.add_argument("--speed", type=Path, metavar="FILE", help="what run.py wrote")
@@ -167,7 +166,7 @@ def main() -> None:
         if path := getattr(chosen, name):
             found[TITLES[name]] = path.read_text().strip()
     body = "\n\n".join(f"## {title}\n\n{found[title]}" for title in TITLES.values() if title in found)
-    RESULTS.write_text(f"# Results\n\nWritten by `bench/render.py`.\n\n{body}\n")
+    RESULTS.write_text(f"# Results\n\nWritten by `python -m bench render`.\n\n{body}\n")
     if not chosen.no_readme:
         readme = measured(readme, found, speed_table)
         if chosen.exact:
@@ -177,7 +176,3 @@ def main() -> None:
         if chosen.selection:
             readme = replaced(readme, SELECTION_START, SELECTION_END, chosen.selection.read_text().strip())
         (ROOT / "README.md").write_text(readme)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
-
-import active
-import active_data
-import active_statistics as statistics
-import active_tables
+from bench.active import command, statistics, tables
+from bench.active import data as active_data
+from bench.common import data
 
 
 def every_flip_p(differences):
@@ -120,7 +115,7 @@ def test_seeds_differ_by_set_seed_step_and_stream():
 def test_duplicated_inputs_are_dropped(tmp_path):
     rows = np.array([[2.0, 1.0, 5.0], [0.0, 1.0, 6.0], [2.0, 1.0, 7.0]])
     np.savetxt(tmp_path / "toy.csv.gz", rows, delimiter=",")
-    X, y = active_data.load(tmp_path, "toy")
+    X, y = data.load(tmp_path, "toy")
     np.testing.assert_array_equal(X, rows[:2, :2])
     np.testing.assert_array_equal(y, [5.0, 6.0])
 
@@ -146,20 +141,20 @@ def a_line(method, seed, factor=1.0, name="yacht", select=0.1):
 
 def test_a_file_cut_off_by_a_kill_is_gone_on_with(tmp_path):
     path = tmp_path / "lines.jsonl"
-    active.append(path, a_line("random", 10))
+    command.append(path, a_line("random", 10))
     with path.open("a") as file:
         file.write(json.dumps(a_line("lcmd", 10))[:40])
-    active.end_last_line(path)
-    active.append(path, a_line("top", 10))
-    active.append(path, a_line("top", 10, factor=9))
-    assert [(line["method"], line["rmse"][1]) for line in active.read(path)] == [
+    command.end_last_line(path)
+    command.append(path, a_line("top", 10))
+    command.append(path, a_line("top", 10, factor=9))
+    assert [(line["method"], line["rmse"][1]) for line in command.read(path)] == [
         ("random", 1.0),
         ("top", 1.0),
     ]
 
 
 def test_the_endpoint_leaves_out_the_initial_model():
-    found = active_tables.endpoints(a_line("lcmd", 0))
+    found = tables.endpoints(a_line("lcmd", 0))
     assert found["rmse"] == pytest.approx((np.log(1.0) + np.log(0.5)) / 2)
     assert found["final"] == pytest.approx(np.log(0.5))
 
@@ -167,7 +162,7 @@ def test_the_endpoint_leaves_out_the_initial_model():
 def test_effects_are_paired_by_set_and_seed():
     lines = [a_line("random", seed, factor=1 + seed) for seed in range(3)]
     lines += [a_line("lcmd", seed, factor=0.9 * (1 + seed)) for seed in range(1, 4)]
-    design = active_tables.Design(active_tables.collect(lines)["first, 32"])
+    design = tables.Design(tables.collect(lines)["first, 32"])
     assert design.effect("lcmd", "random") == pytest.approx((-10, -10, -10), abs=1e-3)
     assert len(design.differences("lcmd", "random")["yacht"]) == 2
 
@@ -176,20 +171,20 @@ def test_only_complete_seeds_count():
     pairs = [(10, "yacht"), (10, "pol"), (11, "yacht"), (11, "pol"), (12, "yacht")]
     lines = [a_line("random", seed, name=name) for seed, name in pairs]
     lines += [a_line("lcmd", seed, name=name) for seed, name in [*pairs[:3], (12, "yacht"), (12, "pol")]]
-    found = active_tables.collect(lines)["first, 32"]
+    found = tables.collect(lines)["first, 32"]
     assert set(found["random"]["runs"]) == {"yacht 10", "pol 10", "yacht 11", "pol 11"}
     assert set(found["lcmd"]["runs"]) == {"yacht 10", "pol 10"}
 
 
 def test_the_choice_takes_the_quickest_of_the_best():
-    factors = dict.fromkeys(active_tables.CANDIDATES, 1.0) | {"variance": 0.900, "maxdet": 0.903}
-    seconds = dict.fromkeys(active_tables.CANDIDATES, 0.01) | {"variance": 0.3, "maxdet": 0.2}
+    factors = dict.fromkeys(tables.CANDIDATES, 1.0) | {"variance": 0.900, "maxdet": 0.903}
+    seconds = dict.fromkeys(tables.CANDIDATES, 0.01) | {"variance": 0.3, "maxdet": 0.2}
     lines = [
         a_line(method, seed, factors[method], name, seconds[method])
         for method, seed, name in itertools.product(factors, range(3), active_data.SETS)
     ]
-    found = active_tables.choice(lines)
+    found = tables.choice(lines)
     assert found["default"] == "maxdet"
     assert set(found["close"]) == {"maxdet", "variance"}
     with pytest.raises(ValueError, match="needs all of"):
-        active_tables.choice([line for line in lines if line["set"] != "pol"])
+        tables.choice([line for line in lines if line["set"] != "pol"])

@@ -1,0 +1,1 @@
+"""Active learning against random labelling and the best that is published."""

@@ -1,0 +1,1 @@
+"""What several benchmarks share: data, turns, networks, figures of the machine, tables."""

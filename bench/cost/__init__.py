@@ -1,0 +1,1 @@
+"""What scoring, settling and carrying a tangent cost, without peers."""

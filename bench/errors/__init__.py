@@ -1,0 +1,1 @@
+"""Which rows the model is wrong about, and by how much."""

@@ -1,0 +1,1 @@
+"""Exact curvature and influence beside the packages that have them."""

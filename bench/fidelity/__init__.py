@@ -1,0 +1,1 @@
+"""How far scores and solvers are from exact influence and from refitting."""

@@ -1,0 +1,1 @@
+"""The same work in other packages, each imported when it is first needed."""

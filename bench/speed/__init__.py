@@ -1,0 +1,1 @@
+"""Seconds of scoring, training, settling, memory maps and many fits, beside JAX, PyTorch and scikit-learn."""
