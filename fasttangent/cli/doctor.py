@@ -29,7 +29,7 @@ def examine() -> dict[str, Any]:
     dict
         Plain Python values: versions, processor, threads, vectors, register tile and the cache of compiled code.
     """
-    from fasttangent.kernels import simd
+    from fasttangent.kernels import processor
 
     return {
         "fasttangent": __version__,
@@ -38,13 +38,13 @@ def examine() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores_available": parallel.available(),
         "threading": f"own pool of up to {parallel.available()} threads around nogil kernels",
-        "vector_bits": simd.vector_bits(),
-        "lanes_float32": simd.lanes("float32"),
-        "lanes_float64": simd.lanes("float64"),
-        "fused_multiply_add": simd.has_fma(),
-        "tile_rows": simd.TILE_ROWS,
-        "tile_vectors": simd.tile_vectors(),
-        "tile_accumulators": simd.TILE_ROWS * simd.tile_vectors(),
+        "vector_bits": processor.vector_bits(),
+        "lanes_float32": processor.lanes("float32"),
+        "lanes_float64": processor.lanes("float64"),
+        "fused_multiply_add": processor.has_fma(),
+        "tile_rows": processor.TILE_ROWS,
+        "tile_vectors": processor.tile_vectors(),
+        "tile_accumulators": processor.TILE_ROWS * processor.tile_vectors(),
         **_cache(),
     }
 

@@ -18,8 +18,8 @@ RUNS, SECONDS = 5, 0.03  # of one run, at least
 
 def fma_gflops(dtype: DTypeLike, threads: int) -> float:
     """Multiplications and additions per second, in 10^9, of this many threads at once: the median of a few runs."""
-    from fasttangent.kernels.peak import spin
-    from fasttangent.kernels.simd import lanes, peak_accumulators
+    from fasttangent.kernels.peak import peak_accumulators, spin
+    from fasttangent.kernels.processor import lanes
 
     outs = np.zeros((threads, lanes(dtype)), dtype)
 

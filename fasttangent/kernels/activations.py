@@ -1,7 +1,7 @@
 """phi(z) with its first and second derivative, over a whole block at once.
 
 `activate` fills ``h = phi(z)``, ``p = phi'(z)`` and ``q = phi''(z)``; the derivatives come almost free with the
-value.  Each activation is one formula over `simd.Vector`, written once: float32 and float64, any width of vector,
+value.  Each activation is one formula over `vectors.Vector`, written once: float32 and float64, any width of vector,
 with or without derivatives.  Its twin in NumPy stands beside it.
 
 silu, softplus and gelu are relu with its corner rounded off by an even function that vanishes far out:
@@ -27,8 +27,9 @@ from functools import partial
 
 import numpy as np
 
+from fasttangent.kernels.elementwise import elementwise
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import elementwise, provide, shift
+from fasttangent.kernels.vectors import provide, shift
 
 IDENTITY, TANH, SILU, RELU, SOFTPLUS, GELU = range(6)
 CODES = {

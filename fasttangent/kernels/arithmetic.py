@@ -1,7 +1,9 @@
 """Plain loops and products that several kernels share."""
 
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import fma, product, row
+from fasttangent.kernels.products import product
+from fasttangent.kernels.scalar import fma
+from fasttangent.kernels.views import row
 
 
 @kernel

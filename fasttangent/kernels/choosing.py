@@ -10,7 +10,10 @@ import numpy as np
 
 from fasttangent.kernels.arithmetic import add_multiple, add_product, fill
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import add_row_sums, fma, gather_columns, lanes, row, stretch, window
+from fasttangent.kernels.processor import lanes
+from fasttangent.kernels.scalar import fma
+from fasttangent.kernels.sums import add_row_sums, gather_columns
+from fasttangent.kernels.views import row, stretch, window
 
 BLOCK = 64  # rows whose bounds are computed side by side
 DEPTH = 64  # values of those rows that are compared at once: a square of 16 kB in float32, half an L1 cache

@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttangent.kernels.arithmetic import add_multiple, add_product, fill
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import fma
+from fasttangent.kernels.scalar import fma
 
 
 @kernel

@@ -14,7 +14,8 @@ from fasttangent.kernels.hessian import columns
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.layer import back, tangent_through, weights
 from fasttangent.kernels.network import block_rows, forward, load_rows, matrix, workspace
-from fasttangent.kernels.simd import product, row, window
+from fasttangent.kernels.products import product
+from fasttangent.kernels.views import row, window
 
 
 @kernel

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add, fill
+from fasttangent.kernels.denormals import flush_denormals, restore
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.layer import weights
 from fasttangent.kernels.network import (
@@ -27,16 +28,9 @@ from fasttangent.kernels.network import (
     whole_vectors,
     workspace,
 )
-from fasttangent.kernels.simd import (
-    add_column_dots,
-    flush_denormals,
-    gather_columns,
-    product,
-    restore,
-    row,
-    stretch,
-    window,
-)
+from fasttangent.kernels.products import product
+from fasttangent.kernels.sums import add_column_dots, gather_columns
+from fasttangent.kernels.views import row, stretch, window
 
 GROUP = 4  # blocks that are multiplied by a direction while it is in the L2 cache
 STRIP = 48  # rows of a product whose results stay in the L1 cache: 8 tiles

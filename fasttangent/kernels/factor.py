@@ -16,7 +16,8 @@ import numpy as np
 
 from fasttangent.kernels.arithmetic import add_multiple, add_product
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import add_row_sums, gather_columns, row, stretch, window
+from fasttangent.kernels.sums import add_row_sums, gather_columns
+from fasttangent.kernels.views import row, stretch, window
 
 BLOCK, WIDTH = 288, 32  # a block of 660 kB, to stay in an L2 cache; a slab is as wide as the widest tile
 SLABS = BLOCK // WIDTH

@@ -26,7 +26,8 @@ from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.layer import back, tangent_through, weights
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import aligned, forward, load_rows, matrix, workspace
-from fasttangent.kernels.simd import product, row, window
+from fasttangent.kernels.products import product
+from fasttangent.kernels.views import row, window
 
 
 class Chunk(NamedTuple):

@@ -26,7 +26,7 @@ import numba
 from numba.core import caching
 
 # No fastmath: it licenses the compiler to ignore NaN and to reorder sums, and training code needs neither.
-# Where a fused multiply-add pays it is written as such (`simd.fma`), so results do not depend on
+# Where a fused multiply-add pays it is written as such (`scalar.fma`), so results do not depend on
 # what the compiler finds.  nogil lets the threads of `threads` run kernels side by side.
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 

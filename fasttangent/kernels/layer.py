@@ -15,7 +15,9 @@ is a sum of two products, and `product` forms it in one register tile: 1 + 2 K p
 
 from fasttangent.kernels.arithmetic import add_product
 from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.simd import add_row_sums, gather_columns, product, row, stretch, window
+from fasttangent.kernels.products import product
+from fasttangent.kernels.sums import add_row_sums, gather_columns
+from fasttangent.kernels.views import row, stretch, window
 
 NARROW = 4  # outputs; a tile as wide as a vector would be empty but for so many columns
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from fasttangent.kernels.activations import RELU, activate
 from fasttangent.kernels.arithmetic import add_product, fill
+from fasttangent.kernels.denormals import flush_denormals, restore
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.layer import add_gradient, affine, back, tangent_through, weights
 from fasttangent.kernels.losses import loss_terms
@@ -37,8 +38,9 @@ from fasttangent.kernels.network import (
     workspace,
 )
 from fasttangent.kernels.rows import _output_adjoints
-from fasttangent.kernels.simd import flush_denormals, gather_columns, restore, row, stretch, window
 from fasttangent.kernels.steps import _update
+from fasttangent.kernels.sums import gather_columns
+from fasttangent.kernels.views import row, stretch, window
 
 LEARNING_LOSS, LEARNING_LOSS_PP = range(2)
 CODES = {"learning-loss": LEARNING_LOSS, "learning-loss++": LEARNING_LOSS_PP}

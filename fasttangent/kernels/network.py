@@ -24,7 +24,9 @@ from fasttangent.kernels.layer import (
     tangent_weights,
     weights,
 )
-from fasttangent.kernels.simd import gather_columns, stretch, vector_bits, window
+from fasttangent.kernels.processor import vector_bits
+from fasttangent.kernels.sums import gather_columns
+from fasttangent.kernels.views import stretch, window
 
 # Values of one unit in a block: 64 rows of float32, 32 of float64.  64 units of them fill 16 kB, so that a layer's
 # inputs, outputs and weights stay in the L1 cache; and they are 4 vectors of 512 bits, the width of a tile.

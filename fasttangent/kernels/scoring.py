@@ -6,17 +6,12 @@ Only two layers are kept at a time, and the weights of a layer are transposed, s
 import numpy as np
 
 from fasttangent.kernels.activations import activate
+from fasttangent.kernels.denormals import flush_denormals, restore
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.network import aligned, block_rows, matrix, whole_vectors
-from fasttangent.kernels.simd import (
-    flush_denormals,
-    gather_columns,
-    product,
-    restore,
-    row,
-    stretch,
-    window,
-)
+from fasttangent.kernels.products import product
+from fasttangent.kernels.sums import gather_columns
+from fasttangent.kernels.views import row, stretch, window
 
 
 @kernel

@@ -18,10 +18,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add, fill
+from fasttangent.kernels.denormals import flush_denormals, restore
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.network import workspace
 from fasttangent.kernels.rows import add_loss
-from fasttangent.kernels.simd import atomic_add, flush_denormals, restore, row, stretch, wait_until
+from fasttangent.kernels.views import row, stretch
+from fasttangent.kernels.waiting import atomic_add, wait_until
 
 SGD, MOMENTUM, ADAM = range(3)
 CODES = {"sgd": SGD, "momentum": MOMENTUM, "adam": ADAM}

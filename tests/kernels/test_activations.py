@@ -11,7 +11,7 @@ import pytest
 from numba import config
 from scipy import special
 
-from fasttangent.kernels import activations, jit, simd
+from fasttangent.kernels import activations, jit, processor
 
 NAMES = sorted(activations.CODES)
 DTYPES = ("float32", "float64")
@@ -33,7 +33,7 @@ ULPS = {"gelu": 8 if config.DISABLE_JIT else 6}
 def activate(name, z, n_outputs=3, in_place=False):
     """[h, p, q] of a matrix z, in buffers with room up to the next whole vector and guards beyond it."""
     m, n = z.shape
-    room = -(-n // simd.lanes(z.dtype)) * simd.lanes(z.dtype)
+    room = -(-n // processor.lanes(z.dtype)) * processor.lanes(z.dtype)
     stride = room + 5
     inputs = np.full((m, stride), GUARD, z.dtype)
     inputs[:, :n] = z

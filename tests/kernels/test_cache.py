@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import fasttangent
-from fasttangent.kernels import jit, simd
+from fasttangent.kernels import jit, processor
 
 PACKAGE = Path(fasttangent.__file__).parent
 
-# The smallest compilation in which a callee stands in another file; it in turn calls an instruction of `simd`.
+# The smallest compilation in which a callee stands in another file; it in turn calls an instruction of `scalar`.
 CALLER = """
 from fasttangent.kernels.arithmetic import add_multiple
 from fasttangent.kernels.jit import kernel
@@ -65,7 +65,7 @@ def run(package, **environment):
     ("file", "before", "after", "expected"),
     [
         ("arithmetic.py", "c[j] = fma(a, b[j], c[j])", "c[j] = fma(a, b[j], c[j]) + 40", 42.0),
-        ("simd.py", "return _fma(builder, *args)", "return builder.fsub(args[2], args[0])", -2.0),
+        ("scalar.py", "return emit_fma(builder, *args)", "return builder.fsub(args[2], args[0])", -2.0),
     ],
     ids=["called", "emitted"],
 )
@@ -92,11 +92,11 @@ def test_a_change_in_another_file_is_noticed(copy, tmp_path, file, before, after
 def test_another_width_of_vectors_is_compiled_apart(copy, tmp_path):
     cache = str(tmp_path / "cache")
     folders = set()
-    for bits in map(str, simd.WIDTHS):
+    for bits in map(str, processor.WIDTHS):
         value, state, folder = run(copy, FASTTANGENT_CACHE=cache, FASTTANGENT_VECTOR_BITS=bits)
         assert (value, state) == (2.0, "miss")
         folders.add(folder)
-    assert len(folders) == len(simd.WIDTHS)
+    assert len(folders) == len(processor.WIDTHS)
 
 
 def test_the_stamp_is_of_every_kernel_file_and_the_width(copy, monkeypatch):
@@ -114,7 +114,7 @@ def test_the_stamp_is_of_every_kernel_file_and_the_width(copy, monkeypatch):
     stamps.append(stamp())
     (kernels / "renamed.py").unlink()
     stamps.append(stamp())
-    for bits in map(str, simd.WIDTHS):
+    for bits in map(str, processor.WIDTHS):
         monkeypatch.setenv("FASTTANGENT_VECTOR_BITS", bits)
         stamps.append(stamp())
     assert len(set(stamps)) == len(stamps)

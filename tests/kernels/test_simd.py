@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from fasttangent.kernels import library, simd
+from fasttangent.kernels import denormals, library, peak, processor, products, scalar, sums, views, waiting
 from fasttangent.kernels.jit import kernel
 from fasttangent.model import minibatch as training
 from fasttangent.model.scores import outputs_of_rows
@@ -31,14 +31,14 @@ JIT = not numba.config.DISABLE_JIT
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 DTYPES = ("float32", "float64")
 WIDTHS = (1, 2, 3, 5, 7, 17, 63, 65)
-HEIGHTS = sorted({1, 2, 3, 4, 5, 100} | {k * simd.TILE_ROWS + d for k in (1, 2) for d in (-1, 0, 1)})
+HEIGHTS = sorted({1, 2, 3, 4, 5, 100} | {k * processor.TILE_ROWS + d for k in (1, 2) for d in (-1, 0, 1)})
 SENTINEL = -77.0
 BEFORE = 19  # values in front of an array
 
 
 def around_vectors(dtype):
     """Widths around one, two, four and more vectors."""
-    lanes = simd.lanes(dtype)
+    lanes = processor.lanes(dtype)
     return sorted({*WIDTHS, *(k * lanes + d for k in (1, 2, 4, 7) for d in (-1, 0, 1))} - {0})
 
 
@@ -129,7 +129,7 @@ M, V, INTS = "{real}[:,:]", "{real}[:]", "int64[::1]"
 
 @of_matrices(f"void({M}, {M}, {M}, {M}, {M}, {M}, boolean)")
 def product(C, A, B, A2, B2, P, accumulate):
-    simd.product(C, A, B, A2, B2, P, accumulate)
+    products.product(C, A, B, A2, B2, P, accumulate)
 
 
 @of_matrices(f"void({M}, {M}, {M}, {M}, {M}, {M}, boolean)")
@@ -139,30 +139,30 @@ def chains(C, A, B, A2, B2, P, accumulate):
         for j in range(C.shape[1]):
             total = C[i, j] if accumulate else C.dtype.type(0)
             for k in range(A.shape[1]):
-                total = simd.fma(A[i, k], B[k, j], total)
+                total = scalar.fma(A[i, k], B[k, j], total)
             for k in range(A2.shape[1]):
-                total = simd.fma(A2[i, k], B2[k, j], total)
+                total = scalar.fma(A2[i, k], B2[k, j], total)
             C[i, j] = total * P[i, j] if P.shape[0] else total
 
 
 @of_matrices(f"void({M}, {{real}}[::1], {INTS})")
 def gather_columns(T, flat, offsets):
-    simd.gather_columns(T, flat, offsets)
+    sums.gather_columns(T, flat, offsets)
 
 
 @of_matrices(f"void({{real}}[::1], {M}, {{real}}[::1])")
 def add_row_sums(s, A, b):
-    simd.add_row_sums(s, A, b)
+    sums.add_row_sums(s, A, b)
 
 
 @of_matrices(f"void({{real}}[::1], {M}, {M})")
 def add_column_dots(s, A, B):
-    simd.add_column_dots(s, A, B)
+    sums.add_column_dots(s, A, B)
 
 
 @of_matrices("void({real}[:,::1], int64, int64, int64, int64)")
 def fill_window(array, start, rows, step, columns):
-    view = simd.window(array, start, rows, step, columns)
+    view = views.window(array, start, rows, step, columns)
     for i in range(view.shape[0]):
         for j in range(view.shape[1]):
             view[i, j] = 100 * i + j
@@ -170,14 +170,14 @@ def fill_window(array, start, rows, step, columns):
 
 @of_matrices("void({real}[:,::1], int64, int64)")
 def fill_stretch(array, start, n):
-    view = simd.stretch(array, start, n)
+    view = views.stretch(array, start, n)
     for j in range(view.size):
         view[j] = j
 
 
 @of_matrices("void({real}[:,:], int64)")
 def fill_row(array, i):
-    view = simd.row(array, i)
+    view = views.row(array, i)
     for j in range(view.size):
         view[j] = j + 1
 
@@ -185,31 +185,31 @@ def fill_row(array, i):
 @of_matrices("void({real}[::1], {real}[::1], int64)")
 def square_and_flush(out, x, flush):
     """x^2, of numbers small enough to lose it, with and without the mode in which they do."""
-    before = simd.flush_denormals() if flush else 0
+    before = denormals.flush_denormals() if flush else 0
     for j in range(x.size):
         out[j] = x[j] * x[j]
     if flush:
-        simd.restore(before)
+        denormals.restore(before)
 
 
 @of_matrices("{real}({real}, {real}, {real})")
 def fma(a, b, c):
-    return simd.fma(a, b, c)
+    return scalar.fma(a, b, c)
 
 
 @kernel
 def count(counters, seen, n):
     for i in range(n):
-        seen[i] = simd.atomic_add(counters, 0, 1)
+        seen[i] = waiting.atomic_add(counters, 0, 1)
 
 
 @kernel
 def take_turns(counters, unprotected, turn, n):
     """Two of these with turn = 0 and 1 add in strict alternation."""
     for i in range(n):
-        simd.wait_until(counters, 0, 2 * i + turn)
+        waiting.wait_until(counters, 0, 2 * i + turn)
         unprotected[0] += 1
-        simd.atomic_add(counters, 0, 1)
+        waiting.atomic_add(counters, 0, 1)
 
 
 # --- products --------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def test_product_at_all_sizes(dtype, layout):
         P = draw(m, n) if scaled else draw(0, n)
         C = Guarded(draw(m, n) if accumulate else np.full((m, n), np.nan, dtype), n + 5)
         expected = C.array.copy()
-        simd._product_definition(expected, A, B, A2, B2, P, accumulate)
+        products._product_definition(expected, A, B, A2, B2, P, accumulate)
         product(C.array, laid_out(A, layout), inputs(B), laid_out(A2, layout), inputs(B2, n + 2),
                 inputs(P, n + 5), accumulate)  # fmt: skip
         C.check(expected)
@@ -251,7 +251,7 @@ def test_product_at_all_sizes(dtype, layout):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_product_is_one_chain_per_element_whatever_stands_around_it(dtype, q, q2):
     rng = np.random.default_rng(1)
-    m, n = 2 * simd.TILE_ROWS + 3, 7 * simd.lanes(dtype) + 3
+    m, n = 2 * processor.TILE_ROWS + 3, 7 * processor.lanes(dtype) + 3
     A, B, A2, B2, P, start = (
         rng.normal(size=s).astype(dtype) for s in ((m, q), (q, n), (m, q2), (q2, n), (m, n), (m, n))
     )
@@ -271,7 +271,7 @@ def test_product_is_one_chain_per_element_whatever_stands_around_it(dtype, q, q2
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_and_infinity_stay_where_they_belong(dtype):
-    m, q, n = simd.TILE_ROWS + 1, 3, simd.lanes(dtype) + 1
+    m, q, n = processor.TILE_ROWS + 1, 3, processor.lanes(dtype) + 1
     A, B, C = np.ones((m, q), dtype), np.ones((q, n), dtype), np.zeros((m, n), dtype)
     A[2, 1], B[0, n - 1] = np.nan, np.inf
     product(C, A, B, A[:, :0], B[:0], C[:0], False)
@@ -300,7 +300,7 @@ def test_definitions_are_silent_where_nan_belongs(definition):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gather_columns(dtype):
     """Rows of a table in any order become columns; the room up to a whole vector repeats the last."""
-    rng, lanes = np.random.default_rng(2), simd.lanes(dtype)
+    rng, lanes = np.random.default_rng(2), processor.lanes(dtype)
     for m, n in itertools.product(around_vectors(dtype), [1, 2, 17, 63, 64]):
         width, n_table = -(-n // lanes) * lanes, 20
         table = whole_numbers(rng, n_table, m, dtype=dtype)
@@ -319,12 +319,12 @@ def test_gather_columns(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_row_sums(dtype):
-    rng, lanes = np.random.default_rng(3), simd.lanes(dtype)
+    rng, lanes = np.random.default_rng(3), processor.lanes(dtype)
     for m, vectors in itertools.product(around_vectors(dtype), [0, 1, 2, 5]):
         n = vectors * lanes
         A, b, s = (whole_numbers(rng, *shape, dtype=dtype) for shape in ((m, n), (n,), (m,)))
         expected = s.copy()
-        simd._add_row_sums_definition(expected, A, b)
+        sums._add_row_sums_definition(expected, A, b)
         found = Guarded(s)
         add_row_sums(found.array[0], inputs(A), inputs(b)[0])
         found.check(expected[None])
@@ -332,7 +332,7 @@ def test_add_row_sums(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_sum_of_a_row_does_not_depend_on_other_rows(dtype):
-    rng, lanes = np.random.default_rng(4), simd.lanes(dtype)
+    rng, lanes = np.random.default_rng(4), processor.lanes(dtype)
     A, b = rng.normal(size=(2 * lanes + 3, 4 * lanes)).astype(dtype), rng.normal(size=4 * lanes).astype(dtype)
     whole = np.zeros(len(A), dtype)
     add_row_sums(whole, A, b)
@@ -345,12 +345,12 @@ def test_a_sum_of_a_row_does_not_depend_on_other_rows(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_column_dots(dtype):
-    rng, lanes = np.random.default_rng(5), simd.lanes(dtype)
+    rng, lanes = np.random.default_rng(5), processor.lanes(dtype)
     for m, vectors in itertools.product([0, 1, 2, 7, 100], [1, 2, 3, 4, 5, 9]):
         n = vectors * lanes
         A, B, s = (whole_numbers(rng, *shape, dtype=dtype) for shape in ((m, n), (m, n), (n,)))
         expected = s.copy()
-        simd._add_column_dots_definition(expected, A, B)
+        sums._add_column_dots_definition(expected, A, B)
         found = Guarded(s)
         add_column_dots(found.array[0], inputs(A), inputs(B))
         found.check(expected[None])
@@ -366,7 +366,7 @@ def test_add_column_dots(dtype):
 def test_window(view, dtype):
     array, expected = np.zeros((2, 5, 12), dtype)
     fill_window(array, *view)
-    W = simd._window_definition(expected, *view)
+    W = views._window_definition(expected, *view)
     W[:] = 100 * np.arange(W.shape[0])[:, None] + np.arange(W.shape[1])
     np.testing.assert_array_equal(array, expected)
 
@@ -376,7 +376,7 @@ def test_window(view, dtype):
 def test_stretch(view, dtype):
     array, expected = np.zeros((2, 5, 12), dtype)
     fill_stretch(array, *view)
-    simd._stretch_definition(expected, *view)[:] = np.arange(view[1])
+    views._stretch_definition(expected, *view)[:] = np.arange(view[1])
     np.testing.assert_array_equal(array, expected)
 
 
@@ -389,7 +389,7 @@ def test_row(layout, dtype):
         array[:] = 0
         fill_row(view, i)
         expected = np.zeros((4, 7))
-        simd._row_definition(expected, i)[: view.shape[1]] = 1 + np.arange(view.shape[1])
+        views._row_definition(expected, i)[: view.shape[1]] = 1 + np.arange(view.shape[1])
         np.testing.assert_array_equal(array, expected)
 
 
@@ -411,20 +411,20 @@ def test_fma_rounds_once(dtype):
     e = np.finfo(dtype).eps
     one, minus = np.array([1 + e, 1 - e], dtype)
     found = fma(one, minus, np.dtype(dtype).type(-1))
-    assert found == (-(e**2) if JIT and simd.has_fma() else 0)
+    assert found == (-(e**2) if JIT and processor.has_fma() else 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_loop_of_the_peak_runs(dtype):
     """Every chain tends to its fixed point 1; `out` is their sum."""
-    out = np.zeros(simd.lanes(dtype), dtype)
+    out = np.zeros(processor.lanes(dtype), dtype)
     fma_rounds(20_000, out)
-    np.testing.assert_allclose(out, simd.peak_accumulators() if JIT else 1, rtol=1e-3)
+    np.testing.assert_allclose(out, peak.peak_accumulators() if JIT else 1, rtol=1e-3)
 
 
 @of_matrices("void(int64, {real}[::1])")
 def fma_rounds(n, out):
-    simd.fma_rounds(n, out)
+    peak.fma_rounds(n, out)
 
 
 # --- atomics ---------------------------------------------------------------------------------------------
@@ -548,7 +548,7 @@ def this_file(pick):
 
 @pytest.mark.skipif(not JIT, reason="the twins have no width")
 @pytest.mark.slow
-@pytest.mark.parametrize("bits", [bits for bits in simd.WIDTHS if bits != simd.vector_bits()])
+@pytest.mark.parametrize("bits", [bits for bits in processor.WIDTHS if bits != processor.vector_bits()])
 def test_another_width_of_vectors(bits):
     """This file at another width; and training and scores agree with ours to rounding."""
     scores = ["-c", "import json, test_simd; print(json.dumps(test_simd.results()))"]
@@ -559,25 +559,48 @@ def test_another_width_of_vectors(bits):
             assert relative(np.array(value), np.array(other)) <= (1e-5 if dtype == "float32" else 1e-10)
 
 
+def found_in_files(pattern):
+    """(file, name) of every match in a file of kernels."""
+    files = Path(library.__file__).parent.glob("*.py")
+    return {
+        (file.stem, name) for file in files for name in re.findall(pattern, file.read_text(), re.MULTILINE)
+    }
+
+
+def chosen():
+    return found_in_files(r"^(\w+) = choose\(")
+
+
+def test_every_instruction_has_its_twin():
+    """An intrinsic stands beside its definition, and kernels see the one that `choose` took of the two."""
+    intrinsics = found_in_files(r"^@intrinsic\ndef (\w+)")
+    assert intrinsics == {(file, f"_{name}_instruction") for file, name in chosen()}
+    assert len(intrinsics) >= 13
+    assert found_in_files(r"^ +@intrinsic\n +def (\w+)") == {("elementwise", "instruction")}  # takes its twin
+    definitions = found_in_files(r"^def (_\w+_definition)\(")
+    assert {(file, f"_{name}_definition") for file, name in chosen()} <= definitions
+
+
 @pytest.mark.skipif(not JIT, reason="is what this test starts")
 def test_twins_run_without_the_compiler_at_any_width():
-    names = re.findall(r"^(\w+) = _choose\(", Path(simd.__file__).read_text(), re.MULTILINE)
-    assert {"product", "wait_until"} <= set(names)
-    check = ";".join(f"assert simd.{name} is simd._{name}_definition" for name in names)
-    identity = ["-c", f"from fasttangent.kernels import simd;{check}"]
+    names = chosen()
+    assert {("products", "product"), ("waiting", "wait_until")} <= names
+    check = ";".join(f"assert {file}.{name} is {file}._{name}_definition" for file, name in sorted(names))
+    files = ", ".join(sorted({file for file, _ in names}))
+    identity = ["-c", f"from fasttangent.kernels import {files};{check}"]
     side_by_side([identity, this_file("not width and not steps")], file=__file__, NUMBA_DISABLE_JIT="1")
 
 
 def test_the_width_can_be_chosen(monkeypatch):
-    measured = simd.vector_bits.__wrapped__
-    for bits in simd.WIDTHS:
+    measured = processor.vector_bits.__wrapped__
+    for bits in processor.WIDTHS:
         monkeypatch.setenv("FASTTANGENT_VECTOR_BITS", str(bits))
         assert measured() == bits
     monkeypatch.setenv("FASTTANGENT_VECTOR_BITS", "64")
     with pytest.raises(ValueError, match="must be 128, 256 or 512, got '64'; or unset it"):
         measured()
     monkeypatch.delenv("FASTTANGENT_VECTOR_BITS")
-    assert measured() in simd.WIDTHS
+    assert measured() in processor.WIDTHS
 
 
 # --- the machine code ------------------------------------------------------------------------------------
@@ -596,7 +619,7 @@ def loops(assembly):
 
 
 @pytest.mark.skipif(
-    not (JIT and simd.host().get("avx512f") and simd.vector_bits() == 512),
+    not (JIT and processor.host().get("avx512f") and processor.vector_bits() == 512),
     reason="registers are counted on x86 processors with AVX-512",
 )
 @pytest.mark.parametrize("real", DTYPES)
@@ -606,11 +629,11 @@ def test_a_whole_tile_stays_in_the_registers(real):
     with global_compiler_lock:
         tile = cpu_target.target_context.codegen().create_library(name)
         module = tile.create_ir_module(name)
-        simd._strip(module, element, simd.tile_vectors(), False)
+        products._strip(module, element, processor.tile_vectors(), False)
         tile.add_ir_module(module)
         tile.finalize()
     assembly = tile.get_asm_str()
-    size = simd.TILE_ROWS * simd.tile_vectors()
+    size = processor.TILE_ROWS * processor.tile_vectors()
     whole = [body for body in loops(assembly) if sum("vfmadd" in line for line in body) == size]
     assert len(whole) == 2, "one loop for A B and one for A2 B2"
     for body in whole:
