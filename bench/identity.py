@@ -53,7 +53,7 @@ def parts(value: Any) -> Iterator[bytes]:
         yield from parts([value.params, value.tangents, value.slope_squared, value.noise, value.certificate])
     elif is_dataclass(value):
         for field in fields(value):
-            if field.name not in TIMED:
+            if field.name not in TIMED and not field.name.startswith("_"):
                 yield field.name.encode()
                 yield from parts(getattr(value, field.name))
     else:

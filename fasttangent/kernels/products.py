@@ -1,5 +1,6 @@
 """Products of matrices in register tiles: C = A B + A2 B2."""
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils

@@ -9,15 +9,23 @@ from helpers import naive
 
 import fasttangent as ft
 from fasttangent.active import covariances, distances
-from fasttangent.active.selection import (
-    DEFAULT_STRATEGY,
-    INFORMING,
-    SAMPLES,
-    SCORED,
-    SPREADING,
-    STRATEGIES,
-    pick,
-)
+from fasttangent.active.selection import SAMPLES
+from fasttangent.active.strategies import informing, scoring, spreading
+from fasttangent.active.strategies.scoring import pick
+from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES
+
+SCORED = ("top", "random", "sample")
+SPREADING = {s.name: s.embedding for s in spreading.FAMILY if s.any_embedding}
+INFORMING = {s.name: s.embedding for s in informing.FAMILY}
+
+
+def test_the_table_of_the_docstring_is_that_of_the_records():
+    text = " ".join(ft.select.__doc__.split())
+    for name, strategy in STRATEGIES.items():
+        assert f'"{name}" ' in text
+        for words in (strategy.what, strategy.source):
+            assert all(word in text for word in words.split()), (name, words)
+    assert {s.name for s in (*informing.FAMILY, *spreading.FAMILY, *scoring.FAMILY)} == set(STRATEGIES)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ import pytest
 from helpers.command_line import NAMES, cli, only_json, refused, rows_of, run
 
 import fasttangent as ft
-from fasttangent.active import selection
+from fasttangent.active.strategies.record import WEIGHTS
+from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.writing import write_table
 from fasttangent.model import embeddings
@@ -31,16 +32,16 @@ def picked(trained, pool, out, *more, k=12):
 def test_options_are_those_of_the_function():
     command = cli.commands["select"]
     options = {option.name: option for option in command.params}
-    assert set(options["strategy"].type.choices) == set(selection.STRATEGIES)
-    assert set(options["embedding"].type.choices) == set(embeddings.KINDS)
-    assert set(options["weight"].type.choices) == set(selection.WEIGHTS)
+    assert set(options["strategy"].type.choices) == set(STRATEGIES)
+    assert set(options["embedding"].type.choices) == set(embeddings.EMBEDDINGS)
+    assert set(options["weight"].type.choices) == set(WEIGHTS)
     given = command.make_context("select", [__file__, __file__, "-k", "3", "-o", "p.csv"]).params
     for name, parameter in inspect.signature(ft.select).parameters.items():
         if name not in ("model", "pool", "k", "targets"):
             assert given[name] == parameter.default, name
 
 
-@pytest.mark.parametrize("strategy", [s for s in selection.STRATEGIES if s not in selection.SCORED])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_picks_are_those_of_the_function(strategy, trained, pool, tmp_path, model):
     options = ["--strategy", strategy, "--labeled", trained / "data.csv", "--seed", 3]
     table, result = picked(trained, pool, tmp_path / "p.csv", *options)
@@ -52,6 +53,33 @@ def test_picks_are_those_of_the_function(strategy, trained, pool, tmp_path, mode
     np.testing.assert_array_equal(features(tmp_path / "p.csv"), X[direct.indices])
     assert "picked 12 of 500 rows in" in result.stdout
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_picks_are_those_of_the_function_with_gaps_and_copies(
+    strategy, labelled, trained, pool, tmp_path, model, monkeypatch
+):
+    """Random, sample and top once drew other rows on the command line, copies among them."""
+    monkeypatch.setattr("fasttangent.cli.commands.select.CHUNK_ROWS", 64)
+    known = features(trained / "data.csv")
+    if not labelled:
+        model = model.with_posterior(known, samples=16)
+    model.save(tmp_path / "m.npz")
+    X = features(pool)
+    X[100:200] = X[:100]  # copies
+    X[300:310] = known[:10]  # rows that have a label
+    X[[3, 250, 499], 1] = np.nan
+    np.save(tmp_path / "pool.npy", X)
+    np.save(tmp_path / "known.npy", known)
+    more = ["--labeled", tmp_path / "known.npy"] if labelled else []
+    run("select", tmp_path / "m.npz", tmp_path / "pool.npy", "-k", 40, "-o", tmp_path / "p.csv",
+        "--strategy", strategy, "--seed", 5, *more)  # fmt: skip
+    with pytest.warns(UserWarning, match="3 rows hold a value that is not finite"):
+        direct = ft.select(model, X, 40, strategy=strategy, labeled=known if labelled else None, seed=5)
+    picks = rows_of(tmp_path / "p.csv")["row"].astype(int)
+    assert picks.tolist() == direct.indices.tolist()
+    assert len(np.unique(X[picks], axis=0)) == 40
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".npy"])
@@ -70,7 +98,7 @@ def test_other_kinds_of_tables(ending, trained, pool, tmp_path):
     assert table["row"].tolist() == expected["row"].tolist()
 
 
-@pytest.mark.parametrize("strategy", selection.STRATEGIES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_labelled_rows_are_not_picked_again(strategy, trained, pool, tmp_path):
     write_table(
         tmp_path / "had.csv", {"note": np.array(["x"] * 490)} | {n: v[:490] for n, v in rows_of(pool).items()}
