@@ -217,7 +217,11 @@ FIDELITY = _several(
 FIT = _several(
     _network_and_objective("64,64", 1e-3),
     _choice("--optimizer", "adam momentum sgd", "Of the first stage."),
-    _number("--learning-rate", float, 1e-2, "At the start; it falls to zero."),
+    click.option(
+        "--learning-rate",
+        type=float,
+        help="At the start; it falls to zero.  [default: 0.01, less for layers of more than 256 units]",
+    ),
     _number("--momentum", float, 0.9, "beta of --optimizer momentum, beta 1 of adam."),
     _number("--epochs", int, 200, "Passes over the rows in the first stage."),
     _number("--batch-size", int, 64, "Rows per step."),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.model.scores import Readable, each_readable_chunk
+from fasttangent.problem.rows import Readable, each_readable_chunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -228,7 +228,7 @@ def test_rows_with_missing_values(trained, pool, tmp_path):
         assert set(rows_of(tmp_path / "p.csv")["row"]) == set(range(500)) - {7, 399}
     many = ("-k", 499, "--strategy", "sample")
     line = run("select", trained / "m.npz", path, "-o", tmp_path / "p.csv", *many, code=2).stderr
-    assert "-k is 499 but the pool has only 498 rows without missing values; ask for fewer" in line
+    assert "k must be at most the 498 rows of the pool that can be picked, got 499: 2 are not finite" in line
 
 
 def test_info(trained):

@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from helpers.command_line import NAMES, cli, only_json, refused, rows_of, run
+from helpers.command_line import NAMES, QUICK, cli, only_json, refused, rows_of, run
 
 import fasttangent as ft
 from fasttangent.active.strategies.record import WEIGHTS
@@ -156,7 +156,6 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
     ("options", "fragment"),
     [
         (["--strategy", "variances"], "is not one of"),
-        (["--strategy", "variance"], "pass the rows it was fitted on (labeled=, --labeled)"),
         (["--embedding", "pixels"], "is not one of"),
         (["--strategy", "sample", "--embedding", "input"], "--embedding is of no use to --strategy sample"),
         (["--strategy", "random", "--weight", "curiosity"], "--weight is of no use to --strategy random"),
@@ -190,3 +189,20 @@ def test_refusals(options, fragment, trained, pool, tmp_path):
 def test_the_table_that_is_read_is_the_one_of_the_labels(trained, pool):
     """Extra columns of named tables are ignored: the data a model was fitted on serves as it is."""
     assert open_table(trained / "data.csv").names == [*NAMES, "y"]
+
+
+def test_a_model_of_fit_needs_no_labelled_rows(trained, pool, tmp_path):
+    """The default strategy needs tangents of noise, which `fit` stores unless told not to."""
+    alone, _ = picked(trained, pool, tmp_path / "a.csv")
+    told, _ = picked(trained, pool, tmp_path / "b.csv", "--labeled", trained / "data.csv")
+    assert len(alone["row"]) == len(told["row"]) == 12
+    X, y = features(trained / "data.csv"), rows_of(trained / "data.csv")["y"]
+    by_hand = ft.fit(X, y, hidden=(4,), epochs=30, strength=0.01, dtype="float64").with_posterior(
+        X, y, samples=384
+    )
+    direct = ft.select(by_hand, features(pool), 12)
+    assert alone["row"].tolist() == direct.indices.tolist()
+
+    run("fit", trained / "data.csv", "--target", "y", "-o", tmp_path / "m.npz", *QUICK, "--no-posterior")
+    line = refused("select", tmp_path / "m.npz", pool, "-k", 5, "-o", tmp_path / "p.csv")
+    assert "pass the rows it was fitted on (labeled=, --labeled)" in line

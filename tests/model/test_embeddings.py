@@ -11,6 +11,7 @@ import fasttangent as ft
 from fasttangent.model import embeddings
 from fasttangent.model import scores as influence
 from fasttangent.model.embeddings import GRADIENT_DIM, KINDS, embed, gradient_norms, gradient_sketch
+from fasttangent.problem import rows as rows_module
 from fasttangent.problem.network import ACTIVATIONS, Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
@@ -238,7 +239,7 @@ def test_chunks_and_threads_change_no_bit(kind, dtype, monkeypatch):
     np.testing.assert_array_equal(found(X[37:38]), expected[37:38])
     np.testing.assert_array_equal(found(X[5:222]), expected[5:222])
     for chunk in (1, 33, 300):
-        monkeypatch.setattr(influence, "CHUNK", chunk)
+        monkeypatch.setattr(rows_module, "CHUNK", chunk)
         np.testing.assert_array_equal(found(X), expected)
         np.testing.assert_array_equal(found(X, threads=3), expected)
 

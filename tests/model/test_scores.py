@@ -8,8 +8,8 @@ import pytest
 from helpers import naive, relative
 
 import fasttangent as ft
-from fasttangent.model import scores as influence_module
 from fasttangent.model.scores import expected_slope_squared
+from fasttangent.problem import rows as rows_module
 from fasttangent.problem.objective import Objective
 
 
@@ -172,7 +172,7 @@ def test_a_read_only_memory_map(model, pool, reference, tmp_path):
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 100, 299, 300, 5000])
 def test_chunks_do_not_matter(model, pool, reference, monkeypatch, chunk):
-    monkeypatch.setattr(influence_module, "CHUNK", chunk)
+    monkeypatch.setattr(rows_module, "CHUNK", chunk)
     same(model.score(pool), reference)
 
 
@@ -183,7 +183,7 @@ def test_a_large_pool_is_scored_as_its_parts(model, pool, reference):
 
 
 def test_threads_do_not_matter(model, pool, reference, monkeypatch):
-    monkeypatch.setattr(influence_module, "CHUNK", 16)
+    monkeypatch.setattr(rows_module, "CHUNK", 16)
     for threads in (1, 2, 5):
         same(model.score(pool, threads=threads), reference)
 

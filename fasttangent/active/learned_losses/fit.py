@@ -142,7 +142,7 @@ def learning_loss(
     head then reads the model's, 0.34 averaged over the models of all folds, at five times the cost of a prediction.
     Settled models: 0.08 and 0.12 ("learning-loss" and "learning-loss++") with losses in sample, 0.23 and 0.27 with
     settled folds, 0.18 and 0.19 with folds that are not settled, whose losses were thirty times as large as the
-    model's on nearly noiseless data.  ``bench/learned_losses.py`` has six other sets, beside deviations.
+    model's on nearly noiseless data.  ``python -m bench learned-losses`` has six other sets, beside deviations.
 
     References
     ----------

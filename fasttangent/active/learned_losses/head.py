@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.common import checks, parallel
+from fasttangent.common import checks
+from fasttangent.problem.rows import CHUNK, Readable, each_readable_chunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 METHODS = ("learning-loss++", "learning-loss")
-CHUNK = 8192  # rows that a thread predicts at a time
 
 
 class HeadLayout:
@@ -192,13 +192,14 @@ class LossHead:
         v, every = np.empty(len(rows), dtype), np.arange(CHUNK)
         theta, params, head = model.params.astype(dtype), self.params.astype(dtype), self._kernel_head
 
-        def task(c: int) -> None:
-            part = slice(c * CHUNK, min((c + 1) * CHUNK, len(rows)))
-            checks.finite("X", rows[part])
-            inputs = model.scaling.inputs(rows[part], dtype)
-            head_outputs(v[part], params, theta, inputs, every, model.network.kernel_view, head)
+        def task(start: int, some: Readable) -> NDArray:
+            checks.finite("X", rows[start : start + some.n])  # a relu would hide NaN
+            part = v[start : start + some.n]
+            inputs = some.flat.reshape(some.n, some.step)
+            head_outputs(part, params, theta, inputs, every, model.network.kernel_view, head)
+            return part
 
-        parallel.run(task, -(-len(rows) // CHUNK), n_threads)
+        each_readable_chunk(model.scaling, None, rows, dtype, len(theta) + len(params), n_threads, task)
         checks.finite("the head's output", v)
         return v.astype(np.float64)
 

@@ -10,7 +10,7 @@ from fasttangent.active.strategies.record import Strategy
 STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy for strategy in (*informing.FAMILY, *spreading.FAMILY, *scoring.FAMILY)
 }
-DEFAULT_STRATEGY = "error"  # chosen and tested by bench/active.py
+DEFAULT_STRATEGY = "error"  # chosen and tested by python -m bench active
 
 
 def listed(words: Iterable[str], quote: bool = False) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,15 +11,28 @@ from fasttangent.cli.commands.models import described
 from fasttangent.cli.options import FIT, JSON, OUTPUT, QUIET, THREADS, TrainingTable, training_table
 from fasttangent.cli.output import FAILED, say, shows_progress, tell
 
+if TYPE_CHECKING:
+    from fasttangent.model.model import Model
+
+MOST_VALUES = 2**25  # of tangents of noise that a file should hold: 256 MB
+
 
 @click.command(short_help="Train a model on a table and settle it.")
 @click.option("-o", "--output", required=True, type=OUTPUT, help="Model to write (.npz).")
 @training_table
 @FIT
+@click.option(
+    "--posterior/--no-posterior",
+    default=True,
+    show_default=True,
+    help="Store tangents of noise, for deviations and for select without --labeled.",
+)
 @THREADS
 @QUIET
 @JSON
-def fit(table: TrainingTable, output: str, quiet: bool, as_json: bool, **settings: Any) -> int | None:
+def fit(
+    table: TrainingTable, output: str, posterior: bool, quiet: bool, as_json: bool, **settings: Any
+) -> int | None:
     """Train a model on the table DATA and settle it, tangent included."""
     from fasttangent.cli.tables.writing import check_writable
 
@@ -30,6 +44,8 @@ def fit(table: TrainingTable, output: str, quiet: bool, as_json: bool, **setting
 
     with reporting(shows_progress(quiet)) as report:
         model = ft.fit(**rows, **settings, progress=report)
+        if posterior and not model.interrupted:
+            model = _with_noise(model, rows)
     try:
         model.save(output)
     except OSError as error:
@@ -43,3 +59,23 @@ def fit(table: TrainingTable, output: str, quiet: bool, as_json: bool, **setting
     if not model.certificate.trusted:
         tell("warning", "scores of this model are not to be trusted: " + "; ".join(model.certificate.reasons))
     return None
+
+
+def _with_noise(model: Model, rows: dict[str, Any]) -> Model:
+    """The model with the tangents that the default strategy needs; without, where it has none or they are too many."""
+    from fasttangent.active.selection import SAMPLES
+    from fasttangent.common.errors import IndefiniteError
+
+    if SAMPLES * len(model.params) > MOST_VALUES:
+        tell(
+            "warning",
+            "too many parameters to store tangents of noise: give `select` the rows, --labeled DATA",
+        )
+        return model
+    try:
+        return model.with_posterior(rows["X"], rows["y"], rows["sample_weight"], samples=SAMPLES)
+    except IndefiniteError as error:
+        tell("warning", f"no tangents of noise were stored: {error}")
+    except KeyboardInterrupt:
+        return replace(model, interrupted=True)
+    return model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +62,17 @@ class Scored:
         self.first_missing: int | None = None
 
     def __iter__(self) -> Iterator[tuple[int, Scores]]:
-        import numpy as np
-
+        from fasttangent.common.errors import UntrustedTangentWarning
         from fasttangent.common.progress import reporting
+        from fasttangent.model.scores import scored
 
+        if not self.model.certificate.trusted:
+            warn(self.model.certificate.warning, UntrustedTangentWarning)
         with reporting(shows_progress(self.quiet)) as report:
             report("scoring", 0, self.table.rows or 0)
             for start, X in self.table.chunks(POOL_ROWS, self.columns):
-                yield start, self._scores(X)
-                bad = np.flatnonzero(~np.isfinite(X).all(axis=1))
+                scores, bad = scored(self.model, X, self.threads)
+                yield start, scores
                 if len(bad) and self.first_missing is None:
                     self.first_missing = start + int(bad[0])
                 self.missing += len(bad)
@@ -83,15 +84,6 @@ class Scored:
                 f"values, first row {self.first_missing} (counted from 0); they have no scores"
             )
             warn(message)
-
-    def _scores(self, X: np.ndarray) -> Scores:
-        from fasttangent.common.errors import UntrustedTangentWarning
-
-        with warnings.catch_warnings():
-            # Of rows without scores it counts from the start of the chunk; __iter__ tells of all chunks at its end.
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("always", UntrustedTangentWarning)
-            return self.model.score(X, threads=self.threads)
 
 
 def _score_columns(start: int, scores: Scores) -> dict[str, np.ndarray]:

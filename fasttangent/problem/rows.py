@@ -1,0 +1,103 @@
+"""From rows of any number, dtype and memory layout to kernels: the one driver of scores, embeddings and loss heads.
+
+Rows of the model's dtype whose values stand side by side, in memory or in a memory map, are read where they are; others
+are standardised or cast a chunk per thread at a time.  Results do not depend on chunks or threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fasttangent.common import parallel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.problem.scaling import Scaling
+
+CHUNK = 8192  # rows at the most: 1 MB of 32 float32 inputs, large enough to hide the cost of a call
+CHUNK_PRODUCTS = 2**28  # at the most, some milliseconds: few rows of a large network are shared, too
+
+
+class Readable(NamedTuple):
+    """Rows that kernels can read."""
+
+    n: int
+    flat: NDArray  # from the first value of the rows to the last
+    step: int  # values from one row to the next
+    centre: NDArray  # (n_features,): what kernels are to subtract from every row
+
+
+def each_readable_chunk(
+    scaling: Scaling,
+    centre: NDArray | None,
+    X: NDArray,
+    dtype: np.dtype,
+    products: int,
+    threads: int,
+    task: Callable[[int, Readable], NDArray],
+) -> NDArray[np.int64]:
+    """Call task(first row, rows) for chunks of rows, in any order and from any thread.
+
+    With a `centre`, what the task gets are the rows as they are, to be centred by it; without, rows in standard
+    units.  `products` is the work for a row, in multiplications.  A task returns a value per row, nan where the row
+    is not finite; the numbers of such rows are returned, ascending.
+    """
+    n, readable, zero = len(X), _readable(X, dtype), np.zeros(X.shape[1], dtype)
+
+    def inputs(rows: NDArray) -> tuple[NDArray, NDArray]:
+        """Rows that kernels can read, and what they are to subtract from them."""
+        if centre is None:
+            return scaling.inputs(rows, dtype), zero
+        if readable:
+            return rows, centre
+        with np.errstate(over="ignore"):  # infinite in `dtype`: reported below as not finite
+            return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
+
+    chunk = min(CHUNK, max(256, CHUNK_PRODUCTS // products))
+    n_chunks = -(-n // chunk)
+    bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
+
+    def one(c: int) -> None:
+        start = c * chunk
+        rows, subtract = inputs(X[start : start + chunk])
+        wrong = np.flatnonzero(np.isnan(task(start, Readable(len(rows), *_flat(rows), subtract))))
+        if len(wrong):
+            bad[c] = start + wrong
+
+    parallel.run(one, n_chunks, threads)
+    return np.concatenate([np.empty(0, np.int64), *bad])
+
+
+def _readable(X: NDArray, dtype: np.dtype) -> bool:
+    """Whether kernels can read the rows of X where they are."""
+    return (
+        X.dtype == dtype
+        and X.dtype.isnative
+        and X.flags.aligned
+        and (X.shape[1] == 1 or X.strides[1] == X.itemsize)
+        and (len(X) == 1 or (X.strides[0] >= 0 and X.strides[0] % X.itemsize == 0))
+    )
+
+
+def _flat(rows: NDArray) -> tuple[NDArray, int]:
+    """(a flat view from the first value of the rows to the last, values from one row to the next).
+
+    One type for all: contiguous or not, writable or not, would each be compiled again.  Kernels write to no input.
+    """
+    step = rows.strides[0] // rows.itemsize if len(rows) > 1 else rows.shape[1]
+    return np.asarray(_Memory(rows, (len(rows) - 1) * step + rows.shape[1])), step
+
+
+class _Memory:
+    def __init__(self, rows: NDArray, size: int) -> None:
+        self.rows = rows  # stays alive as long as the view does
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": (size,),
+            "typestr": rows.dtype.str,
+            "data": (rows.ctypes.data, False),
+        }
