@@ -40,6 +40,7 @@ from bench.common.places import environment_elsewhere
 from bench.common.places import threads as threads_of
 from bench.common.turns import LEAST_TURN, summary
 from bench.exact import tables
+from bench.exact.problems import large_problem, settled_problem
 from bench.exact.worker import Problem
 
 ALLOWED = 1e-9  # relative difference, in the 2-norm, of an exact method from the reference
@@ -159,36 +160,6 @@ def cases(whole: bool) -> tuple[Case, ...]:
         gauss_newtons("large"),
         hessians("large", share),
     )
-
-
-def large_problem(quick: bool) -> Problem:
-    """20-64-64-1, p = 5,569, and 10,000 normal rows; parameters of a start with some biases."""
-    import fasttangent as ft
-
-    rng = np.random.default_rng(0)
-    sizes, n = ((20, 16, 16, 1), 1000) if quick else ((20, 64, 64, 1), 10_000)
-    network = ft.Network(sizes, "tanh")
-    theta = network.initial_params(rng) + 0.05 * rng.normal(size=network.layout.n_params)
-    X, V = rng.normal(size=(n, sizes[0])), rng.normal(size=(16, len(theta)))
-    y = np.sin(X[:, :4].sum(1)) + 0.1 * rng.normal(size=n)
-    return Problem(sizes, theta, 1e-3, X, y, V, X[:100], y[:100])
-
-
-def settled_problem(quick: bool) -> Problem:
-    """8-32-32-1, p = 1,377, settled on 500 poses of the robot arm, and 100 further ones."""
-    import fasttangent as ft
-    from fasttangent.cli import robot
-
-    rng = np.random.default_rng(0)
-    n, hidden = (200, (8, 8)) if quick else (500, (32, 32))
-    X = robot.poses(n + 100, rng).astype(float)
-    y = robot.distance(X) + 0.02 * rng.normal(size=len(X))
-    strength = 2.0**-10  # captum adds its multiple to the Hessian in float32: here without rounding
-    model = ft.fit(X[:n], y[:n], hidden=hidden, strength=strength, dtype="float64", seed=0)
-    train, test = (model.problem(X[part], y[part]).rows for part in (slice(n), slice(n, None)))
-    V = rng.normal(size=(16, len(model.params)))
-    sizes = model.network.sizes
-    return Problem(sizes, model.params, strength, train.X, train.Y[:, 0], V, test.X, test.Y[:, 0])
 
 
 class Process:
