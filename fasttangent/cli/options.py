@@ -15,6 +15,15 @@ from fasttangent.active.strategies.table import (
     help_of_embeddings,
     help_of_strategies,
 )
+from fasttangent.common.words import (
+    ACTIVATIONS,
+    COMPLEXITIES,
+    CURVATURES,
+    DTYPES,
+    EMBEDDINGS,
+    LOSSES,
+    OPTIMIZERS,
+)
 
 
 class Widths(click.ParamType):
@@ -74,10 +83,10 @@ def _number(name: str, kind: type, default: float, help: str = "") -> Callable[.
     return click.option(name, type=kind, default=default, show_default=True, help=help)
 
 
-def _choice(name: str, words: str, help: str = "") -> Callable[..., Any]:
+def _choice(name: str, words: Sequence[str], help: str = "") -> Callable[..., Any]:
     """An option that takes one of several words; the first is the default."""
-    kinds = click.Choice(words.split())
-    return click.option(name, type=kinds, default=words.split()[0], show_default=True, help=help)
+    kinds = click.Choice(words)
+    return click.option(name, type=kinds, default=words[0], show_default=True, help=help)
 
 
 INPUT = click.Path(exists=True, dir_okay=False)
@@ -152,8 +161,8 @@ def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
             show_default=True,
             help="Widths of the hidden layers; 'none' for a linear model.",
         ),
-        _choice("--activation", "tanh silu relu softplus gelu identity", "Of the hidden layers."),
-        _choice("--loss", "squared huber log-cosh", "What is minimised over the rows."),
+        _choice("--activation", ACTIVATIONS, "Of the hidden layers."),
+        _choice("--loss", LOSSES, "What is minimised over the rows."),
         _number(
             "--delta",
             float,
@@ -161,18 +170,16 @@ def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
             "Where the Huber and log-cosh losses turn linear, in standard deviations of y.",
         ),
         _number("--strength", float, strength, "Strength of the regulariser."),
-        _choice(
-            "--complexity", "l2 l2-weights", "What is regularised: all parameters, or all but the biases."
-        ),
+        _choice("--complexity", COMPLEXITIES, "What is regularised: all parameters, or all but the biases."),
     )
 
 
 # Words and defaults are those of fasttangent.select; a test compares them.
 SELECT = _several(
-    _choice("--strategy", " ".join(sorted(STRATEGIES, key=DEFAULT_STRATEGY.__ne__)), help_of_strategies()),
+    _choice("--strategy", sorted(STRATEGIES, key=DEFAULT_STRATEGY.__ne__), help_of_strategies()),
     click.option(
         "--embedding",
-        type=click.Choice(["posterior", "error", "gradient", "hidden", "input"]),
+        type=click.Choice(EMBEDDINGS),
         help=f"What rows are compared by.  [default: {help_of_embeddings()}]",
     ),
     click.option(
@@ -209,14 +216,14 @@ FIDELITY = _several(
     _number("--epochs", int, 200, "Passes over the rows in the first stage."),
     _number("--batch-size", int, 64, "Rows per step."),
     click.option("--standardize/--no-standardize", default=True, show_default=True, help="As for fit."),
-    _choice("--dtype", "float32 float64", "Of the first stage and of scoring."),
+    _choice("--dtype", DTYPES, "Of the first stage and of scoring."),
     _number("--seed", int, 0, "Of the split, the candidates refitted and the fits."),
 )
 
 # Words and defaults are those of fasttangent.fit; tests compare them.
 FIT = _several(
     _network_and_objective("64,64", 1e-3),
-    _choice("--optimizer", "adam momentum sgd", "Of the first stage."),
+    _choice("--optimizer", OPTIMIZERS, "Of the first stage."),
     click.option(
         "--learning-rate",
         type=float,
@@ -225,7 +232,7 @@ FIT = _several(
     _number("--momentum", float, 0.9, "beta of --optimizer momentum, beta 1 of adam."),
     _number("--epochs", int, 200, "Passes over the rows in the first stage."),
     _number("--batch-size", int, 64, "Rows per step."),
-    _choice("--curvature", "gauss-newton hessian", "What carries the tangent while training."),
+    _choice("--curvature", CURVATURES, "What carries the tangent while training."),
     click.option(
         "--settle",
         type=Settle(),
@@ -241,6 +248,6 @@ FIT = _several(
     ),
     click.option("--validation", type=float, help="Fraction of the rows held out for early stopping."),
     _number("--patience", int, 20, "Epochs without gain before stopping early."),
-    _choice("--dtype", "float32 float64", "Of the first stage and of scoring."),
+    _choice("--dtype", DTYPES, "Of the first stage and of scoring."),
     _number("--seed", int, 0, "Of the initial parameters and the order of the rows."),
 )

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from fasttangent._version import __version__
 from fasttangent.common.errors import ModelFileError
+from fasttangent.common.words import DTYPES
 from fasttangent.model.certificate import Certificate
-from fasttangent.model.minibatch import DTYPES
 from fasttangent.model.model import Model
 from fasttangent.model.saving import FORMAT, HEADER, SCALING
 from fasttangent.model.settings import SCHEDULE, FitSettings

@@ -11,6 +11,7 @@ import numpy as np
 
 from fasttangent.common import checks, parallel
 from fasttangent.common.errors import DivergenceError
+from fasttangent.common.words import CURVATURES, OPTIMIZERS
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import norm
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Report = Callable[..., None]
 
-OPTIMIZERS = ("sgd", "momentum", "adam")
-CURVATURES = ("gauss-newton", "hessian")
-DTYPES = ("float32", "float64")
 CALL_SECONDS = 0.2  # of steps in one call of a kernel: how long Ctrl-C and the progress bar may wait
 RESIDUALS = 20  # measurements of the tangent's residual in a training; each costs about a pass over the data
 BLOW_UP = 1e6  # a loss this many times the first one cannot come back

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.model.minibatch import DTYPES, Schedule
+from fasttangent.common.words import DTYPES
+from fasttangent.model.minibatch import Schedule
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.words import ACTIVATIONS
 from fasttangent.problem.layout import Layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.kernels.network import Network as KernelNetwork
-
-ACTIVATIONS = ("tanh", "silu", "relu", "softplus", "gelu", "identity")
 
 
 class Network:

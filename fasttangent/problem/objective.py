@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.words import COMPLEXITIES, LOSSES
 from fasttangent.problem.network import Network
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from fasttangent.kernels.rows import Loss
 
     Float = NDArray[np.float64]
-
-LOSSES = ("squared", "huber", "log-cosh")
-COMPLEXITIES = ("l2", "l2-weights")
 
 
 @dataclass(frozen=True)

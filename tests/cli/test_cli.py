@@ -16,8 +16,8 @@ from fasttangent.cli import doctor as doctor_module
 from fasttangent.cli import output as cli_output
 from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.writing import write_table
-from fasttangent.model import minibatch
-from fasttangent.problem import network, objective
+from fasttangent.common import words
+from fasttangent.model.minibatch import Schedule
 
 # --- help -----------------------------------------------------------------------------------------------
 
@@ -47,12 +47,12 @@ def test_options_of_fit_are_those_of_the_function():
 
 
 WORDS = {
-    "activation": network.ACTIVATIONS,
-    "loss": objective.LOSSES,
-    "complexity": objective.COMPLEXITIES,
-    "optimizer": minibatch.OPTIMIZERS,
-    "curvature": minibatch.CURVATURES,
-    "dtype": minibatch.DTYPES,
+    "activation": words.ACTIVATIONS,
+    "loss": words.LOSSES,
+    "complexity": words.COMPLEXITIES,
+    "optimizer": words.OPTIMIZERS,
+    "curvature": words.CURVATURES,
+    "dtype": words.DTYPES,
 }
 
 
@@ -75,20 +75,20 @@ def test_choices_are_the_words_of_the_library(name):
 
 
 @pytest.mark.parametrize(
-    ("option", "words", "described_by"),
+    ("option", "all_words", "described_by"),
     [
-        ("momentum", minibatch.OPTIMIZERS, minibatch.Schedule),
-        ("delta", objective.LOSSES, objective.Objective),
+        ("momentum", words.OPTIMIZERS, Schedule),
+        ("delta", words.LOSSES, ft.Objective),
     ],
 )
-def test_help_names_all_that_an_option_is_for(option, words, described_by):
+def test_help_names_all_that_an_option_is_for(option, all_words, described_by):
     about = described(described_by)[option].lower()
-    named = {word for word in words if word in about}
+    named = {word for word in all_words if word in about}
     assert len(named) == 2
     for command in ("fit", "fidelity"):
         for one in cli.commands[command].params:
             if one.name == option:
-                assert {word for word in words if word in one.help.lower()} == named
+                assert {word for word in all_words if word in one.help.lower()} == named
 
 
 def test_no_arguments_show_the_help():
