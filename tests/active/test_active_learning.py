@@ -4,6 +4,7 @@ import errno
 import inspect
 import json
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -301,6 +302,29 @@ def test_redundancy_of_near_copies():
     assert diagnostics.redundancy(copies, others, 0) < 0.02
     ratios = [diagnostics.redundancy(others[20 * i : 20 * i + 20], others, i) for i in range(20)]
     assert np.mean(ratios) == pytest.approx(1, abs=0.1)
+
+
+def test_an_outlook_is_left_out_where_a_fold_cannot_be_fitted():
+    labels = np.zeros(12)
+    labels[3] = 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert diagnostics.outlook(X[:12], labels, FIT, 0) is None  # one fold holds all that differs
+        assert diagnostics.outlook(X[:12], WHOLE[:12], {**FIT, "validation": 0.05}, 0) is None
+
+
+def test_an_outlook_does_not_hide_errors(monkeypatch):
+    fast = {**FIT, "optimizer": "momentum", "learning_rate": 1e6, "epochs": 50}
+    with pytest.warns(UserWarning, match="there is no outlook, since a fit to 4 of 5 parts"):
+        assert diagnostics.outlook(X[:30], WHOLE[:30], fast, 0) is None
+    for error in (ValueError, ft.IndefiniteError):
+
+        def broken(*_, error=error, **__):
+            raise error("a defect")
+
+        monkeypatch.setattr(diagnostics, "fit", broken)
+        with pytest.raises(error, match="a defect"):
+            diagnostics.outlook(X[:30], WHOLE[:30], FIT, 0)
 
 
 def test_rules_for_stopping():
