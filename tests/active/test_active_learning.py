@@ -259,6 +259,20 @@ def test_a_lost_model_is_fitted_again(tmp_path):
     assert rows_asked(again) == rows_asked(learner(None, "array").run())
 
 
+def test_warnings_point_at_the_line_that_called(tmp_path):
+    learner(tmp_path / "c", "warm", oracle=WHOLE).run(rounds=1).close()
+    (file,) = (tmp_path / "c").glob("model-*.npz")
+    file.unlink()
+    again = learner(tmp_path / "c", "warm", oracle=WHOLE)
+    with pytest.warns(UserWarning, match="this fit starts anew") as caught:
+        again.run(rounds=2)
+    pool = X.copy()
+    pool[5] = np.nan
+    with pytest.warns(UserWarning, match="rows of X_pool") as more:
+        ft.ActiveLearner(pool, oracle=WHOLE, fit=FIT)
+    assert {str(warning.filename) for warning in (*caught, *more)} == {__file__}
+
+
 # --- beside random labelling, figures --------------------------------------------------------------------
 
 

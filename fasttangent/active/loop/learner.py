@@ -27,6 +27,7 @@ from fasttangent.active.loop.settings import (
 from fasttangent.common import checks
 from fasttangent.common.duplicates import row_keys, rows_among
 from fasttangent.common.errors import CampaignError, UntrustedTangentWarning
+from fasttangent.common.warning import warn
 from fasttangent.model import fit as fitting
 
 if TYPE_CHECKING:
@@ -523,9 +524,7 @@ class ActiveLearner:
         try:
             return self._campaign.last_model()
         except CampaignError as error:
-            warnings.warn(
-                f"{error}; this fit starts anew, so its picks may be others", UserWarning, stacklevel=3
-            )
+            warn(f"{error}; this fit starts anew, so its picks may be others")
             return None
 
     def _figures(self, model: Model) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from fasttangent.active import selection
 from fasttangent.active.loop.campaign import fingerprint
 from fasttangent.common import checks
+from fasttangent.common.warning import warn
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
@@ -63,11 +63,9 @@ def finite_rows(X: NDArray) -> NDArray[np.bool_]:
     if bad == len(X):
         raise ValueError("X_pool has no row whose values are all finite; fill in what is missing")
     if bad:
-        warnings.warn(
+        warn(
             f"{bad:,} of {len(X):,} rows of X_pool hold a value that is not finite (first: row "
-            f"{int(np.argmin(good))}) and are never asked",
-            UserWarning,
-            stacklevel=3,
+            f"{int(np.argmin(good))}) and are never asked"
         )
     return good
 

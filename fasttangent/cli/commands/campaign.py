@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import click
 
 from fasttangent.cli.options import FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
 from fasttangent.cli.output import FailedError, aligned, say, shown, shows_progress
+from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from fasttangent.active.loop.learner import ActiveLearner
@@ -281,7 +281,7 @@ def tell_labels(picks: str, folder: str, correct: bool, as_json: bool) -> None:
         pool = open_table(remembered["pool"], remembered["header"])
         check_own_columns(table, pool, remembered["names"], names)
     else:
-        warnings.warn(f"{remembered['pool']} is gone, so rows were not compared with it", stacklevel=1)
+        warn(f"{remembered['pool']} is gone, so rows were not compared with it")
     try:
         campaign = Campaign(folder)
         new = tell(campaign, labels, correct=correct)
