@@ -192,6 +192,13 @@ class Campaign:
         self.model = model
         self._sweep()
 
+    @property
+    def model_path(self) -> Path | None:
+        """Where the model of the last fit is; None before the first one, and in memory."""
+        if self.folder is None or not self.state.fits:
+            return None
+        return self.folder / self.state.fits[-1]["file"]
+
     def last_model(self) -> Model | None:
         """The model of the last fit, None before the first one.
 
@@ -202,10 +209,8 @@ class Campaign:
         """
         from fasttangent.model.loading import load
 
-        if self.model is None and self.state.fits and self.folder is not None:
-            fit = self.state.fits[-1]
-            path = self.folder / fit["file"]
-            if not path.exists() or _digest(path) != fit["sha256"]:
+        if self.model is None and (path := self.model_path) is not None:
+            if not path.exists() or _digest(path) != self.state.fits[-1]["sha256"]:
                 raise CampaignError(f"{path} is gone or is not the model that was saved there")
             self.model = load(path)
         return self.model
