@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active.loop import diagnostics, oracles
-from fasttangent.active.loop.campaign import Campaign, State
+from fasttangent.active.loop.campaign import Campaign
 from fasttangent.active.loop.choosing import Chooser
 from fasttangent.active.loop.history import compared, history
 from fasttangent.active.loop.settings import LearnerSettings
 from fasttangent.active.loop.sources import Sources
+from fasttangent.active.loop.state import State
 from fasttangent.common.errors import CampaignError, UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.model import fit as fitting
