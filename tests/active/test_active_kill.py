@@ -98,7 +98,7 @@ def test_a_crash_at_every_operation_on_the_disk(kind, tmp_path, monkeypatch):
         if kind != "array":
             made = more["oracle"].made
             assert len(made) == len(set(made)), at
-            assert set(made) >= set(again._state.labels), at
+            assert set(made) >= set(again.campaign.state.labels), at
         again.close()
         n += 1
         if not disk.dead:

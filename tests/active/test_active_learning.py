@@ -4,6 +4,7 @@ import errno
 import inspect
 import json
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -39,10 +40,10 @@ def test_array_function_chunks_and_person_pick_the_same_rows():
     while len(rows := person.ask()):
         assert person.ask().tolist() == rows.tolist()
         person.tell({int(row): Y[row] for row in rows[::-1][:2]})
-        person.tell(Y[person.ask()] if len(person.ask()) and person._state.open else [])
+        person.tell(Y[person.ask()] if len(person.ask()) and person.campaign.state.open else [])
     assert rows_asked(array) == rows_asked(function) == rows_asked(person)
-    assert array._state.labels == function._state.labels == person._state.labels
-    assert len(array._state.labels) == 20
+    assert array.campaign.state.labels == function.campaign.state.labels == person.campaign.state.labels
+    assert len(array.campaign.state.labels) == 20
     assert array.stopped == person.stop_reason == "the budget of 20 labels is spent"
 
 
@@ -55,12 +56,12 @@ def test_rows_that_fail_are_recorded_and_not_asked_again():
     run = learner(None, "function", oracle=oracle).run()
     asked = flat(run)
     assert len(asked) == len(set(asked))
-    assert len(run._state.labels) == 20
-    assert all(row % 2 == 0 and row % 3 for row in run._state.labels)
-    assert "the instrument is stuck" in next(why for row, why in run._state.failed.items() if row % 2)
-    failed = len(run._state.failed)
+    assert len(run.campaign.state.labels) == 20
+    assert all(row % 2 == 0 and row % 3 for row in run.campaign.state.labels)
+    assert "the instrument is stuck" in next(why for row, why in run.campaign.state.failed.items() if row % 2)
+    failed = len(run.campaign.state.failed)
     assert run.retry() == failed > 0
-    assert not run._state.failed
+    assert not run.campaign.state.failed
 
 
 def test_an_oracle_that_always_fails_is_an_error():
@@ -128,17 +129,17 @@ def test_what_tell_refuses():
     ]:
         with pytest.raises((ValueError, TypeError), match=message):
             run.tell(labels)
-    assert run._state.labels == {}
+    assert run.campaign.state.labels == {}
     assert run.tell({rows[0]: 1.0, rows[1]: None}) == 2
     assert run.tell({rows[0]: 1.0}) == 0
     with pytest.raises(ValueError, match=r"has the label 1.0 and was now told 2.0"):
         run.tell({rows[0]: 2.0, rows[2]: 5.0})
-    assert rows[2] not in run._state.labels
+    assert rows[2] not in run.campaign.state.labels
     assert run.tell({rows[0]: 2.0}, correct=True) == 1
     assert run.tell({rows[1]: 3.0}) == 1  # a label after all
-    assert run._state.labels == {rows[0]: 2.0, rows[1]: 3.0}
+    assert run.campaign.state.labels == {rows[0]: 2.0, rows[1]: 3.0}
     assert run.skip() == 4
-    assert len(run._state.failed) == 4
+    assert len(run.campaign.state.failed) == 4
 
 
 # --- on disk ---------------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert JOURNAL in str(caught.value)
     assert "(row: label) were not recorded" in str(caught.value)
-    row = next(iter(run._state.doubtful))
+    row = next(iter(run.campaign.state.doubtful))
     run.close()
     run = learner(folder, "function", oracle=lambda Z, rows: WHOLE[rows])
     with pytest.raises(ft.CampaignError, match=rf"rows \[{row}\] were handed to the oracle"):
@@ -246,7 +247,7 @@ def test_ctrl_c_in_the_oracle(tmp_path, in_doubt, made):
     assert run.run().stopped == "interrupted"
     run.run()
     assert calls.count(calls[8]) == made
-    assert len(run._state.labels) == 20
+    assert len(run.campaign.state.labels) == 20
 
 
 def test_a_lost_model_is_fitted_again(tmp_path):
@@ -256,6 +257,31 @@ def test_a_lost_model_is_fitted_again(tmp_path):
     file.unlink()
     again = learner(tmp_path / "c", "array").run()
     assert rows_asked(again) == rows_asked(learner(None, "array").run())
+
+
+def test_warnings_point_at_the_line_that_called(tmp_path):
+    learner(tmp_path / "c", "warm", oracle=WHOLE).run(rounds=1).close()
+    (file,) = (tmp_path / "c").glob("model-*.npz")
+    file.unlink()
+    again = learner(tmp_path / "c", "warm", oracle=WHOLE)
+    with pytest.warns(UserWarning, match="this fit starts anew") as caught:
+        again.run(rounds=2)
+    pool = X.copy()
+    pool[5] = np.nan
+    with pytest.warns(UserWarning, match="rows of X_pool") as more:
+        ft.ActiveLearner(pool, oracle=WHOLE, fit=FIT)
+    assert {str(warning.filename) for warning in (*caught, *more)} == {__file__}
+
+
+def test_settings_may_be_changed_between_rounds_and_are_checked():
+    run = learner(None, "control", oracle=WHOLE).run()
+    with pytest.raises(ValueError, match="budget must be"):
+        run.budget = 0
+    assert run.budget == 20
+    run.budget = 26
+    assert run.run().stopped == "the budget of 26 labels is spent"
+    assert len(run.campaign.state.labels) == 26
+    assert len(run.control.campaign.state.labels) == run.control.budget == 20
 
 
 # --- beside random labelling, figures --------------------------------------------------------------------
@@ -301,6 +327,29 @@ def test_redundancy_of_near_copies():
     assert diagnostics.redundancy(copies, others, 0) < 0.02
     ratios = [diagnostics.redundancy(others[20 * i : 20 * i + 20], others, i) for i in range(20)]
     assert np.mean(ratios) == pytest.approx(1, abs=0.1)
+
+
+def test_an_outlook_is_left_out_where_a_fold_cannot_be_fitted():
+    labels = np.zeros(12)
+    labels[3] = 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert diagnostics.outlook(X[:12], labels, FIT, 0) is None  # one fold holds all that differs
+        assert diagnostics.outlook(X[:12], WHOLE[:12], {**FIT, "validation": 0.05}, 0) is None
+
+
+def test_an_outlook_does_not_hide_errors(monkeypatch):
+    fast = {**FIT, "optimizer": "momentum", "learning_rate": 1e6, "epochs": 50}
+    with pytest.warns(UserWarning, match="there is no outlook, since a fit to 4 of 5 parts"):
+        assert diagnostics.outlook(X[:30], WHOLE[:30], fast, 0) is None
+    for error in (ValueError, ft.IndefiniteError):
+
+        def broken(*_, error=error, **__):
+            raise error("a defect")
+
+        monkeypatch.setattr(diagnostics, "fit", broken)
+        with pytest.raises(error, match="a defect"):
+            diagnostics.outlook(X[:30], WHOLE[:30], FIT, 0)
 
 
 def test_rules_for_stopping():

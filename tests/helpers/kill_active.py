@@ -44,7 +44,7 @@ def learner(folder, kind, **more):
 def campaign_of(run):
     """All that must not depend on kills: rows, labels, figures and models; not seconds."""
     keep = [{k: v for k, v in h.items() if not k.endswith("_seconds")} for h in run.history]
-    labels = {int(row): label for row, label in run._state.labels.items()}
+    labels = {int(row): label for row, label in run.campaign.state.labels.items()}
     beside = campaign_of(run.control) if run.control else None
     return {"history": keep, "labels": labels, "model": run.model.params.tolist(), "control": beside}
 

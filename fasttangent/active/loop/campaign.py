@@ -7,9 +7,7 @@ The folder holds
     model-0007.npz    the model of the last "fit" in the journal
     lock              held while a process works on the campaign
 
-Events: ``fit`` (a model was saved), ``asked`` (rows were picked), ``asking`` (an oracle is about to be called),
-``told`` (labels, null where a row failed), ``retry`` (failed rows may be asked again), ``outlook`` and ``compared``
-(figures).  Everything else is worked out from them, so a campaign is wherever its journal ends.
+Everything else is worked out from the events (see `State`), so a campaign is wherever its journal ends.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ import os
 import socket
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +25,7 @@ import numpy as np
 
 from fasttangent._version import __version__
 from fasttangent.active.loop.journal import Journal, read, sync_folder, uninterrupted
+from fasttangent.active.loop.state import Label, State
 from fasttangent.common.errors import CampaignError
 from fasttangent.common.files import replacing
 
@@ -36,76 +34,9 @@ if TYPE_CHECKING:
 
     from fasttangent.model.model import Model
 
-Label = float | list[float] | None  # None: the row failed
 FORMAT = 1  # raise it when a version writes what an older one cannot read
 MANIFEST, JOURNAL, LOCK = "manifest.json", "journal.jsonl", "lock"
 _HERE: weakref.WeakValueDictionary[str, Campaign] = weakref.WeakValueDictionary()  # open in this process
-
-
-@dataclass
-class State:
-    """Where a campaign is, worked out from its events."""
-
-    labels: dict[int, float | list[float]] = field(default_factory=dict)
-    failed: dict[int, str] = field(default_factory=dict)  # and why
-    open: dict[int, None] = field(default_factory=dict)  # asked and not told yet, in the order of asking
-    doubtful: set[int] = field(default_factory=set)  # handed to an oracle that has not answered
-    rounds: list[dict[str, Any]] = field(default_factory=list)  # "asked" events
-    fits: list[dict[str, Any]] = field(default_factory=list)  # "fit" events
-    outlook: dict[str, Any] | None = None
-    compared: dict[int, dict[str, Any]] = field(default_factory=dict)  # by round
-    oracle_seconds: dict[int, float] = field(default_factory=dict)  # by round
-    borrowed: set[int] = field(default_factory=set)  # labels that the run beside this one had
-    current: bool = False  # whether the last fit knows all labels
-    place: dict[int, tuple[int, int]] = field(
-        default_factory=dict
-    )  # round and position in which a row was asked
-
-    def apply(self, event: Mapping[str, Any]) -> None:
-        getattr(self, f"_{event['event']}")(event)
-
-    def labelled(self) -> list[int]:
-        """Rows with a label in the order of asking, in whatever order they were told."""
-        return sorted(self.labels, key=self.place.__getitem__)
-
-    def _asked(self, event: Mapping[str, Any]) -> None:
-        for position, row in enumerate(event["rows"]):
-            self.open[row] = None
-            self.place[row] = (len(self.rounds), position)
-        self.rounds.append(dict(event))
-
-    def _asking(self, event: Mapping[str, Any]) -> None:
-        self.doubtful.update(event["rows"])
-
-    def _told(self, event: Mapping[str, Any]) -> None:
-        for row, label in zip(event["rows"], event["labels"], strict=True):
-            self.open.pop(row, None)
-            self.doubtful.discard(row)
-            self.failed.pop(row, None)
-            if self.labels.pop(row, None) is not None or label is not None:
-                self.current = False
-            if label is None:
-                self.failed[row] = event.get("why", "told so")
-            else:
-                self.labels[row] = label
-            if event.get("borrowed"):
-                self.borrowed.add(row)
-        round = self.place[event["rows"][0]][0]
-        self.oracle_seconds[round] = self.oracle_seconds.get(round, 0.0) + event.get("seconds", 0.0)
-
-    def _retry(self, event: Mapping[str, Any]) -> None:
-        for row in event["rows"]:
-            del self.failed[row]
-
-    def _fit(self, event: Mapping[str, Any]) -> None:
-        self.fits.append(dict(event))
-        self.current = True
-
-    def _outlook(self, event: Mapping[str, Any]) -> None:
-        self.outlook = dict(event)
-
-    def _compared(self, event: Mapping[str, Any]) -> None:
-        self.compared[event["round"]] = dict(event)
 
 
 class Campaign:
@@ -192,6 +123,13 @@ class Campaign:
         self.model = model
         self._sweep()
 
+    @property
+    def model_path(self) -> Path | None:
+        """Where the model of the last fit is; None before the first one, and in memory."""
+        if self.folder is None or not self.state.fits:
+            return None
+        return self.folder / self.state.fits[-1]["file"]
+
     def last_model(self) -> Model | None:
         """The model of the last fit, None before the first one.
 
@@ -202,10 +140,8 @@ class Campaign:
         """
         from fasttangent.model.loading import load
 
-        if self.model is None and self.state.fits and self.folder is not None:
-            fit = self.state.fits[-1]
-            path = self.folder / fit["file"]
-            if not path.exists() or _digest(path) != fit["sha256"]:
+        if self.model is None and (path := self.model_path) is not None:
+            if not path.exists() or _digest(path) != self.state.fits[-1]["sha256"]:
                 raise CampaignError(f"{path} is gone or is not the model that was saved there")
             self.model = load(path)
         return self.model

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasttangent.common.errors import DivergenceError
+from fasttangent.common.warning import warn
 from fasttangent.influence.refits import agreement
 from fasttangent.model.fit import fit
+from fasttangent.model.prepared import prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,22 +39,39 @@ def outlook(X: NDArray, y: NDArray, settings: Mapping[str, Any], seed: int) -> d
 
     A ratio well above 1.25, that of normal errors, says that few rows make most of the error: those are there to be
     found (Holzmueller et al., JMLR 2023: over 15 data sets the initial ratio explains how much active learning helps,
-    R^2 0.76).  Out of sample, because a model that interpolates has no errors where it was fitted.
+    R^2 0.76).  Out of sample, because a model that interpolates has no errors where it was fitted.  None, too, where a
+    fold leaves rows that cannot be fitted, and, with a warning, where a fit of a fold diverges: a figure less, not the
+    end of a campaign.
     """
     if len(X) < 2 * FOLDS:
         return None
     fold = np.random.default_rng(seed).permutation(np.arange(len(X)) % FOLDS)
-    predictions = np.empty(y.shape)
-    try:
-        for i in range(FOLDS):
-            model = fit(X[fold != i], y[fold != i], **{**settings, "settle": False, "tangents": None})
-            if model.interrupted:
-                raise KeyboardInterrupt
-            predictions[fold == i] = model.predict(X[fold == i])
-    except ValueError:  # labels that are all the same in a fold, say: a figure less, not the end
+    first_stage = {**settings, "settle": False, "tangents": None}
+    if not all(_can_be_fitted(X[fold != i], y[fold != i], first_stage) for i in range(FOLDS)):
         return None
+    predictions = np.empty(y.shape)
+    for i in range(FOLDS):
+        try:
+            model = fit(X[fold != i], y[fold != i], **first_stage)
+        except DivergenceError as error:
+            warn(
+                f"there is no outlook, since a fit to {FOLDS - 1} of {FOLDS} parts of the labels diverged: {error}"
+            )
+            return None
+        if model.interrupted:
+            raise KeyboardInterrupt
+        predictions[fold == i] = model.predict(X[fold == i])
     rmse, mae = errors(predictions, y)
     return {"rmse": rmse, "mae": mae, "ratio": rmse / mae if mae > 0 else math.nan}
+
+
+def _can_be_fitted(X: NDArray, y: NDArray, settings: Mapping[str, Any]) -> bool:
+    """Whether `fit` takes these rows: labels may be all the same, or too few rows be left for validation."""
+    try:
+        prepare(X, y, **settings)
+    except ValueError:
+        return False
+    return True
 
 
 def expected_change(model: Model, X: NDArray) -> float:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from fasttangent.active.loop import diagnostics
-from fasttangent.active.loop.campaign import State
+from fasttangent.active.loop.state import State
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import os
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent.active import selection
-from fasttangent.active.loop import diagnostics, oracles
-from fasttangent.active.loop.campaign import Campaign, State, tell
+from fasttangent.active.loop.campaign import Campaign, tell
 from fasttangent.active.loop.choosing import Chooser
-from fasttangent.active.loop.history import compared, curve, history, summary
-from fasttangent.active.loop.settings import (
-    described,
-    finite_rows,
-    fit_settings,
-    labelled_rows,
-    learnable,
-    select_settings,
-)
+from fasttangent.active.loop.history import curve, summary
+from fasttangent.active.loop.rounds import Rounds
+from fasttangent.active.loop.settings import LearnerSettings, fit_settings, select_settings
+from fasttangent.active.loop.sources import Sources
 from fasttangent.common import checks
-from fasttangent.common.duplicates import row_keys, rows_among
-from fasttangent.common.errors import CampaignError, UntrustedTangentWarning
-from fasttangent.model import fit as fitting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,10 +25,17 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
 
-FIT, SELECT, LOOK = range(3)  # streams of seeds
-LOOKED_AT = 4096  # rows of the pool over which curiosity is averaged
-HOPELESS = 10  # rows that fail one after the other, round after round, before `run` gives up
-IN_DOUBT = ("error", "ask", "failed")
+
+def _setting(name: str) -> Any:
+    """A setting as an attribute; a new value is checked and holds from then on."""
+
+    def get(learner: ActiveLearner) -> Any:
+        return getattr(learner._rounds.settings, name)
+
+    def put(learner: ActiveLearner, value: Any) -> None:
+        learner._rounds.settings = replace(learner._rounds.settings, **{name: value})
+
+    return property(get, put)
 
 
 class ActiveLearner:
@@ -146,6 +142,11 @@ class ActiveLearner:
     15
     """
 
+    batch, budget, start = _setting("batch"), _setting("budget"), _setting("start")
+    patience, min_gain, min_change = _setting("patience"), _setting("min_gain"), _setting("min_change")
+    in_doubt, seed = _setting("in_doubt"), _setting("seed")
+    threads, progress = _setting("threads"), _setting("progress")
+
     def __init__(
         self,
         X_pool: Any,
@@ -173,45 +174,25 @@ class ActiveLearner:
     ) -> None:
         if not callable(strategy):
             checks.choice("strategy", strategy, selection.STRATEGIES)
-        if not callable(in_doubt):
-            checks.choice("in_doubt", in_doubt, IN_DOUBT)
         if checks.flag("random_control", random_control) and oracle is None:
             raise ValueError("random_control needs an oracle: a function or an array of labels; got None")
-        if (X is None) != (y is None):
-            raise ValueError("X and y go together: pass both, or neither to begin without labels")
-        self.batch = checks.integer("batch", batch, at_least=1)
-        self.budget = None if budget is None else checks.integer("budget", budget, at_least=1)
-        self.patience = None if patience is None else checks.integer("patience", patience, at_least=1)
-        self.min_gain = checks.number("min_gain", min_gain, at_least=0)
-        self.min_change = None if min_change is None else checks.number("min_change", min_change, above=0)
-        self.start = checks.choice("start", start, ("cold", "warm"))
-        self.seed = checks.integer("seed", seed, at_least=0)
-        self.in_doubt, self.threads, self.progress = in_doubt, threads, progress
+        settings = LearnerSettings(
+            batch=batch, budget=budget, start=start, patience=patience, min_gain=min_gain, min_change=min_change,
+            in_doubt=in_doubt, seed=seed, threads=threads, progress=progress,
+        )  # fmt: skip
+        sources = Sources.checked(X_pool, X, y, test, oracle, at_once)
+        of_fit = fit_settings(fit or {}, sources.pool.shape[1], sources.names)
+        chooser = Chooser(strategy, select_settings(select or {}), threads)
+        self._rounds = Rounds(sources, settings, of_fit, chooser, folder)
+        self.control = ActiveLearner._of(self._rounds.control()) if random_control else None
         self.stopped: str | None = None
-        names = checks.column_names(X_pool)
-        self._pool = checks.matrix("X_pool", X_pool, min_rows=2)
-        d = self._pool.shape[1]
-        self._X: NDArray | None = None
-        self._y: NDArray[np.float64] | None = None
-        if X is not None:
-            self._X, self._y = labelled_rows("X", X, y, d, names)
-        self._test = None if test is None else labelled_rows("test", *test, d, names)
-        self._oracle = oracles.made(oracle, self._pool, checks.integer("at_once", at_once, at_least=1))
-        self._fit = fit_settings(fit or {}, d, names)
-        self._chooser = Chooser(strategy, select_settings(select or {}), threads)
-        self._finite = finite_rows(self._pool)
-        self._usable = self._finite.copy()
-        if self._X is not None:
-            self._usable &= ~rows_among(self._pool, row_keys(self._pool), self._X)
-        self._exhausted = False
-        pool = described(self._pool)
-        self._campaign = Campaign(folder, self._manifest(pool, self._chooser))
-        if isinstance(self._oracle, oracles.FunctionOracle):
-            self._oracle.shape = self._outputs()
-        self._beside: ActiveLearner | None = None
-        self.control = self._with_control(pool) if random_control else None
 
-    # --- what a user does ----------------------------------------------------------------------------------
+    @classmethod
+    def _of(cls, rounds: Rounds) -> ActiveLearner:
+        """The learner of rounds that have begun, without a control."""
+        learner = cls.__new__(cls)
+        learner._rounds, learner.control, learner.stopped = rounds, None, None
+        return learner
 
     def run(self, rounds: int | None = None) -> ActiveLearner:
         """Fit, choose and ask until a rule says to stop, or the campaign has had `rounds` rounds in all.
@@ -230,7 +211,7 @@ class ActiveLearner:
         """
         rounds = None if rounds is None else checks.integer("rounds", rounds, at_least=0)
         try:
-            while rounds is None or self._rounds_done() < rounds:
+            while rounds is None or self._rounds.done < rounds:
                 if self.step() is None:
                     self.stopped = self.stop_reason
                     return self
@@ -248,17 +229,14 @@ class ActiveLearner:
         dict or None
             The record of the round, as in `history`; None if it is time to stop (`stop_reason`).
         """
-        if self._oracle is None:
+        if self._rounds.sources.oracle is None:
             raise ValueError(
                 "step and run need an oracle (a function or an array); without one use ask and tell"
             )
         if len(self.ask()) == 0:
             return None
-        round = len(self._state.rounds) - 1
-        oracles.consult(
-            self._campaign, self._oracle, self.in_doubt, None if self._beside is None else self._beside._state
-        )
-        self._check_answers()
+        round = len(self.campaign.state.rounds) - 1
+        self._rounds.consult()
         self.fit()
         return self.history[round]
 
@@ -278,11 +256,11 @@ class ActiveLearner:
             Row numbers of the pool; none if it is time to stop (`stop_reason`).
         """
         k = self.batch if k is None else checks.integer("k", k, at_least=1)
-        if not self._state.open:
+        if not self.campaign.state.open:
             self.fit()
             if self.stop_reason is None:
-                self._choose(k)
-        return np.array(list(self._state.open), np.int64)
+                self._rounds.choose(k)
+        return np.array(list(self.campaign.state.open), np.int64)
 
     def tell(self, labels: Any, *, correct: bool = False) -> int:
         """Record labels of rows that were asked.
@@ -306,7 +284,7 @@ class ActiveLearner:
             If a row was not asked, or has another label already; then nothing is recorded.
         """
         if not isinstance(labels, Mapping):
-            rows = list(self._state.open)
+            rows = list(self.campaign.state.open)
             values = list(labels)
             if len(values) != len(rows):
                 raise ValueError(
@@ -314,55 +292,38 @@ class ActiveLearner:
                     f"pass a mapping from row numbers to tell some of them"
                 )
             labels = dict(zip(rows, values, strict=True))
-        return tell(self._campaign, labels, correct=correct)
+        return tell(self.campaign, labels, correct=correct)
 
     def skip(self) -> int:
         """Record that the rows still open have no label, and go on without them; returns how many there were."""
-        return tell(self._campaign, dict.fromkeys(self._state.open), why="skipped")
+        return tell(self.campaign, dict.fromkeys(self.campaign.state.open), why="skipped")
 
     def retry(self, rows: Sequence[int] | None = None) -> int:
         """Let failed rows (default: all) be asked again; returns how many."""
-        failed = self._state.failed
+        failed = self.campaign.state.failed
         wanted = list(failed) if rows is None else [int(row) for row in rows]
         for row in wanted:
             if row not in failed:
                 raise ValueError(f"rows must be rows that failed, got {row}; all that failed: {list(failed)}")
         if wanted:
-            self._campaign.record("retry", rows=wanted)
+            self.campaign.record("retry", rows=wanted)
         return len(wanted)
 
     def fit(self) -> Model | None:
         """Fit the labels so far, unless the last model knows them; None while there is nothing to learn from."""
-        if not self._state.open:
+        if not self.campaign.state.open:
             self._finish_round()
-        X, y = self.labelled()
-        if not learnable(X, y) or (self._state.current and self.model is not None):
-            return self.model
-        round = len(self._state.rounds)
-        settings = {"seed": self._seed(round, FIT), "threads": self.threads, **self._fit}
-        before = self._model_to_start_from() if self.start == "warm" else None
-        if self._state.outlook is None and len(X) >= 2 * diagnostics.FOLDS:
-            found = diagnostics.outlook(X, y, settings, self._seed(round, LOOK))
-            self._campaign.record("outlook", **(found or {}))
-        started = time.perf_counter()
-        warm: dict[str, Any] = {} if before is None else {"start": before}
-        model = fitting.fit(X, y, **settings, **warm, progress=self.progress)
-        if model.interrupted:
-            raise KeyboardInterrupt
-        seconds = time.perf_counter() - started
-        self._campaign.save_model(
-            model, round=round, labels=len(X), seed=settings["seed"], start="cold" if before is None else "warm",
-            trusted=model.certificate.trusted, seconds=seconds, **self._figures(model),
-        )  # fmt: skip
-        return model
+        return self._rounds.fit()
+
+    @property
+    def campaign(self) -> Campaign:
+        """What is kept of it: the folder, its events, and where they have led."""
+        return self._rounds.campaign
 
     @property
     def model(self) -> Model | None:
         """The last model fitted; `fit` brings it up to date."""
-        try:
-            return self._campaign.last_model()
-        except CampaignError:
-            return None
+        return self._rounds.model
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -379,17 +340,12 @@ class ActiveLearner:
             the same rows that the control drew at random and neither has learned
         trusted, rows, strategy, fit_seed, select_seed, start, fit_seconds, select_seconds, oracle_seconds
         """
-        return history(self._state, self._first)
+        return self._rounds.history
 
     @property
     def stop_reason(self) -> str | None:
         """Why no further rows should be asked; None: go on."""
-        state = self._state
-        if self.budget is not None and len(state.labels) + len(state.open) >= self.budget:
-            return f"the budget of {self.budget:,} labels is spent"
-        if self._exhausted or not self._candidates().any():
-            return "all rows of the pool have been asked"
-        return diagnostics.enough(self.history, self.patience, self.min_gain, self.min_change)
+        return self._rounds.stop_reason
 
     def curve(self) -> dict[str, list[Any]]:
         """The learning curve: labels learned and the error then, of this run and of the control beside it.
@@ -398,31 +354,26 @@ class ActiveLearner:
         those on each batch before it was learned, which a strategy that looks for errors makes larger.
         """
         beside = None if self.control is None else self.control.history
-        return curve(self.history, beside, self._test is not None)
+        return curve(self.history, beside, self._rounds.sources.test is not None)
 
     def summary(self) -> dict[str, Any]:
         """Where the campaign is, as plain Python values."""
-        beside = None if self.control is None else self.control._state
-        return summary(self._state, self._first, self.budget, beside) | {
-            "strategy": self._chooser.name,
-            "folder": None if self._campaign.folder is None else str(self._campaign.folder),
+        beside = None if self.control is None else self.control.campaign.state
+        return summary(self.campaign.state, self._rounds.sources.first, self.budget, beside) | {
+            "strategy": self._rounds.chooser.name,
+            "folder": None if self.campaign.folder is None else str(self.campaign.folder),
             "stop_reason": self.stop_reason,
         }
 
     def labelled(self) -> tuple[NDArray, NDArray]:
         """All labelled rows and their labels: those of the beginning, then in the order of asking."""
-        rows = self._state.labelled()
-        labels = np.array([self._state.labels[row] for row in rows], np.float64)
-        X = np.asarray(self._pool[rows])
-        if self._X is None or self._y is None:
-            return X, labels
-        return np.concatenate([self._X, X]), np.concatenate([self._y, labels.reshape(-1, *self._y.shape[1:])])
+        return self._rounds.labelled()
 
     def close(self) -> None:
         """Let go of the folder, so that another process may take it; ending the process does so too."""
         if self.control is not None:
             self.control.close()
-        self._campaign.close()
+        self.campaign.close()
 
     def __enter__(self) -> ActiveLearner:
         return self
@@ -431,136 +382,17 @@ class ActiveLearner:
         self.close()
 
     def __repr__(self) -> str:
-        state = self._state
-        where = "" if self._campaign.folder is None else f", {str(self._campaign.folder)!r}"
-        return f"ActiveLearner({self._chooser.name}, {len(state.labels)} labels in {len(state.rounds)} rounds{where})"
-
-    # --- a round -------------------------------------------------------------------------------------------
-
-    @property
-    def _state(self) -> State:
-        return self._campaign.state
-
-    @property
-    def _first(self) -> int:
-        return 0 if self._y is None else len(self._y)
-
-    def _check_answers(self) -> None:
-        """Raise when the last rounds brought no label at all: the oracle is broken, not its rows."""
-        rows: list[int] = []
-        for record in reversed(self._state.rounds):
-            if any(row not in self._state.failed for row in record["rows"]):
-                break
-            rows += record["rows"]
-        if len(rows) >= HOPELESS:
-            raise CampaignError(
-                f"the last {len(rows)} rows all failed, one with: {self._state.failed[rows[0]]}; mend the oracle and "
-                f"run again (retry() lets failed rows be asked again)"
-            )
-
-    def _rounds_done(self) -> int:
-        return len(self._state.rounds) - bool(self._state.open)
-
-    def _seed(self, round: int, stream: int) -> int:
-        return int(np.random.SeedSequence([self.seed, round, stream]).generate_state(1)[0])
-
-    def _candidates(self) -> NDArray[np.bool_]:
-        """Which rows of the pool may be asked."""
-        left = self._usable.copy()
-        left[[*self._state.labels, *self._state.failed, *self._state.open]] = False
-        return left
-
-    def _choose(self, k: int) -> None:
-        """Pick the rows of a round and record them."""
-        round, state = len(self._state.rounds), self._state
-        seed, left = self._seed(round, SELECT), self._candidates()
-        if self.budget is not None:
-            k = min(k, self.budget - len(state.labels))
-        started = time.perf_counter()
-        model = self.model if state.current else None
-        batch: dict[str, Any] | None
-        if model is None:
-            numbers = np.flatnonzero(left)
-            rows = np.random.default_rng(seed).choice(numbers, min(k, len(numbers)), replace=False)
-            batch = {"rows": np.sort(rows), "strategy": "random", "seed": seed}
-        else:
-            failed = bool(state.failed) or not self._finite.all()
-            batch = self._chooser.batch(model, self._pool, left, self.labelled()[0], k, seed, failed)
-        if batch is None:
-            self._exhausted = True
-        else:
-            self._campaign.record("asked", round=round, **batch, seconds=time.perf_counter() - started)
-
-    # --- the control ---------------------------------------------------------------------------------------
-
-    def _with_control(self, pool: dict[str, Any]) -> ActiveLearner:
-        folder = self._campaign.folder
-        control = copy(self)
-        control.control, control._beside = None, self
-        control.patience = control.min_change = None
-        control._chooser = Chooser("random", {}, self.threads)
-        manifest = self._manifest(pool, control._chooser)
-        control._campaign = Campaign(None if folder is None else folder / "random", manifest)
-        self._beside = control
-        return control
+        state = self.campaign.state
+        where = "" if self.campaign.folder is None else f", {str(self.campaign.folder)!r}"
+        done = f"{len(state.labels)} labels in {len(state.rounds)} rounds"
+        return f"ActiveLearner({self._rounds.chooser.name}, {done}{where})"
 
     def _finish_round(self) -> None:
         """Let the control catch up, and compare both on the rows it drew, before this run learns more."""
         control = self.control
         if control is None:
             return
-        while control._rounds_done() < self._rounds_done() and control.step() is not None:
+        while control._rounds.done < self._rounds.done and control.step() is not None:
             pass
         control.fit()
-        if self._test is None and self.model is not None:
-            found = compared(self._state, control._state, self.model, self._pool)
-            if found is not None:
-                self._campaign.record("compared", **found)
-
-    # --- a fit ---------------------------------------------------------------------------------------------
-
-    def _model_to_start_from(self) -> Model | None:
-        try:
-            return self._campaign.last_model()
-        except CampaignError as error:
-            warnings.warn(
-                f"{error}; this fit starts anew, so its picks may be others", UserWarning, stacklevel=3
-            )
-            return None
-
-    def _figures(self, model: Model) -> dict[str, Any]:
-        rng = np.random.default_rng(self._seed(0, LOOK))
-        usable = np.flatnonzero(self._usable)
-        rows = np.sort(rng.choice(usable, min(len(usable), LOOKED_AT), replace=False))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UntrustedTangentWarning)
-            figures = {"expected_change": diagnostics.expected_change(model, self._pool[rows])}
-        if self._test is not None:
-            rmse, mae = diagnostics.errors(model.predict(self._test[0], threads=self.threads), self._test[1])
-            figures |= {"test_rmse": rmse, "test_mae": mae}
-        return figures
-
-    def _outputs(self) -> tuple[int, ...] | None:
-        """Shape of a label, where it is known from the start."""
-        if self._y is not None:
-            return self._y.shape[1:]
-        if isinstance(self._oracle, oracles.ArrayOracle):
-            return self._oracle.shape
-        return None if self._test is None else self._test[1].shape[1:]
-
-    def _manifest(self, pool: dict[str, Any], chooser: Chooser) -> dict[str, Any]:
-        outputs = self._outputs()
-        return {
-            "pool": pool,
-            "labeled": None if self._X is None or self._y is None else described(self._X, self._y),
-            "test": None if self._test is None else described(*self._test),
-            "outputs": None if outputs is None else list(outputs),
-            "settings": {
-                "strategy": chooser.name,
-                "batch": self.batch,
-                "start": self.start,
-                "seed": self.seed,
-                "fit": self._fit,
-                "select": chooser.settings,
-            },
-        }
+        self._rounds.compare(control._rounds)

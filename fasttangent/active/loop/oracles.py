@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.active.loop.campaign import Campaign, State, tell
+from fasttangent.active.loop.campaign import Campaign, tell
+from fasttangent.active.loop.state import State
 from fasttangent.common import checks
 from fasttangent.common.errors import CampaignError
 

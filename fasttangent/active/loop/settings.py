@@ -1,24 +1,62 @@
-"""What an active learner is given, checked before any label is paid for."""
+"""What an active learner is told beside its tables, checked before any label is paid for."""
 
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fasttangent.active import selection
-from fasttangent.active.loop.campaign import fingerprint
 from fasttangent.common import checks
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
+IN_DOUBT = ("error", "ask", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSettings:
+    """Arguments of `ActiveLearner` by their names; it says what they mean.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When it is made, if one of them is not as `ActiveLearner` describes it.
+    """
+
+    batch: int
+    budget: int | None
+    start: str
+    patience: int | None
+    min_gain: float
+    min_change: float | None
+    in_doubt: str | Callable[[int], Any]
+    seed: int
+    threads: int | None
+    progress: bool | Callable[..., None]
+
+    def __post_init__(self) -> None:
+        if not callable(self.in_doubt):
+            checks.choice("in_doubt", self.in_doubt, IN_DOUBT)
+        checked = {
+            "batch": checks.integer("batch", self.batch, at_least=1),
+            "budget": None if self.budget is None else checks.integer("budget", self.budget, at_least=1),
+            "patience": None
+            if self.patience is None
+            else checks.integer("patience", self.patience, at_least=1),
+            "min_gain": checks.number("min_gain", self.min_gain, at_least=0),
+            "min_change": None
+            if self.min_change is None
+            else checks.number("min_change", self.min_change, above=0),
+            "start": checks.choice("start", self.start, ("cold", "warm")),
+            "seed": checks.integer("seed", self.seed, at_least=0),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
 
 
 def fit_settings(given: Mapping[str, Any], n_features: int, names: Sequence[str] | None) -> dict[str, Any]:
@@ -43,40 +81,3 @@ def select_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 def _known(name: str, given: Mapping[str, Any], words: Sequence[str]) -> None:
     for key in given:
         checks.choice(f"a setting in {name}", key, words)
-
-
-def labelled_rows(
-    name: str, X: Any, y: Any, n_features: int, names: Sequence[str] | None
-) -> tuple[NDArray, NDArray[np.float64]]:
-    """Rows and their labels, all finite."""
-    rows = checks.features(name, X, n_features, names)
-    labels = checks.targets("y" if name == "X" else f"y of {name}", y, len(rows))
-    checks.finite(name, rows)
-    checks.finite("y", labels)
-    return rows, labels.astype(np.float64)
-
-
-def finite_rows(X: NDArray) -> NDArray[np.bool_]:
-    """Which rows of the pool can be asked; a warning counts the others."""
-    good = checks.finite_rows(X)
-    bad = len(X) - np.count_nonzero(good)
-    if bad == len(X):
-        raise ValueError("X_pool has no row whose values are all finite; fill in what is missing")
-    if bad:
-        warnings.warn(
-            f"{bad:,} of {len(X):,} rows of X_pool hold a value that is not finite (first: row "
-            f"{int(np.argmin(good))}) and are never asked",
-            UserWarning,
-            stacklevel=3,
-        )
-    return good
-
-
-def described(*arrays: NDArray) -> dict[str, Any]:
-    """How a table is known again."""
-    return {"rows": len(arrays[0]), "columns": arrays[0].shape[1], "sha256": fingerprint(*arrays)}
-
-
-def learnable(X: NDArray, y: NDArray) -> bool:
-    """Whether there is something that differs to fit: at least two rows, and no output the same in all."""
-    return len(y) >= 2 and bool(np.ptp(y, axis=0).all()) and bool(np.ptp(X, axis=0).any())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import click
 
 from fasttangent.cli.options import FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
 from fasttangent.cli.output import FailedError, aligned, say, shown, shows_progress
+from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from fasttangent.active.loop.learner import ActiveLearner
@@ -113,20 +113,21 @@ def _next(
             folder,
             {**remembered, "budget": asked["budget"], **{n: rows[n] for n in ("names", "label_names")}},
         )
-        waiting = untold(output, names, learner._state.open)
+        waiting = untold(output, names, learner.campaign.state.open)
         if waiting:
             raise ValueError(
                 f"{output} holds labels that were not told yet (row {waiting[0]}); run: "
                 f"fasttangent tell {output} --folder {folder}"
             )
         skipped = learner.skip() if skip else 0
-        again = bool(learner._state.open)
+        again = bool(learner.campaign.state.open)
         picks = learner.ask(k)
     if len(picks):
         write_picks(output, table, picks, names)
+    model = learner.campaign.model_path
     document = {
         **learner.summary(), "picked": len(picks), "again": again, "skipped": skipped, "labels_in": names,
-        "output": output if len(picks) else None, "model": _model_path(learner),
+        "output": output if len(picks) else None, "model": None if model is None else str(model),
     }  # fmt: skip
     say(as_json, document, _next_in_words(document, folder))
     learner.close()
@@ -199,11 +200,6 @@ def _remember(folder: str, what: dict[str, Any]) -> None:
     if not path.exists() or path.read_text() != text:
         with replacing(path) as temporary:
             temporary.write_text(text)
-
-
-def _model_path(learner: ActiveLearner) -> str | None:
-    folder, fits = learner._campaign.folder, learner._state.fits
-    return str(folder / fits[-1]["file"]) if folder is not None and fits else None
 
 
 def _next_in_words(document: dict[str, Any], folder: str) -> str:
@@ -281,7 +277,7 @@ def tell_labels(picks: str, folder: str, correct: bool, as_json: bool) -> None:
         pool = open_table(remembered["pool"], remembered["header"])
         check_own_columns(table, pool, remembered["names"], names)
     else:
-        warnings.warn(f"{remembered['pool']} is gone, so rows were not compared with it", stacklevel=1)
+        warn(f"{remembered['pool']} is gone, so rows were not compared with it")
     try:
         campaign = Campaign(folder)
         new = tell(campaign, labels, correct=correct)

@@ -1,0 +1,105 @@
+"""The tables of an active learner: what may be asked, what is known, and who knows the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fasttangent.active.loop import oracles
+from fasttangent.active.loop.campaign import fingerprint
+from fasttangent.common import checks
+from fasttangent.common.duplicates import row_keys, rows_among
+from fasttangent.common.warning import warn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Labelled: TypeAlias = "tuple[NDArray, NDArray[np.float64]]"
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Checked tables; a run and its control have the same."""
+
+    pool: NDArray  # (n, n_features)
+    known: Labelled | None  # rows to begin with, and their labels
+    test: Labelled | None
+    oracle: oracles.Oracle | None
+    names: Sequence[str] | None  # of the columns
+    finite: NDArray[np.bool_]  # (n,), which rows of the pool can be asked
+    usable: NDArray[np.bool_]  # (n,), those of them that are not among the known ones
+
+    @classmethod
+    def checked(
+        cls, X_pool: Any, X: Any, y: Any, test: tuple[Any, Any] | None, oracle: Any, at_once: int
+    ) -> Sources:
+        """From the arguments of `ActiveLearner`."""
+        if (X is None) != (y is None):
+            raise ValueError("X and y go together: pass both, or neither to begin without labels")
+        names = checks.column_names(X_pool)
+        pool = checks.matrix("X_pool", X_pool, min_rows=2)
+        d = pool.shape[1]
+        known = None if X is None else _labelled_rows("X", X, y, d, names)
+        tested = None if test is None else _labelled_rows("test", *test, d, names)
+        knows = oracles.made(oracle, pool, checks.integer("at_once", at_once, at_least=1))
+        finite = _finite_rows(pool)
+        usable = finite if known is None else finite & ~rows_among(pool, row_keys(pool), known[0])
+        sources = cls(pool, known, tested, knows, names, finite, usable)
+        if isinstance(knows, oracles.FunctionOracle):
+            knows.shape = sources.outputs
+        return sources
+
+    @property
+    def first(self) -> int:
+        """How many labels there are at the beginning."""
+        return 0 if self.known is None else len(self.known[1])
+
+    @property
+    def outputs(self) -> tuple[int, ...] | None:
+        """Shape of a label, where it is known from the start."""
+        if self.known is not None:
+            return self.known[1].shape[1:]
+        if isinstance(self.oracle, oracles.ArrayOracle):
+            return self.oracle.shape
+        return None if self.test is None else self.test[1].shape[1:]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """How the tables are known again."""
+        return {
+            "pool": _described(self.pool),
+            "labeled": None if self.known is None else _described(*self.known),
+            "test": None if self.test is None else _described(*self.test),
+            "outputs": None if self.outputs is None else list(self.outputs),
+        }
+
+
+def _labelled_rows(name: str, X: Any, y: Any, n_features: int, names: Sequence[str] | None) -> Labelled:
+    """Rows and their labels, all finite."""
+    rows = checks.features(name, X, n_features, names)
+    labels = checks.targets("y" if name == "X" else f"y of {name}", y, len(rows))
+    checks.finite(name, rows)
+    checks.finite("y", labels)
+    return rows, labels.astype(np.float64)
+
+
+def _finite_rows(X: NDArray) -> NDArray[np.bool_]:
+    """Which rows of the pool can be asked; a warning counts the others."""
+    good = checks.finite_rows(X)
+    bad = len(X) - np.count_nonzero(good)
+    if bad == len(X):
+        raise ValueError("X_pool has no row whose values are all finite; fill in what is missing")
+    if bad:
+        warn(
+            f"{bad:,} of {len(X):,} rows of X_pool hold a value that is not finite (first: row "
+            f"{int(np.argmin(good))}) and are never asked"
+        )
+    return good
+
+
+def _described(*arrays: NDArray) -> dict[str, Any]:
+    return {"rows": len(arrays[0]), "columns": arrays[0].shape[1], "sha256": fingerprint(*arrays)}
