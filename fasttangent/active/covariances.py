@@ -91,20 +91,20 @@ def max_determinant(
     For Gaussians this is BatchBALD (Kirsch et al. 2019).  Rows are multiplied by the root of their weight.  A row's
     variance only falls, so it is brought up to date only while it might be the largest (lazy greedy).
     """
-    from fasttangent.kernels.choosing import refresh
+    from fasttangent.kernels.covariances import Keys, refresh
 
     E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
     n, D = E.shape
     w = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
     key, age, picks = w * _squares(E, None, n_threads), np.zeros(n, np.int64), np.empty(k, np.int64)
     picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
-    best = np.empty((-(-n // CHUNK), 2))
+    keys, best = Keys(key, age, w), np.empty((-(-n // CHUNK), 2))
     for t in range(k):
         i = int(np.argmax(key))
-        refresh(best[0], key, age, w, E, U, t, -np.inf, i, i + 1)
+        refresh(best[0], keys, E, U, t, -np.inf, i, i + 1)
 
         def bring_up(start: int, stop: int, t: int = t, limit: float = best[0, 0]) -> None:
-            refresh(best[start // CHUNK], key, age, w, E, U, t, limit, start, stop)
+            refresh(best[start // CHUNK], keys, E, U, t, limit, start, stop)
 
         each_chunk(bring_up, n, n_threads)
         picks[t] = i = _first_largest(best)
@@ -147,12 +147,13 @@ class _AverageVariance:
         self.change, self.before = _Update(none, none, 0.0), self.b.sum()
 
     def _pass(self) -> None:
-        from fasttangent.kernels.choosing import lower_variances
+        from fasttangent.kernels.covariances import Update, Variances, lower_variances
 
-        state = self.a, self.b, self.free, self.E, *self.change, self.noise
+        variances = Variances(self.a, self.b, self.free, self.noise)
+        update = Update(*self.change)
 
         def task(start: int, stop: int) -> None:
-            lower_variances(self._best[start // CHUNK], *state, start, stop)
+            lower_variances(self._best[start // CHUNK], variances, self.E, update, start, stop)
 
         each_chunk(task, len(self.E), self.threads)
 
@@ -172,7 +173,7 @@ class _Picked:
         self.directions, self.rows, self.number, self.noise = np.empty((k, D)), np.empty((k, D)), 0, noise
 
     def add(self, f: Float, M: Float) -> _Update:
-        from fasttangent.kernels.choosing import direction
+        from fasttangent.kernels.covariances import direction
 
         u, v, w = (np.zeros(len(f)) for _ in range(3))
         direction(u, v, w, f, M, self.directions, self.number)
@@ -188,7 +189,7 @@ class _Picked:
 
 def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
     """|e L|^2 of every row; a sum of squares, which keeps its digits where P takes most of e."""
-    from fasttangent.kernels.choosing import load_forms
+    from fasttangent.kernels.covariances import load_forms
 
     found = np.empty(len(E))
     rounded = np.empty((0, E.shape[1]), E.dtype) if L is None else np.ascontiguousarray(L, E.dtype)
@@ -215,7 +216,7 @@ def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None
     """
     from scipy.linalg import cholesky, solve_triangular
 
-    from fasttangent.kernels.choosing import multiply_rows
+    from fasttangent.kernels.covariances import multiply_rows
 
     D, F = E.shape[1], known.astype(np.float64)
     # A = C C^T, P = C^-T C^-1
@@ -230,7 +231,7 @@ def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None
 
 def moments(E: NDArray, weight: Any, threads: int | None) -> Float:
     """Mean of w e e^T over the rows, weights of mean 1: (D, D)."""
-    from fasttangent.kernels.choosing import add_moments
+    from fasttangent.kernels.covariances import add_moments
 
     n, D = E.shape
     w = np.ones(n) if weight is None else np.asarray(weight, np.float64)

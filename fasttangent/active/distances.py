@@ -36,7 +36,7 @@ def k_center(
     E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: int | None = None
 ) -> Rows:
     """The row with the largest w d^2, d its distance to the nearest centre, k times."""
-    from fasttangent.kernels.choosing import farthest
+    from fasttangent.kernels.distances import farthest
 
     return _greedy(Centres(E, known, weight, threads), k, lambda c: farthest(c.squared, c.weight, c.free))
 
@@ -46,7 +46,7 @@ def lcmd(E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: 
 
     Holzmueller et al. 2023, algorithm 3 (LCMD); with `known` it is LCMD-TP.
     """
-    from fasttangent.kernels.choosing import farthest_of_largest
+    from fasttangent.kernels.distances import farthest_of_largest
 
     centres = Centres(E, known, weight, threads)
     sums = np.empty(centres.number + k)
@@ -118,42 +118,36 @@ class Centres:
 
     def add_known(self, C: NDArray) -> None:
         """The rows of C (m, D) as centres."""
-        from fasttangent.kernels.choosing import add_centres
+        from fasttangent.kernels.distances import Candidates, Nearest, add_centres
 
         self._forget_norms()
         exact = C.astype(np.float64) * self._scale
         scaled, norm = exact.astype(C.dtype), np.linalg.norm(exact, axis=1)
-        state = self.squared, self.nearest, self._reach, self.E, self._norm, self._scale
+        nearest = Nearest(self.squared, self.nearest, self._reach)
+        candidates = Candidates(self.E, self._norm, self._scale)
         for j in range(0, len(C), GROUP):
             some = C[j : j + GROUP], scaled[j : j + GROUP], norm[j : j + GROUP], self.number + j
 
             def task(start: int, stop: int, some: tuple = some) -> None:
-                add_centres(*state, *some, start, stop)
+                add_centres(nearest, candidates, *some, start, stop)
 
             each_chunk(task, len(self.E), self.threads)
         self.number += len(C)
 
     def add(self, i: int) -> None:
         """Row i as a centre."""
-        from fasttangent.kernels.choosing import add_centre
+        from fasttangent.kernels.distances import Candidates, Centre, Heads, Nearest, add_centre
 
         self._forget_norms()
         heads, rest, norm = self._coordinates(self.E[i : i + 1])
         c_head, c_rest = np.ascontiguousarray(heads[0, :, 0]), np.ascontiguousarray(rest[:, 0])
-        state = (
-            self.squared,
-            self.nearest,
-            self._reach,
-            self.E,
-            self._heads,
-            self._rest,
-            self._first,
-            self._norm,
-        )
-        centre = self._scale, self.E[i], c_head, c_rest, norm[0], self.number
+        nearest = Nearest(self.squared, self.nearest, self._reach)
+        candidates = Candidates(self.E, self._norm, self._scale)
+        known = Heads(self._heads, self._rest, self._first)
+        centre = Centre(self.E[i], c_head, c_rest, norm[0], self.number)
 
         def task(start: int, stop: int) -> None:
-            add_centre(*state, *centre, start, stop)
+            add_centre(nearest, candidates, known, centre, start, stop)
 
         each_chunk(task, len(self.E), self.threads)
         self.number += 1
@@ -177,13 +171,14 @@ class Centres:
         self._reach = np.empty(len(E), np.float32)
 
     def _coordinates(self, E: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        from fasttangent.kernels.choosing import BLOCK, load_heads
+        from fasttangent.kernels.distances import BLOCK, Heads, load_heads
 
         heads = np.zeros((-(-len(E) // BLOCK), self._V.shape[1], BLOCK), np.float32)
         rest, norm = np.empty((2, len(E)), np.float32), np.empty(len(E))
+        known = Heads(heads, rest, self._first)
 
         def task(start: int, stop: int) -> None:
-            load_heads(heads, rest, norm, E, self._V, self._first, self._scale, start, stop)
+            load_heads(known, norm, E, self._V, self._scale, start, stop)
 
         each_chunk(task, len(E), self.threads)
         return heads, rest, norm
