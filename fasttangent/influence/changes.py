@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.influence.following import Curvature
+from fasttangent.influence.following import solved
 from fasttangent.model.model import Model
 from fasttangent.model.scores import slope
 from fasttangent.problem.problem import Problem
+from fasttangent.solvers import Solver
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +101,7 @@ class Experiment:
             X, Y = X[self.numbers], Y[self.numbers]
         return self.base.with_rows(X, Y, self.eps, 1)
 
-    def predicted(self, theta: Float, curvature: Curvature) -> Float:
+    def predicted(self, theta: Float, curvature: Solver) -> Float:
         """Change of the minimum theta to first and to second order, by the curvature of F there: (2, p).
 
         With U the Jacobian of the rows' outputs, s = eps loss' and E = eps loss'':
@@ -113,7 +114,7 @@ class Experiment:
         U = alone.jacobian(theta).reshape(-1, len(theta))
         s = (eps[:, None] * slope(alone.objective, alone.predictions(theta) - Y)).ravel()
         E = alone.output_weights(theta).reshape(-1, 1)
-        Z = curvature.solve(U)
+        Z = solved(curvature, U)
         leverage = np.eye(len(U)) + E * np.einsum("kp,lp->kl", U, Z)
         return -np.einsum("ck,kp->cp", np.stack([s, np.linalg.solve(leverage, s)]), Z)
 

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fasttangent.common.errors import IndefiniteError
-from fasttangent.model.certificate import LARGEST_GRADIENT, curvature_bracket, gradient_at
+from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
 from fasttangent.model.settling import settle
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
-from fasttangent.solvers import Metric, conjugate_gradients, norm
-from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
+from fasttangent.solvers import Solver, norm, prepare
+from fasttangent.solvers.limits import FOLLOWED_DENSE_UP_TO
+from fasttangent.solvers.memory import UNBOUNDED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
 
-DENSE_UP_TO = 4000  # parameters; one factor of 4,000 takes 128 MB, and each thread makes its own
 GOAL = 1e-15  # relative gradient norm aimed at; rounding stops most a decade or two above
 SLOW = 0.3  # of the gradient left after a step: what makes a new factorisation worth its time
 LEAST_GAIN = (
@@ -38,86 +38,32 @@ NEARLY = 1e-11  # relative gradient norm from which a slow step means rounding
 MOST_STEPS = 30  # in one stride
 LEAST_STRIDE = 1 / 128
 WIDEST = 4.0  # a stride may not lead farther than so many times its first step
-KRYLOV_TOLERANCE, MOST_KRYLOV_STEPS, METRIC_RANK = 1e-9, 2000, 600
+
+# The words of `refit` and `unlearn`, and what they mean to `solvers.prepare`.  A matrix is never refused for its size.
+SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dense": ("cholesky", {"memory": UNBOUNDED, "residuals": False, "strict": False}),
+    "cg": ("cg", {"tolerance": 1e-9, "most": 2000, "rank": 600, "residuals": False}),
+}
+WORDS = ("auto", *SOLVERS)
 
 
-class Curvature(Protocol):
-    """A = H + strength C'' at one point, ready to solve; whoever makes or uses it learns if it is not definite."""
-
-    slow: float  # of the gradient left after a step: above, A is taken anew
-
-    def solve(self, B: Float) -> Float:
-        """The rows A^-1 b, for B (K, p)."""
-
-    def at(self, problem: Problem, theta: Float) -> Curvature:
-        """The same for another point."""
-
-    def definite(self) -> bool:
-        """Whether A is positive definite, by proof."""
-
-    def own(self) -> Curvature:
-        """One that may be used next to this one in another thread."""
+def prepared(problem: Problem, theta: Float, solver: str = "auto") -> Solver:
+    """The Hessian with strength C'' at theta, ready to solve; raises IndefiniteError."""
+    if solver == "auto":
+        solver = "dense" if len(theta) <= FOLLOWED_DENSE_UP_TO else "cg"
+    name, options = SOLVERS[solver]
+    return prepare(System(problem, theta), name, **options)
 
 
-class DenseCurvature:
-    """By the Cholesky factor of the dense matrix, whose existence is the proof."""
-
-    slow = SLOW
-
-    def __init__(self, problem: Problem, theta: Float) -> None:
-        try:
-            self._factor = Cholesky(System(problem, theta).dense(), problem.threads)
-        except NotPositiveDefinite as error:
-            raise IndefiniteError(str(error)) from None
-
-    def solve(self, B: Float) -> Float:
-        return self._factor.solve(B)
-
-    def at(self, problem: Problem, theta: Float) -> DenseCurvature:
-        return DenseCurvature(problem, theta)
-
-    def definite(self) -> bool:
-        return True
-
-    def own(self) -> DenseCurvature:
-        return self
+def solved(curvature: Solver, B: Float) -> Float:
+    """The rows A^-1 b, for B (K, p); raises IndefiniteError."""
+    found = curvature.solve(B)
+    if found.stopped == "negative curvature":
+        raise IndefiniteError(f"solver {found.name!r} met a direction of negative curvature")
+    return found.x
 
 
-class KrylovCurvature:
-    """By conjugate gradients in the Gauss-Newton metric of the model, which is shared by all."""
-
-    slow = 0.0  # nothing is kept that would be worth using again
-
-    def __init__(self, problem: Problem, theta: Float, metric: Metric | None = None) -> None:
-        self._problem, self._theta = problem, theta
-        self._metric = Metric(problem, theta, METRIC_RANK) if metric is None else metric
-
-    def solve(self, B: Float) -> Float:
-        def product(V: Float) -> Float:
-            return self._problem.product(self._theta, V)
-
-        found = conjugate_gradients(product, B, self._metric, KRYLOV_TOLERANCE, MOST_KRYLOV_STEPS)
-        if found.negative is not None:
-            raise IndefiniteError("conjugate gradients met a direction of negative curvature")
-        return found.x
-
-    def at(self, problem: Problem, theta: Float) -> KrylovCurvature:
-        return KrylovCurvature(problem, theta, self._metric)
-
-    def definite(self) -> bool:
-        return bool(curvature_bracket(self._problem, self._theta, self._metric).lower > 0)
-
-    def own(self) -> KrylovCurvature:
-        return KrylovCurvature(self._problem.alone(), self._theta, self._metric)
-
-
-def curvature_at(problem: Problem, theta: Float, solver: str = "auto") -> Curvature:
-    """The curvature by the solver of that name; raises IndefiniteError."""
-    dense = solver == "dense" or (solver == "auto" and len(theta) <= DENSE_UP_TO)
-    return DenseCurvature(problem, theta) if dense else KrylovCurvature(problem, theta)
-
-
-def starting_point(problem: Problem, theta: Float, solver: str) -> tuple[Float, Curvature]:
+def starting_point(problem: Problem, theta: Float, solver: str) -> tuple[Float, Solver]:
     """A settled model's parameters, as stationary as rounding allows, and the curvature there.
 
     Raises
@@ -132,7 +78,7 @@ def starting_point(problem: Problem, theta: Float, solver: str) -> tuple[Float, 
             f"{LARGEST_GRADIENT:.0e}; pass the rows and weights it was trained on, or fit with settle=True"
         )
     try:
-        there = _newton(problem, theta, curvature_at(problem, theta, solver), lambda: None)
+        there = _newton(problem, theta, prepared(problem, theta, solver), lambda: None)
     except IndefiniteError:
         there = None
     if there is None:
@@ -162,7 +108,7 @@ class Arrival:
 def follow(
     problem_at: Callable[[float], Problem],
     theta: Float,
-    curvature: Curvature,
+    curvature: Solver,
     heed: Callable[..., None] = lambda *_, **__: None,
     settle_jumps: bool = True,
 ) -> Arrival:
@@ -174,8 +120,8 @@ def follow(
         t -> Problem.
     theta : ndarray of float64, shape (p,)
         A minimum of problem_at(0).
-    curvature : Curvature
-        There.
+    curvature : Solver
+        Prepared there.
     heed : callable
         Called before each step; may raise to end the work.
     settle_jumps : bool
@@ -206,14 +152,12 @@ def follow(
 
 class _Reached(NamedTuple):
     theta: Float
-    curvature: Curvature  # there, and definite
+    curvature: Solver  # there, and definite
     gradient_norm: float
     steps: int
 
 
-def _newton(
-    problem: Problem, theta: Float, curvature: Curvature, heed: Callable[..., None]
-) -> _Reached | None:
+def _newton(problem: Problem, theta: Float, curvature: Solver, heed: Callable[..., None]) -> _Reached | None:
     """Simplified Newton steps to a minimum; None if that is not where they lead, or IndefiniteError is raised."""
     start, fresh, reach = theta, False, np.inf
     norm_now, g = gradient_at(problem, theta)
@@ -221,7 +165,7 @@ def _newton(
         if norm_now <= GOAL:
             break
         heed()
-        d = -curvature.solve(g[None])[0]
+        d = -solved(curvature, g[None])[0]
         if steps == 0:
             reach = WIDEST * norm(d)
         norm_next, g_next = gradient_at(problem, theta + d)
@@ -232,19 +176,19 @@ def _newton(
             break  # as low as rounding allows
         if norm(theta - start) > reach or (fresh and not left < LEAST_GAIN):
             return None
-        fresh = left > curvature.slow
+        fresh = left > (SLOW if curvature.direct else 0.0)  # nothing but a factor is worth using again
         if fresh:
-            curvature = curvature.at(problem, theta)
+            curvature = curvature.at(System(problem, theta))
     if not norm_now <= LARGEST_GRADIENT:
         return None
-    curvature = curvature.at(problem, theta)
+    curvature = curvature.at(System(problem, theta))
     return _Reached(theta, curvature, norm_now, steps) if curvature.definite() else None
 
 
 def _beyond(
     problem: Problem,
     theta: Float,
-    curvature: Curvature,
+    curvature: Solver,
     steps: int,
     heed: Callable[..., None],
     settle_jumps: bool,
@@ -255,7 +199,7 @@ def _beyond(
     state = settle(problem, theta, np.empty((0, len(theta))), np.inf, heed)
     heed()
     try:
-        there = _newton(problem, state.theta, curvature.at(problem, state.theta), heed)
+        there = _newton(problem, state.theta, curvature.at(System(problem, state.theta)), heed)
     except IndefiniteError:
         there = None
     if there is None:

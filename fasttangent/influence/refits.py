@@ -20,17 +20,15 @@ import numpy as np
 from fasttangent.common import checks, parallel
 from fasttangent.common.progress import reporting
 from fasttangent.influence.changes import Change, Experiment, experiment, listed
-from fasttangent.influence.following import Arrival, Curvature, follow, starting_point
+from fasttangent.influence.following import WORDS, Arrival, follow, starting_point
 from fasttangent.model.model import Model
 from fasttangent.problem.problem import Problem
-from fasttangent.solvers import norm
+from fasttangent.solvers import Solver, norm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
-
-SOLVERS = ("auto", "dense", "cg")
 
 
 class Agreement(NamedTuple):
@@ -217,7 +215,7 @@ def refit(
     Koh & Liang 2017, arXiv 1703.04730; Sherman-Morrison for the second order, as in Cook 1977.
     """
     problem = model.problem(X, y, sample_weight, threads=threads)
-    checks.choice("solver", solver, SOLVERS)
+    checks.choice("solver", solver, WORDS)
     experiments = [experiment(model, problem, c, change) for c, change in enumerate(listed(changes))]
     points = None if at is None else problem.unlabelled(model._standard_inputs("at", at), threads=1)
     keep_params = checks.flag("keep_params", keep_params)
@@ -335,7 +333,7 @@ class _Base:
 
     problem: Problem
     theta: Float
-    curvature: Curvature
+    curvature: Solver
     points: Problem | None  # the rows to predict
     settle_jumps: bool
 
@@ -350,7 +348,7 @@ class _Found(NamedTuple):
 
 
 def _run(one: Experiment, base: _Base, heed: Callable[..., None]) -> _Found:
-    curvature, theta, mask = base.curvature.own(), base.theta, base.problem.mask
+    curvature, theta, mask = base.curvature.beside(), base.theta, base.problem.mask
     arrival = follow(one.problem, theta, curvature, heed, base.settle_jumps)
     d = np.vstack([arrival.theta - theta, one.predicted(theta, curvature)])
     if not arrival.settled:

@@ -23,19 +23,17 @@ import numpy as np
 from fasttangent.common import checks
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.influence.changes import check_numbers
-from fasttangent.influence.following import Curvature, curvature_at, follow
+from fasttangent.influence.following import WORDS, follow, prepared, solved
 from fasttangent.model.certificate import LARGEST_GRADIENT, certify, gradient_at
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import mean_slope_squared
 from fasttangent.problem.problem import Problem
-from fasttangent.solvers import norm
+from fasttangent.solvers import Solver, norm
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
-
-SOLVERS = ("auto", "dense", "cg")
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +209,7 @@ def unlearn(
     if order not in (1, 2) or isinstance(order, bool):
         raise ValueError(f"order must be 1 or 2, got {order!r}")
     steps = checks.integer("steps", steps, at_least=1)
-    checks.choice("solver", solver, SOLVERS)
+    checks.choice("solver", solver, WORDS)
     old = model.problem(X, y, sample_weight, threads=threads)
     corrected = _corrected(model, old, remove, correct, new_X, new_y)
     _warn_unless_stationary(old, model.params)
@@ -224,7 +222,7 @@ def unlearn(
     for _ in range(steps):
         if order == 2:
             curvature = _curvature(corrected, theta, solver, "the corrected rows; use order=1, or fit again")
-        theta = theta - curvature.solve(gradient[None])[0]
+        theta = theta - solved(curvature, gradient[None])[0]
         residual, gradient = gradient_at(corrected, theta)
         residuals.append(residual)
     return Unlearned(
@@ -240,9 +238,9 @@ def unlearn(
     )
 
 
-def _curvature(problem: Problem, theta: Float, solver: str, rows: str) -> Curvature:
+def _curvature(problem: Problem, theta: Float, solver: str, rows: str) -> Solver:
     try:
-        return curvature_at(problem, theta, solver)
+        return prepared(problem, theta, solver)
     except IndefiniteError:
         raise IndefiniteError(f"the Hessian is not positive definite on {rows}") from None
 
@@ -252,9 +250,9 @@ def _updated(model: Model, problem: Problem, theta: Float, solver: str) -> Model
     tangents = {}
     if "strength" in model.tangents:
         try:
-            there = curvature_at(problem, theta, solver)
-            tau = there.solve(-problem.complexity_gradient(theta)[None])
-            tau -= there.solve(problem.tangent_residual(theta, tau))  # what rounding left
+            there = prepared(problem, theta, solver)
+            tau = solved(there, -problem.complexity_gradient(theta)[None])
+            tau -= solved(there, problem.tangent_residual(theta, tau))  # what rounding left
             tangents = {"strength": tau[0]}
         except IndefiniteError:  # the certificate measures it, and says so
             tangents = {}

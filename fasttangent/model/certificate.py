@@ -10,6 +10,7 @@ import numpy as np
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, norm
+from fasttangent.solvers.lanczos import curvature_bracket, largest_curvature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,6 @@ FLAT = 1e-12  # share of the largest curvature; what is smaller is zero to round
 PRECONDITIONER_RANK = (
     600  # of the metric in Newton and Lanczos systems, where an iteration costs a product with H
 )
-DENSE_UP_TO = 200  # parameters; below, all eigenvalues are cheap and Lanczos is not worth its care
 KINK = 1e-9  # a pre-activation of relu this small, in standard units, lies on the kink
 
 
@@ -83,64 +83,15 @@ def gradient_at(problem: Problem, theta: Float) -> tuple[float, Float]:
     return relative_gradient(problem, theta, gradient), gradient
 
 
-@dataclass(frozen=True)
-class Bracket:
-    """The smallest eigenvalue of H + strength C'' between two bounds."""
-
-    lower: float  # the smallest eigenvalue of T^T H T, where H is positive definite
-    rayleigh: float  # x.Hx / x.x, an upper bound: negative proves negative curvature; nan: none was found
-    direction: Float  # x, of length 1
-
-
-def curvature_bracket(problem: Problem, theta: Float, metric: Metric, restarts: int = 10) -> Bracket:
-    """Lanczos for the smallest eigenvalue, in the variables of the Gauss-Newton metric M.
-
-    The eigenvalues of H spread over six decades and Lanczos would need thousands of products to see the smallest;
-    those of T^T H T, with T T^T = floor M^-1, spread over two.  By Sylvester's law of inertia both have as many
-    negative ones, and if nu >= 0 is the smallest there, H >= nu M / floor >= nu.
-    """
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-
-    p = len(theta)
-    if p <= DENSE_UP_TO:
-        H = problem.product(theta, np.eye(p))
-        eigenvalues, vectors = np.linalg.eigh((H + H.T) / 2)
-        return Bracket(float(eigenvalues[0]), float(eigenvalues[0]), vectors[:, 0])
-
-    def scaled(u: Float) -> Float:
-        return metric.scale_back(problem.product(theta, metric.scale(u.ravel())[None])[0])
-
-    start = np.random.default_rng(0).normal(size=p)
-    operator = LinearOperator((p, p), matvec=scaled, dtype=np.float64)
-    try:
-        values, vectors = eigsh(operator, k=1, which="SA", v0=start, ncv=60, tol=1e-2, maxiter=restarts)
-    except ArpackNoConvergence:
-        return Bracket(np.nan, np.nan, start)
-    nu, u = float(values[0]), vectors[:, 0]
-    x = metric.scale(u)
-    x /= norm(x)
-    rayleigh = float(np.sum(x * problem.product(theta, x[None])[0]))
-    # 1 % is the error Lanczos was allowed
-    return Bracket(min(0.99 * nu, rayleigh) if nu > 0 else min(nu, rayleigh), rayleigh, x)
-
-
-def largest_curvature(problem: Problem, theta: Float) -> float:
-    """Largest eigenvalue of H + strength C'', to a few per cent."""
-    p = len(theta)
-    if p <= DENSE_UP_TO:
-        return float(np.linalg.eigvalsh(problem.product(theta, np.eye(p)))[-1])
-    return System(problem, theta).largest_eigenvalue()
-
-
 def certify(problem: Problem, theta: Float, tangents: Float, notes: tuple[str, ...] = ()) -> Certificate:
     """Measure the certificate of parameters (p,) and tangents (K, p); `notes` are further reasons for distrust."""
     gradient_norm, _ = gradient_at(problem, theta)
     pull = norm(problem.complexity_gradient(theta))
-    metric = Metric(problem, theta, PRECONDITIONER_RANK)
+    system, metric = System(problem, theta), Metric(problem, theta, PRECONDITIONER_RANK)
     # Far from a stationary point the number is a hint at most and not worth more than a hundred products.
-    bracket = curvature_bracket(problem, theta, metric, restarts=10 if gradient_norm <= 1e-3 else 2)
+    bracket = curvature_bracket(system, metric, restarts=10 if gradient_norm <= 1e-3 else 2)
     smallest = bracket.rayleigh
-    largest = largest_curvature(problem, theta)
+    largest = largest_curvature(system)
     if abs(smallest) <= FLAT * largest:
         smallest = 0.0
     condition = largest / smallest if smallest > 0 else (np.nan if np.isnan(smallest) else np.inf)

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.model.certificate import FLAT, PRECONDITIONER_RANK, curvature_bracket, relative_gradient
+from fasttangent.model.certificate import FLAT, PRECONDITIONER_RANK, relative_gradient
 from fasttangent.model.lbfgs import minimize
+from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, conjugate_gradients, dot, norm
+from fasttangent.solvers.lanczos import curvature_bracket
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,7 +152,7 @@ def _rounds(state: Settling) -> None:
         saddle = _newton(state)
         if saddle is None and state.gradient_norm <= ENOUGH:
             metric = _metric(state)
-            bracket = curvature_bracket(state.problem, state.theta, metric)
+            bracket = curvature_bracket(System(state.problem, state.theta), metric)
             saddle = bracket.direction if bracket.rayleigh < -FLAT * metric.largest else None
             if saddle is None:
                 state.stopped = "settled"

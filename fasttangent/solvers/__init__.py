@@ -24,11 +24,12 @@ from typing import Any
 from fasttangent.common import checks
 from fasttangent.common.vectors import dot, norm
 from fasttangent.problem.curvature import System
+from fasttangent.solvers import limits
 from fasttangent.solvers.base import Solved, Solver
-from fasttangent.solvers.direct import Cholesky, Dual, Spectrum
+from fasttangent.solvers.direct import CholeskySolver, Dual, Spectrum
 from fasttangent.solvers.iterative import BlockConjugateGradients, ConjugateGradients, Lissa, Minres
 from fasttangent.solvers.krylov import Solution, conjugate_gradients
-from fasttangent.solvers.memory import allowed, needed
+from fasttangent.solvers.memory import allowed
 from fasttangent.solvers.metric import Metric
 
 __all__ = [
@@ -43,9 +44,8 @@ __all__ = [
     "prepare",
 ]
 
-_CLASSES = (Cholesky, Spectrum, Dual, ConjugateGradients, BlockConjugateGradients, Minres, Lissa)
+_CLASSES = (CholeskySolver, Spectrum, Dual, ConjugateGradients, BlockConjugateGradients, Minres, Lissa)
 SOLVERS: dict[str, type[Solver]] = {each.name: each for each in _CLASSES}
-DENSE_UP_TO = 8000  # parameters for which "auto" factorises; a Cholesky factorisation takes seconds
 
 
 def prepare(system: System, solver: str = "auto", **options: Any) -> Solver:
@@ -65,8 +65,10 @@ def prepare(system: System, solver: str = "auto", **options: Any) -> Solver:
         rank : int, of the preconditioners "gauss-newton" (default 600) and "nystroem" (200)
         memory : float, of "cholesky", "spectrum" and "dual"
             GB allowed for dense matrices; default: half of the machine's memory.
-        residuals : bool, of the same (default True)
+        residuals : bool, of the same and of "cg" (default True)
             False: residuals are not measured, which saves a product with A, and nothing is refined.
+        strict : bool, of "cholesky" (default True)
+            False: A may be positive definite by no more than rounding; the error where it is not costs nothing.
 
     Returns
     -------
@@ -97,15 +99,17 @@ def prepare(system: System, solver: str = "auto", **options: Any) -> Solver:
     checks.choice("solver", solver, ("auto", *SOLVERS))
     checks.finite("system.theta", system.theta)
     if solver == "auto":
-        dense = system.size <= DENSE_UP_TO and needed("cholesky", system) <= allowed(options.get("memory"))
+        dense = system.size <= limits.FACTORED_UP_TO and CholeskySolver.needed(system) <= allowed(
+            options.get("memory")
+        )
         solver = "cholesky" if dense else "cg"
-        known = {name for each in (Cholesky, ConjugateGradients) for name in _options(each)}
+        known = {name for each in (CholeskySolver, ConjugateGradients) for name in _options(each)}
         _refuse_others("auto", options, known)
         options = {name: value for name, value in options.items() if name in _options(SOLVERS[solver])}
     _refuse_others(solver, options, _options(SOLVERS[solver]))
     start = time.perf_counter()
     prepared: Solver = SOLVERS[solver](system, **options)
-    prepared.seconds = time.perf_counter() - start
+    prepared.seconds, prepared.options = time.perf_counter() - start, options
     return prepared
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,13 +61,35 @@ class Solver(ABC):
     system : System
     seconds : float
         That preparing it took.
+    options : dict
+        That it was prepared with.
+    direct : bool
+        Whether it holds a decomposition, which also serves systems nearby.
     """
 
     name: str
+    direct = False
     seconds = 0.0
 
     def __init__(self, system: System) -> None:
         self.system = system
+        self.options: dict[str, Any] = {}
+
+    def at(self, system: System) -> Solver:
+        """The same solver with the same options for another system."""
+        other = type(self)(system, **self.options)
+        other.options = self.options
+        return other
+
+    def beside(self) -> Solver:
+        """The same for use next to this one in another thread, with what it prepared."""
+        other = copy.copy(self)
+        other.system = replace(self.system, problem=self.system.problem.alone())
+        return other
+
+    @abstractmethod
+    def definite(self) -> bool:
+        """Whether A is positive definite, by proof."""
 
     def solve(self, B: Any, strength: float | None = None) -> Solved:
         """Solve A x = b for each row b of B.

@@ -13,7 +13,7 @@ from fasttangent.problem.curvature import System
 from fasttangent.solvers import dense
 from fasttangent.solvers.base import Solver, own_strength, plain_complexity, relative_norms
 from fasttangent.solvers.factor import factor, smallest_eigenvalue
-from fasttangent.solvers.memory import require
+from fasttangent.solvers.memory import allowed, in_gb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,12 +34,49 @@ class Direct(Solver):
         GB allowed; default: half of the physical memory.
     residuals : bool
         False: residuals are not measured (nan) and nothing is refined, which saves one or two products with A.
+
+    Attributes
+    ----------
+    copies : int
+        Of the matrix in memory, at the most: itself, factors, room to work.
     """
+
+    direct = True
+    copies: int
+    matrix_rows = "parameters"
 
     def __init__(self, system: System, memory: float | None, residuals: bool) -> None:
         super().__init__(system)
         self.measured = checks.flag("residuals", residuals)
-        require(self.name, system, memory)
+        self._require_memory(system, memory)
+
+    @classmethod
+    def matrix_size(cls, system: System) -> int:
+        """Rows of the matrix."""
+        return system.size
+
+    @classmethod
+    def needed(cls, system: System) -> float:
+        """Bytes of memory."""
+        return 8.0 * cls.copies * cls.matrix_size(system) ** 2
+
+    @classmethod
+    def _require_memory(cls, system: System, memory: float | None) -> None:
+        need, limit = cls.needed(system), allowed(memory)
+        if need <= limit:
+            return
+        half = "memory=" if memory is not None else "half of this machine's memory; memory= allows more"
+        raise ValueError(
+            f"solver {cls.name!r} needs {in_gb(need)} for a dense matrix of {cls.matrix_size(system):,} "
+            f"{cls.matrix_rows}, more than the {in_gb(limit)} allowed ({half}); use {cls._instead(system, limit)}"
+        )
+
+    @classmethod
+    def _instead(cls, system: System, limit: float) -> str:
+        small = system.gauss_newton and cls is not Dual and Dual.needed(system) <= limit
+        return (
+            f"solver 'dual' ({in_gb(Dual.needed(system))}) or 'cg'" if small else "solver 'cg' or 'block-cg'"
+        )
 
     @abstractmethod
     def _apply(self, B: Float, shift: float) -> Float:
@@ -60,19 +97,37 @@ class Direct(Solver):
         return X, np.where(better, after, residuals), 1, "direct"
 
 
-class Cholesky(Direct):
-    """`cholesky`: A = L L^T, dense; p^3 / 3 multiplications and additions once, 2 p^2 for each right-hand side."""
+class CholeskySolver(Direct):
+    """`cholesky`: A = L L^T, dense; p^3 / 3 multiplications and additions once, 2 p^2 for each right-hand side.
+
+    Parameters
+    ----------
+    system, memory, residuals
+        As for `Direct`.
+    strict : bool
+        False: A may be positive definite by no more than rounding, and where it is not, the error does not say by
+        how much, which saves several factorisations.
+    """
 
     name = "cholesky"
+    copies = 2
 
-    def __init__(self, system: System, memory: float | None = None, residuals: bool = True) -> None:
+    def __init__(
+        self, system: System, memory: float | None = None, residuals: bool = True, strict: bool = True
+    ) -> None:
         super().__init__(system, memory, residuals)
-        A = system.dense()
+        strict, A = checks.flag("strict", strict), system.dense()
         try:
-            self._factor = factor(A, system.problem.threads)
-        except dense.NotPositiveDefinite:
+            self._factor = (factor if strict else dense.Cholesky)(A, system.problem.threads)
+        except dense.NotPositiveDefinite as error:
+            if not strict:
+                raise IndefiniteError(str(error)) from None
             smallest = smallest_eigenvalue(A, system.problem.threads)
             raise IndefiniteError(_not_definite(system, smallest)) from None
+
+    def definite(self) -> bool:
+        """By the factor, whose existence is the proof."""
+        return True
 
     def _shift(self, strength: float | None) -> float:
         shift = super()._shift(strength)
@@ -114,19 +169,24 @@ class Spectrum(Direct):
     """
 
     name = "spectrum"
+    copies = 4
 
     def __init__(self, system: System, memory: float | None = None, residuals: bool = True) -> None:
         from scipy.linalg import eigh
 
         super().__init__(system, memory, residuals)
-        A = system.dense()
+        A, self._free_definite = system.dense(), True
         self._held, self._free = np.flatnonzero(system.problem.mask), np.flatnonzero(system.problem.mask == 0)
         if len(self._free):
-            self._inverse = _inverse(A[np.ix_(self._free, self._free)])
+            self._inverse, self._free_definite = _inverse(A[np.ix_(self._free, self._free)])
             self._T = self._inverse @ A[np.ix_(self._free, self._held)]
             A = A[np.ix_(self._held, self._held)] - A[np.ix_(self._held, self._free)] @ self._T
         # A is symmetric: its transpose is what LAPACK may overwrite
         self.eigenvalues, self._V = eigh(A.T, driver="evd", overwrite_a=True, check_finite=False)
+
+    def definite(self) -> bool:
+        """By the eigenvalues."""
+        return bool(self.eigenvalues[0] > 0 and self._free_definite)
 
     def path(self, b: Any, strengths: Any) -> Float:
         """Solutions of (H + s C'') x = b for every strength s: a path of tangents for b = -grad C.
@@ -185,8 +245,8 @@ class Spectrum(Direct):
             )
 
 
-def _inverse(F: Float) -> Float:
-    """F^-1 of the block of the parameters that C'' leaves out."""
+def _inverse(F: Float) -> tuple[Float, bool]:
+    """F^-1 of the block of the parameters that C'' leaves out, and whether it is positive definite."""
     values, V = np.linalg.eigh(F)
     nearest = values[np.argmin(abs(values))]
     if not abs(nearest) > EPS * len(F) * abs(values).max():
@@ -194,7 +254,7 @@ def _inverse(F: Float) -> Float:
             f"the biases, which complexity 'l2-weights' leaves free, must have curvature for solver 'spectrum', they "
             f"have an eigenvalue of {nearest:.1e}; use complexity='l2', or solver 'minres'"
         )
-    return (V / values) @ V.T
+    return (V / values) @ V.T, bool(values[0] > 0)
 
 
 class Dual(Direct):
@@ -205,6 +265,13 @@ class Dual(Direct):
     """
 
     name = "dual"
+    copies = 3
+    matrix_rows = "outputs of training rows"
+
+    @classmethod
+    def matrix_size(cls, system: System) -> int:
+        """n outputs."""
+        return system.problem.rows.Y.size
 
     def __init__(self, system: System, memory: float | None = None, residuals: bool = True) -> None:
         _require_dual(system)
@@ -213,6 +280,10 @@ class Dual(Direct):
         self._G = system.dual_matrix()
         self._factors: tuple[float, dense.Cholesky] | None = None
         self._factor(own_strength(system))
+
+    def definite(self) -> bool:
+        """By a strength beyond rounding."""
+        return True
 
     def _shift(self, strength: float | None) -> float:
         if strength is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from fasttangent.problem.curvature import System
 from fasttangent.solvers.base import Solver, relative_norms
 from fasttangent.solvers.block_cg import block_conjugate_gradients
 from fasttangent.solvers.krylov import conjugate_gradients
+from fasttangent.solvers.lanczos import curvature_bracket
 from fasttangent.solvers.lissa import MARGIN, lissa
+from fasttangent.solvers.metric import Metric
 from fasttangent.solvers.minres import minres
 from fasttangent.solvers.preconditioners import preconditioner as make_preconditioner
 
@@ -30,6 +33,8 @@ class Iterative(Solver):
     The residual that a method updates drifts from the true one by rounding; a pass on the true one makes up for it.
     """
 
+    METRIC_RANK = 600  # of the metric of Lanczos, where the solver has none
+
     PASSES = 6
     LEAST_GAIN = 0.5  # of the residual in a pass; less is rounding
 
@@ -37,6 +42,13 @@ class Iterative(Solver):
         super().__init__(system)
         self.tolerance = checks.number("tolerance", tolerance, above=0, below=1)
         self.most = checks.integer("most", most, at_least=1)
+
+    def definite(self) -> bool:
+        """By the smallest eigenvalue, found by Lanczos."""
+        return bool(curvature_bracket(self.system, self._metric()).lower > 0)
+
+    def _metric(self) -> Metric:
+        return Metric(self.system.problem, self.system.theta, self.METRIC_RANK)
 
     @abstractmethod
     def _pass(self, product: _Counted, R: Float, goals: Float, most: int, x: Float, shift: float) -> str:
@@ -91,11 +103,49 @@ class _Preconditioned(Iterative):
         super().__init__(system, tolerance, most)
         self.preconditioner = make_preconditioner(system, preconditioner, rank)
 
+    def at(self, system: System) -> Solver:
+        """The same for another system, with the preconditioner of this one, which need only be near."""
+        other = copy.copy(self)
+        other.system = system
+        return other
+
+    def _metric(self) -> Metric:
+        return self.preconditioner if isinstance(self.preconditioner, Metric) else super()._metric()
+
 
 class ConjugateGradients(_Preconditioned):
-    """`cg`: conjugate gradients in lockstep, each right-hand side with a Krylov space of its own."""
+    """`cg`: conjugate gradients in lockstep, each right-hand side with a Krylov space of its own.
+
+    Parameters
+    ----------
+    residuals : bool
+        False: residuals are not measured (nan), and what the method takes for the tolerance in one pass will do.
+    """
 
     name = "cg"
+
+    def __init__(
+        self,
+        system: System,
+        tolerance: float = 1e-10,
+        most: int = 5000,
+        preconditioner: str = "gauss-newton",
+        rank: int | None = None,
+        residuals: bool = True,
+    ) -> None:
+        super().__init__(system, tolerance, most, preconditioner, rank)
+        self.measured = checks.flag("residuals", residuals)
+
+    def _solve(self, B: Float, shift: float) -> tuple[Float, Float, int, str]:
+        if self.measured:
+            return super()._solve(B, shift)
+        product = _Counted(self, shift)
+        found = conjugate_gradients(product, B, self.preconditioner, self.tolerance, self.most)
+        if found.negative is not None:
+            stopped = "negative curvature"
+        else:
+            stopped = "converged" if (found.residuals <= self.tolerance).all() else "iteration limit"
+        return found.x, np.full(len(B), np.nan), product.count, stopped
 
     def _pass(self, product: _Counted, R: Float, goals: Float, most: int, x: Float, shift: float) -> str:
         found = conjugate_gradients(product, R, self.preconditioner, goals / norms(R), most, x)

@@ -7,7 +7,6 @@ from helpers import naive, quiet, relative
 import fasttangent as ft
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.model.settling import settle
-from fasttangent.problem.problem import Problem
 
 SOLVED = [("cholesky", {}), ("spectrum", {}), ("cg", {"tolerance": 1e-12}), ("minres", {"tolerance": 1e-12})]
 
@@ -26,7 +25,7 @@ def refit(model, X, y, i, eps):
     w = np.ones(len(X))
     w[i] += eps * len(X)
     rows = base.rows
-    problem = Problem(model.network, model.objective, rows.X, rows.Y, w, 1, total=len(X))
+    problem = base.with_rows(rows.X, rows.Y, w / len(X), 1)
     found = settle(problem, model.params, np.empty((0, len(model.params))), np.inf, quiet)
     assert found.stopped == "settled"
     return found.theta

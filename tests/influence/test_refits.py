@@ -142,7 +142,7 @@ def test_the_second_order_is_a_newton_step_with_the_rows_gauss_newton_matrix(mod
     Y = np.column_stack([y, np.cos(X[:, 0]) + 0.1 * X[:, 1]])
     problem, theta = model2.problem(X, Y), model2.params
     one = experiment(model2, problem, 0, Change.leave_out([3, 7, 9]))
-    first, second = one.predicted(theta, following.DenseCurvature(problem, theta))
+    first, second = one.predicted(theta, following.prepared(problem, theta, "dense"))
     A = System(problem, theta).dense()
     rows = System(one.alone(), theta, gauss_newton=True, regularized=False).product(np.eye(len(theta)))
     g = one.alone().value_and_gradient(theta)[1] - model2.objective.strength * theta
@@ -211,7 +211,7 @@ def test_what_does_not_settle_is_nan_and_says_so(model, data, monkeypatch):
     X, y = data
     monkeypatch.setattr(following, "_newton", lambda problem, theta, curvature, heed: None)
     problem = model.problem(X, y)
-    curvature = following.DenseCurvature(problem, model.params)
+    curvature = following.prepared(problem, model.params, "dense")
     monkeypatch.setattr("fasttangent.influence.refits.starting_point", lambda *_: (model.params, curvature))
     out = refit(model, X, y, [Change.up_weight(3, -0.5), Change.leave_out(3)], at=X[:2], keep_params=True)
     assert not out.settled.any()

@@ -609,6 +609,46 @@ def test_passes_on_the_true_residual_make_up_for_a_rough_method(settled):
     assert seen[0][0] == 2
 
 
+def test_documentation_names_every_solver():
+    words = re.search(r"solver : \{(.*?)\}", prepare.__doc__)[1].replace('"', "").split(", ")
+    assert words == ["auto", *SOLVERS]
+    assert re.findall(r"^\| ([a-z-]+) \|", solvers.__doc__, re.MULTILINE)[1:] == [*SOLVERS]
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_prepared_anew_and_beside(settled, name):
+    system = dataclasses.replace(settled["plain"], gauss_newton=name == "dual")
+    solver, B = prepare(system, name), right_sides(system)
+    assert solver.definite()
+    beside, elsewhere = solver.beside(), dataclasses.replace(system, theta=1.001 * system.theta)
+    assert beside.system.problem.threads == 1
+    assert np.array_equal(beside.solve(B).x, solver.solve(B).x)
+    moved = solver.at(elsewhere)
+    assert moved.options == solver.options
+    found = moved.solve(B)
+    if name == "lissa":  # needs as many products as the condition number, and has 10,000
+        assert found.stopped in ("converged", "iteration limit")
+        assert relative(found.x, exact(dense(elsewhere), B)) < 1e-4
+    else:
+        assert relative(found.x, exact(dense(elsewhere), B)) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["spectrum", "minres"])
+def test_an_indefinite_system_is_not_definite(settled, name):
+    flat = dataclasses.replace(settled["plain"], theta=3 * settled["plain"].theta[::-1].copy())
+    assert np.linalg.eigvalsh(dense(flat))[0] < 0
+    assert not prepare(flat, name).definite()
+
+
+def test_conjugate_gradients_in_one_pass_on_request(settled):
+    system = settled["plain"]
+    B = right_sides(system)
+    found = prepare(system, "cg", residuals=False, tolerance=1e-9).solve(B)
+    assert np.isnan(found.residuals).all()
+    assert found.stopped == "converged"
+    assert relative(found.x, exact(dense(system), B)) < 1e-6
+
+
 def test_residuals_are_left_out_on_request(settled):
     B = right_sides(settled["plain"])
     found = prepare(settled["plain"], "cholesky", residuals=False).solve(B)
@@ -620,7 +660,8 @@ def test_residuals_are_left_out_on_request(settled):
 def test_a_matrix_that_does_not_fit_is_not_begun(settled, monkeypatch, name):
     system = dataclasses.replace(settled["plain"], gauss_newton=True)
     monkeypatch.setattr(System, "dense", lambda self: pytest.fail("begun"))
-    monkeypatch.setattr(memory, "COPIES", {"cholesky": 1e9, "spectrum": 1e9, "dual": 1e9})
+    for each in ("cholesky", "spectrum", "dual"):
+        monkeypatch.setattr(SOLVERS[each], "copies", 1e9)
     size = 80 if name == "dual" else system.size
     message = rf"solver '{name}' needs {re.escape(f'{8 * size**2:.3g}')} GB.*more than the 3 GB allowed.*'cg'"
     with pytest.raises(ValueError, match=message):
@@ -628,7 +669,7 @@ def test_a_matrix_that_does_not_fit_is_not_begun(settled, monkeypatch, name):
     with pytest.raises(ValueError, match="half of this machine's memory"):
         prepare(system, name)
     if name != "dual":
-        monkeypatch.setitem(memory.COPIES, "dual", 1)
+        monkeypatch.setattr(SOLVERS["dual"], "copies", 1)
         with pytest.raises(ValueError, match=r"use solver 'dual' \(5\.12e-05 GB\) or 'cg'"):
             prepare(system, name)
         assert prepare(system, "auto").name == "cg"
@@ -644,7 +685,7 @@ def test_auto_takes_cholesky_where_it_is_quick(settled, monkeypatch):
     system = settled["plain"]
     assert prepare(system).name == "cholesky"
     assert prepare(system, "auto", tolerance=1e-6).name == "cholesky"
-    monkeypatch.setattr(solvers, "DENSE_UP_TO", 10)
+    monkeypatch.setattr(solvers.limits, "FACTORED_UP_TO", 10)
     solver = prepare(system, "auto", tolerance=1e-6)
     assert (solver.name, solver.tolerance) == ("cg", 1e-6)
     assert solver.solve(right_sides(system)).residuals.max() <= 1e-6
