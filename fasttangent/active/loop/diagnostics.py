@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.influence.refits import agreement
+from fasttangent.influence.agreement import agreement
 from fasttangent.model.fit import fit
 
 if TYPE_CHECKING:
