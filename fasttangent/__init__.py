@@ -30,10 +30,12 @@ if TYPE_CHECKING:
         ModelFileError,
         UntrustedTangentWarning,
     )
+    from fasttangent.influence.agreement import Agreement, agreement
     from fasttangent.influence.changes import Change
     from fasttangent.influence.exact import Exact, exact
     from fasttangent.influence.fidelity.report import Fidelity, fidelity
-    from fasttangent.influence.refits import Agreement, RefitCurves, Refits, agreement, refit, refit_curves
+    from fasttangent.influence.refit_curves import RefitCurves, refit_curves
+    from fasttangent.influence.refits import Refits, refit
     from fasttangent.influence.unlearning import RefitComparison, Unlearned, unlearn
     from fasttangent.model.certificate import Certificate
     from fasttangent.model.fit import fit
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ActiveLearner": "active.loop.learner",
-    "Agreement": "influence.refits",
+    "Agreement": "influence.agreement",
     "CampaignError": "common.errors",
     "Certificate": "model.certificate",
     "Change": "influence.changes",
@@ -61,13 +63,13 @@ _HOME = {
     "Network": "problem.network",
     "Objective": "problem.objective",
     "RefitComparison": "influence.unlearning",
-    "RefitCurves": "influence.refits",
+    "RefitCurves": "influence.refit_curves",
     "Refits": "influence.refits",
     "Scores": "model.scores",
     "Selection": "active.selection",
     "Unlearned": "influence.unlearning",
     "UntrustedTangentWarning": "common.errors",
-    "agreement": "influence.refits",
+    "agreement": "influence.agreement",
     "exact": "influence.exact",
     "fidelity": "influence.fidelity.report",
     "fit": "model.fit",
@@ -77,7 +79,7 @@ _HOME = {
     "load": "model.loading",
     "loss_ranking": "active.learned_losses.measures",
     "refit": "influence.refits",
-    "refit_curves": "influence.refits",
+    "refit_curves": "influence.refit_curves",
     "select": "active.selection",
     "unlearn": "influence.unlearning",
 }

@@ -143,7 +143,7 @@ def _new_rows(model: Model, c: int, change: Change) -> tuple[Float, Float]:
     if np.ndim(X) == 1:
         X, y = np.asarray(X)[None], np.reshape(y, (1, -1))
     try:
-        rows, labels = model._labelled(X, y)
+        rows, labels = model.labelled_rows(X, y)
         checks.finite("X", rows)
     except (TypeError, ValueError) as error:
         raise type(error)(f"changes[{c}]: {error}") from None

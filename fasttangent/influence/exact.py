@@ -11,7 +11,6 @@ solutions as tangents, and no gradient of a row is ever formed.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,16 @@ import numpy as np
 from fasttangent.common import checks
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.common.progress import reporting
+from fasttangent.common.warning import warn
+from fasttangent.influence.row_blocks import (
+    blocks,
+    gradients_of,
+    influence_of_rows,
+    jacobians,
+    loss_slopes,
+    members_of,
+    prediction_gradients,
+)
 from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
 from fasttangent.model.model import Model
 from fasttangent.model.scores import slope
@@ -29,15 +38,12 @@ from fasttangent.solvers import SOLVERS, prepare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy.sparse import csr_array
 
     from fasttangent.solvers import Solved, Solver
 
     Float = NDArray[np.float64]
 
 CURVATURES = ("hessian", "gauss-newton")
-BLOCK_TARGETS = 64  # right-hand sides that are solved, and carried through the network, together
-BLOCK_VALUES = 2**23  # of gradients, or of tangents of rows, at a time: 64 MB
 
 
 class LeaveOneOut(NamedTuple):
@@ -86,7 +92,7 @@ def exact(
     progress : bool or callable
         Of later work: True shows a bar on stderr, a callable gets ("influence", targets done, targets).
     **options
-        Of the solver: tolerance, most (iterations), preconditioner, memory (bytes).
+        Of the solver: tolerance, most (iterations), preconditioner, memory (GB).
 
     Returns
     -------
@@ -121,12 +127,11 @@ def exact(
     problem = model.problem(X, y, sample_weight, threads=threads)
     gradient_norm, _ = gradient_at(problem, model.params)
     if not gradient_norm <= LARGEST_GRADIENT:
-        warnings.warn(
+        warn(
             f"the model is not stationary on these rows (relative gradient norm {gradient_norm:.1e} > "
             f"{LARGEST_GRADIENT:.0e}), so influence says little of refitting; settle it, and give the rows and "
             f"weights it was trained on",
             UntrustedTangentWarning,
-            stacklevel=2,
         )
     system = System(problem, model.params, curvature == "gauss-newton")
     return Exact(model, system, prepare(system, solver, **options), progress)
@@ -202,10 +207,8 @@ class Exact:
         ValueError
             If rows, labels, groups or the gradient do not fit the model or are not finite.
         """
-        gradients = self._gradients(on)
-        found = self._influence(
-            X, y, _blocks(np.atleast_2d(gradients)), len(np.atleast_2d(gradients)), groups
-        )
+        gradients = gradients_of(on, self.system)
+        found = self._influence(X, y, blocks(np.atleast_2d(gradients)), len(np.atleast_2d(gradients)), groups)
         return found[:, 0] if gradients.ndim == 1 else found
 
     def influence_on_predictions(
@@ -231,7 +234,7 @@ class Exact:
         """
         targets = self._unlabelled(at, "at")
         m, n_outputs = targets.n_rows, self.model.n_outputs
-        found = self._influence(X, y, self._prediction_gradients(targets), m * n_outputs, groups, out)
+        found = self._influence(X, y, self._of_predictions(targets), m * n_outputs, groups, out)
         return found if n_outputs == 1 else found.reshape(len(found), m, n_outputs)
 
     def influence_on_loss(
@@ -266,8 +269,8 @@ class Exact:
         if not 1 <= checks.integer("k", k, at_least=1) <= rows.n_rows:
             raise ValueError(f"k must be at most the number of rows, {rows.n_rows}, got {k}")
         places, values = [], []
-        for gradients in self._prediction_gradients(self._unlabelled(at, "at")):
-            found = self._of_rows(rows, self._solve(gradients))
+        for gradients in self._of_predictions(self._unlabelled(at, "at")):
+            found = influence_of_rows(rows, self.model.params, self._solve(gradients))
             best = np.argsort(-abs(found), axis=0, kind="stable")[:k].T
             places.append(best)
             values.append(np.take_along_axis(found.T, best, axis=1))
@@ -279,8 +282,8 @@ class Exact:
         Never positive where A is positive definite; large for rows the model holds on to by themselves.
         """
         rows, found = self._labelled(X, y), []
-        d = slope(self.model.objective, self._residuals(rows))
-        for part, J in self._jacobians(rows):
+        d = loss_slopes(rows, self.model.params)
+        for part, J in jacobians(rows, self.model.params):
             g = np.einsum("io,iop->ip", d[part], J)
             found.append(-np.einsum("ip,ip->i", g, self._solve(g)))
         return np.concatenate(found)
@@ -315,10 +318,9 @@ class Exact:
             ..., 0
         ]
         if not defined.all():
-            warnings.warn(
+            warn(
                 f"{np.count_nonzero(~defined)} training rows cannot be left out by one step (leverage >= 1); nan",
                 UntrustedTangentWarning,
-                stacklevel=2,
             )
         prediction = scaling.predictions(f + change)
         residual = scaling.predictions(problem.rows.Y) - prediction
@@ -341,11 +343,10 @@ class Exact:
             )
         if self.last.stopped not in ("direct", "converged"):
             worst = float(np.max(self.last.residuals))
-            warnings.warn(
+            warn(
                 f"{self.solver.name} ended with {self.last.stopped!r}, relative residual {worst:.1e}; allow more "
                 f"iterations (most=...), or use another solver",
                 UntrustedTangentWarning,
-                stacklevel=4,
             )
         return self.last.x
 
@@ -360,7 +361,7 @@ class Exact:
     ) -> Float:
         """-grad g . A^-1 grad loss for rows and gradients of g, block by block: (rows or groups, n_targets)."""
         rows = self._labelled(X, y)
-        members = None if groups is None else _members(groups, rows.n_rows)
+        members = None if groups is None else members_of(groups, rows.n_rows)
         shape = (rows.n_rows if members is None else members.shape[0], n_targets)
         if out is None:
             out = np.empty(shape)
@@ -369,57 +370,19 @@ class Exact:
         start = 0
         with reporting(self.progress) as report:
             for gradients in targets:
-                found = self._of_rows(rows, self._solve(gradients))
+                found = influence_of_rows(rows, self.model.params, self._solve(gradients))
                 out[:, start : start + len(gradients)] = found if members is None else members @ found
                 start += len(gradients)
                 report("influence", start, n_targets)
         return out
 
-    def _of_rows(self, rows: Problem, V: Float) -> Float:
-        """-grad loss . v for every row and every v of V (K, p): one forward pass with K tangents; (n, K)."""
-        theta, d = self.model.params, slope(self.model.objective, self._residuals(rows))
-        found, size = np.empty((rows.n_rows, len(V))), max(1, BLOCK_VALUES // max(1, V.shape[0] * d.shape[1]))
-        for start in range(0, rows.n_rows, size):
-            part = slice(start, start + size)
-            products = rows.jacobian_product(theta, V, part)
-            found[part] = -np.einsum("kio,io->ik", products, d[part])
-        return found
-
-    def _residuals(self, rows: Problem) -> Float:
-        return rows.predictions(self.model.params) - rows.rows.Y
-
-    def _gradients(self, on: Any) -> Float:
-        """The gradient of g, (p,) or (k, p)."""
-        theta = self.model.params
-        if isinstance(on, str):
-            checks.choice("on", on, ("complexity",))
-            return self.system.problem.complexity_gradient(theta)
-        gradients = checks.array("on", on(theta.copy()) if callable(on) else on).astype(np.float64)
-        if gradients.ndim not in (1, 2) or gradients.shape[-1] != len(theta):
-            raise ValueError(
-                f"on must be 'complexity', a gradient of shape ({len(theta)},) or (k, {len(theta)}), or a function "
-                f"that returns one, got shape {gradients.shape}"
-            )
-        checks.finite("on", gradients)
-        return gradients
-
-    def _prediction_gradients(self, rows: Problem) -> Iterator[Float]:
-        """Blocks (K, p) of gradients of the predictions, in units of y, row by row and output by output."""
-        for _, J in self._jacobians(rows, BLOCK_TARGETS):
-            yield (J * self.model.scaling.y_scale[:, None]).reshape(-1, J.shape[2])
-
-    def _jacobians(self, rows: Problem, most: int = BLOCK_VALUES) -> Iterator[tuple[slice, Float]]:
-        """Blocks of at most `most` rows, and the derivatives of their outputs (rows, n_outputs, p)."""
-        theta, n_outputs = self.model.params, self.model.n_outputs
-        size = max(1, min(most, BLOCK_VALUES // (len(theta) * n_outputs)))
-        for start in range(0, rows.n_rows, size):
-            part = slice(start, min(start + size, rows.n_rows))
-            yield part, rows.jacobian(theta, part)
+    def _of_predictions(self, rows: Problem) -> Iterator[Float]:
+        return prediction_gradients(rows, self.model.params, self.model.scaling.y_scale)
 
     def _hat(self) -> Float:
         """grad f_i . A^-1 grad f_i of training rows, without weights: (n, n_outputs, n_outputs)."""
         problem, found = self.system.problem, []
-        for _, J in self._jacobians(problem):
+        for _, J in jacobians(problem, self.model.params):
             solved = self._solve(J.reshape(-1, J.shape[2])).reshape(J.shape)
             found.append(np.einsum("iop,iup->iou", J, solved))
         return np.concatenate(found)
@@ -429,23 +392,7 @@ class Exact:
 
     def _unlabelled(self, X: Any, name: str = "X") -> Problem:
         """Rows whose labels nobody asks for."""
-        rows = self.model._standard_inputs(name, X)
+        rows = self.model.standard_inputs(name, X)
         if len(rows) == 0:
             raise ValueError(f"{name} must have at least 1 row, got none")
         return self.system.problem.unlabelled(rows, self.system.problem.threads)
-
-
-def _blocks(gradients: Float) -> Iterator[Float]:
-    for start in range(0, len(gradients), BLOCK_TARGETS):
-        yield gradients[start : start + BLOCK_TARGETS]
-
-
-def _members(groups: Any, n: int) -> csr_array:
-    """(n_groups, n): 1 where a row belongs to a group."""
-    from scipy.sparse import csr_array
-
-    labels = np.asarray(groups)
-    if labels.shape != (n,):
-        raise ValueError(f"groups must hold one label per row, shape ({n},), got shape {labels.shape}")
-    names, number = np.unique(labels, return_inverse=True)
-    return csr_array((np.ones(n), (number, np.arange(n))), shape=(len(names), n))

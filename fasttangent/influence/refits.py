@@ -19,6 +19,7 @@ import numpy as np
 
 from fasttangent.common import checks, parallel
 from fasttangent.common.progress import reporting
+from fasttangent.influence.agreement import Agreement, agreement
 from fasttangent.influence.changes import Change, Experiment, experiment, listed
 from fasttangent.influence.following import WORDS, Arrival, follow, starting_point
 from fasttangent.model.model import Model
@@ -29,45 +30,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
-
-
-class Agreement(NamedTuple):
-    """How well a prediction agrees with what was measured.
-
-    Attributes
-    ----------
-    pearson, spearman : float
-        Correlation of the values, and of their ranks; nan for less than 2 values or where all are equal.
-    slope : float
-        measured . predicted / predicted . predicted, the factor by which the prediction is short; 1 is perfect.
-    n : int
-        Values compared: those that are finite in both.
-    """
-
-    pearson: float
-    spearman: float
-    slope: float
-    n: int
-
-
-def agreement(predicted: Any, measured: Any) -> Agreement:
-    """Compare predicted changes with measured ones, of any one shape; pairs that hold a nan are left out.
-
-    Examples
-    --------
-    >>> agreement([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
-    Agreement(pearson=1.0, spearman=1.0, slope=2.0, n=3)
-    """
-    a, b = (np.asarray(v, np.float64) for v in (predicted, measured))
-    if a.shape != b.shape:
-        raise ValueError(
-            f"predicted and measured must have the same shape, got {a.shape} and {b.shape}; compare row by row"
-        )
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = a[both], b[both]
-    length = float(np.sum(a * a))
-    factor = float(np.sum(a * b)) / length if length > 0 else np.nan
-    return Agreement(_correlation(a, b), _correlation(_ranks(a), _ranks(b)), factor, len(a))
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,7 +179,7 @@ def refit(
     problem = model.problem(X, y, sample_weight, threads=threads)
     checks.choice("solver", solver, WORDS)
     experiments = [experiment(model, problem, c, change) for c, change in enumerate(listed(changes))]
-    points = None if at is None else problem.unlabelled(model._standard_inputs("at", at), threads=1)
+    points = None if at is None else problem.unlabelled(model.standard_inputs("at", at), threads=1)
     keep_params = checks.flag("keep_params", keep_params)
     settle_jumps = checks.flag("settle_jumps", settle_jumps)
     with reporting(progress) as report:
@@ -225,106 +187,6 @@ def refit(
         base = _Base(problem, theta, curvature, points, settle_jumps)
         found, interrupted = _run_all(experiments, base, report)
     return _collected(model, experiments, found, base, keep_params, interrupted)
-
-
-@dataclass(frozen=True, eq=False)
-class RefitCurves:
-    """The effect of m changes, from an infinitesimal part of each to all of it.
-
-    Attributes
-    ----------
-    fractions : ndarray, shape (k,)
-        Ascending.
-    eps : ndarray, shape (m,)
-        Of the whole change.
-    complexity, complexity_first, complexity_second : ndarray, shape (m, k)
-        Change of C, measured and predicted, as in `Refits`.
-    derivative : ndarray, shape (m,)
-        d C / d eps at 0: the central difference over plus and minus the smallest fraction.
-    jumped : ndarray of bool, shape (m, k)
-    interrupted : bool
-    """
-
-    fractions: Float
-    eps: Float
-    complexity: Float
-    complexity_first: Float
-    complexity_second: Float
-    derivative: Float
-    jumped: NDArray[np.bool_]
-    interrupted: bool
-
-
-def refit_curves(
-    model: Model,
-    X: Any,
-    y: Any,
-    changes: Sequence[Change],
-    fractions: Sequence[float] = (1e-4, 1e-3, 1e-2, 0.1, 0.2, 0.5, 1.0),
-    *,
-    sample_weight: Any = None,
-    solver: str = "auto",
-    threads: int | None = None,
-    progress: bool | Callable[..., None] = False,
-) -> RefitCurves:
-    """C along changes that are made in part: where the derivative ends to predict them.
-
-    Parameters
-    ----------
-    model, X, y, changes
-        As for `refit`.
-    fractions : sequence of float
-        Parts of each change, > 0; the smallest is also made in the opposite direction.
-    sample_weight, solver, threads, progress
-        As for `refit`.
-
-    Returns
-    -------
-    RefitCurves
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import fasttangent as ft
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.uniform(-1, 1, (60, 2))
-    >>> y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
-    >>> model = ft.fit(X, y, hidden=(8,), strength=1e-2, dtype="float64")
-    >>> curves = ft.refit_curves(model, X, y, [ft.Change.leave_out(3)])
-    >>> bool(abs(curves.derivative / model.influence(X, y)[3] - 1) < 1e-5)
-    True
-    """
-    parts = np.unique([checks.number("fractions", f, above=0) for f in fractions])
-    if len(parts) == 0:
-        raise ValueError("fractions must have at least 1 number > 0, got none")
-    signed = [*parts, -parts[0]]
-    given = listed(changes)
-    every = [change.times(f) for change in given for f in signed]
-    out = refit(
-        model,
-        X,
-        y,
-        every,
-        sample_weight=sample_weight,
-        solver=solver,
-        threads=threads,
-        progress=progress,
-    )
-
-    def table(values: NDArray) -> NDArray:
-        return values.reshape(len(given), len(signed))
-
-    C, eps = table(out.complexity), table(out.eps)
-    return RefitCurves(
-        fractions=parts,
-        eps=eps[:, 0] / parts[0],
-        complexity=C[:, :-1],
-        complexity_first=table(out.complexity_first)[:, :-1],
-        complexity_second=table(out.complexity_second)[:, :-1],
-        derivative=(C[:, 0] - C[:, -1]) / (eps[:, 0] - eps[:, -1]),
-        jumped=table(out.jumped)[:, :-1],
-        interrupted=out.interrupted,
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -433,18 +295,3 @@ def _collected(
         params=params,
         interrupted=interrupted,
     )
-
-
-def _correlation(a: Float, b: Float) -> float:
-    """Of Pearson; nan where all values of either are equal, whose mean rounding may put beside them."""
-    if len(a) == 0 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return np.nan
-    a, b = a - a.mean(), b - b.mean()
-    squares = float(np.sum(a * a) * np.sum(b * b))
-    return float(np.clip(np.sum(a * b) / np.sqrt(squares), -1, 1)) if squares > 0 else np.nan
-
-
-def _ranks(a: Float) -> Float:
-    from scipy.stats import rankdata
-
-    return rankdata(a)

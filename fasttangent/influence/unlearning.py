@@ -14,7 +14,6 @@ first-order update has a learning rate in the place of A^-1.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
+from fasttangent.common.warning import warn
 from fasttangent.influence.changes import check_numbers
 from fasttangent.influence.following import WORDS, follow, prepared, solved
 from fasttangent.model.certificate import LARGEST_GRADIENT, certify, gradient_at
@@ -353,9 +353,8 @@ def _new_values(model: Model, X: Float, Y: Float, new_X: Any, new_y: Any) -> tup
 def _warn_unless_stationary(problem: Problem, theta: Float) -> None:
     r, _ = gradient_at(problem, theta)
     if not r <= LARGEST_GRADIENT:
-        warnings.warn(
+        warn(
             f"the model is not stationary on X, y and sample_weight: relative gradient norm {r:.1e} > "
             f"{LARGEST_GRADIENT:.0e}; pass the rows and weights it was trained on, or fit with settle=True",
             UntrustedTangentWarning,
-            stacklevel=3,
         )

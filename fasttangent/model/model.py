@@ -1,4 +1,7 @@
-"""What `fit` returns: a trained network with its tangents, its certificate, and the scores they give."""
+"""What `fit` returns: a trained network with its tangents, its certificate, and the scores they give.
+
+Longer than 400 lines: one class, and more than half of the file documents its public methods.
+"""
 
 from __future__ import annotations
 
@@ -238,7 +241,7 @@ class Model:
             checks.integer("seed", seed, at_least=0),
         )
         if y is None:
-            rows = self._standard_inputs("X", X)
+            rows = self.standard_inputs("X", X)
             w = checks.row_weights("sample_weight", sample_weight, len(rows))
             squared = replace(self.objective, loss="squared")
             labels = np.zeros((len(rows), self.n_outputs))
@@ -379,7 +382,7 @@ class Model:
         ValueError
             As for `sensitivity`, or if y does not match X or is not finite.
         """
-        rows, labels = self._labelled(X, y)
+        rows, labels = self.labelled_rows(X, y)
         found = np.empty(len(rows))
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
@@ -471,7 +474,7 @@ class Model:
         ValueError
             If X or y does not fit the model or is not finite, or there is no row.
         """
-        rows, labels = self._labelled(X, y)
+        rows, labels = self.labelled_rows(X, y)
         if len(rows) == 0:
             raise ValueError("X must have at least 1 row, got none")
         checks.finite("X", rows)
@@ -521,14 +524,48 @@ class Model:
     def _rows(self, X: Any) -> NDArray:
         return checks.features("X", X, self.n_features, self.feature_names)
 
-    def _standard_inputs(self, name: str, X: Any) -> Float:
-        """Rows in standard units and float64, all of them finite."""
+    def standard_inputs(self, name: str, X: Any) -> Float:
+        """Rows in standard units and float64, all of them finite.
+
+        Parameters
+        ----------
+        name : str
+            Of the argument, for errors.
+        X : array_like of shape (n, n_features)
+            Rows as given.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_features)
+
+        Raises
+        ------
+        ValueError
+            If the rows do not fit the model or hold a value that is not finite.
+        """
         rows = checks.features(name, X, self.n_features, self.feature_names)
         checks.finite(name, rows)
         return self.scaling.inputs(rows, np.dtype(np.float64))
 
-    def _labelled(self, X: Any, y: Any) -> tuple[NDArray, NDArray]:
-        """Rows (n, n_features) and their labels (n, n_outputs), as given."""
+    def labelled_rows(self, X: Any, y: Any) -> tuple[NDArray, NDArray]:
+        """Rows and their labels, checked against each other and the model.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, n_features)
+        y : array_like of shape (n,) or (n, n_outputs)
+
+        Returns
+        -------
+        rows : ndarray, shape (n, n_features)
+        labels : ndarray, shape (n, n_outputs)
+            Both in the units they were given in.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit each other or the model, or a label is not finite.
+        """
         rows = self._rows(X)
         Y = checks.targets("y", y, len(rows))
         checks.finite("y", Y)

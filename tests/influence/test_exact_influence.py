@@ -159,6 +159,22 @@ def test_a_solve_that_ends_early_is_warned_about(model, data):
         truth.influence(*data)
 
 
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda truth, X, y: truth.influence(X, y),
+        lambda truth, X, y: truth.self_influence(X, y),
+        lambda truth, X, y: truth.tangent,
+        lambda truth, X, y: truth.sensitivity(X),
+    ],
+)
+def test_warnings_point_at_the_line_that_asked(model, data, work):
+    truth = ft.exact(model, *data, solver="cg", preconditioner="none", most=2)
+    with pytest.warns(UntrustedTangentWarning) as found:
+        work(truth, *data)
+    assert (found[0].filename, found[0].lineno) == (__file__, work.__code__.co_firstlineno)
+
+
 def test_other_rows_than_trained_on_are_noticed(model, data):
     X, y = data
     with pytest.warns(UntrustedTangentWarning, match="the rows and weights it was trained on"):

@@ -7,8 +7,10 @@ from helpers import relative
 import fasttangent as ft
 from fasttangent.common.errors import IndefiniteError
 from fasttangent.influence import following
+from fasttangent.influence.agreement import agreement
 from fasttangent.influence.changes import Change, experiment
-from fasttangent.influence.refits import agreement, refit, refit_curves
+from fasttangent.influence.refit_curves import refit_curves
+from fasttangent.influence.refits import refit
 from fasttangent.problem.curvature import System
 
 ARRAYS = (

@@ -4,6 +4,7 @@ The order of the rooms is not written down here: it is what the imports of the f
 """
 
 import ast
+import inspect
 import subprocess
 import sys
 from functools import cache
@@ -131,6 +132,77 @@ def test_numba_and_jit_options_belong_to_the_kernels(name):
         assert "numba" not in {imported.split(".")[0] for imported in imports(name)}
     if name != "kernels.jit":
         assert "njit" not in modules()[name].read_text()
+
+
+def private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+@cache
+def private_names():
+    """{room: private names that its files define}: functions, classes, variables, attributes."""
+    found = {}
+    for name in modules():
+        for node in ast.walk(tree_of(name)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined = node.name
+            elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+                defined = node.id if isinstance(node, ast.Name) else node.attr
+            else:
+                continue
+            if private(defined):
+                found.setdefault(room(name), set()).add(defined)
+    return found
+
+
+def foreign_private_names(name):
+    """Private names of other rooms that a module imports or takes from an object."""
+    own = private_names().get(room(name), set())
+    foreign = set().union(*private_names().values()) - own
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("fasttangent."):
+            if node.module.split(".")[1] != room(name):
+                yield from (alias.name for alias in node.names if private(alias.name))
+        elif isinstance(node, ast.Attribute) and node.attr in foreign:
+            own_object = isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}
+            yield from () if own_object else (node.attr,)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_private_names_stay_in_their_room(name):
+    assert not set(foreign_private_names(name))
+
+
+@pytest.mark.parametrize("name", modules())
+def test_files_are_short_or_say_why_not(name):
+    lines = len(modules()[name].read_text().splitlines())
+    assert lines <= 400 or "Longer than 400 lines" in (ast.get_docstring(tree_of(name)) or "")
+
+
+def public_functions():
+    """(file, line) of the functions and methods that users call."""
+    for name in fasttangent.__all__:
+        thing = getattr(fasttangent, name)
+        members = [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]
+        for member in filter(inspect.isfunction, members):
+            code = inspect.unwrap(member).__code__
+            yield Path(code.co_filename), code.co_name
+
+
+@pytest.mark.parametrize("name", [n for n in modules() if not n.startswith("kernels.")])
+def test_functions_take_at_most_eight_arguments(name):
+    """But for the public ones, whose names are promised; what belongs together is a record."""
+    public = set(public_functions())
+    for node in ast.walk(tree_of(name)):
+        if isinstance(node, ast.FunctionDef) and (modules()[name], node.name) not in public:
+            every = [
+                *node.args.posonlyargs,
+                *node.args.args,
+                *node.args.kwonlyargs,
+                node.args.vararg,
+                node.args.kwarg,
+            ]
+            assert len([a for a in every if a and a.arg not in ("self", "cls")]) <= 8, node.name
 
 
 def fresh(code):

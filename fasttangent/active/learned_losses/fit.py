@@ -152,7 +152,7 @@ def learning_loss(
     checks.choice("method", method, METHODS)
     hidden = check_hidden(model.network)
     layout = HeadLayout(method, hidden, checks.integer("width", width, at_least=1))
-    rows, Y = model._labelled(X, y)
+    rows, Y = model.labelled_rows(X, y)
     checks.finite("X", rows)
     if len(rows) < LEAST_ROWS:
         raise ValueError(f"X must have at least {LEAST_ROWS} rows, to be ranked in pairs, got {len(rows)}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from fasttangent.common.errors import DivergenceError
 from fasttangent.common.warning import warn
-from fasttangent.influence.refits import agreement
+from fasttangent.influence.agreement import agreement
 from fasttangent.model.fit import fit
 from fasttangent.model.prepared import prepare
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fasttangent.influence.agreement import agreement
 from fasttangent.influence.fidelity.methods import Scored
-from fasttangent.influence.refits import agreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

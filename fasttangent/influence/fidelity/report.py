@@ -11,6 +11,7 @@ import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.common.progress import reporting
+from fasttangent.influence.agreement import Agreement, agreement
 from fasttangent.influence.changes import Change
 from fasttangent.influence.fidelity.comparison import Comparison, aligned, compared, verdict
 from fasttangent.influence.fidelity.methods import (
@@ -25,7 +26,7 @@ from fasttangent.influence.fidelity.methods import (
     settled,
     warm_up,
 )
-from fasttangent.influence.refits import Agreement, RefitCurves, agreement, refit_curves
+from fasttangent.influence.refit_curves import RefitCurves, refit_curves
 from fasttangent.model.model import Model
 
 if TYPE_CHECKING:
