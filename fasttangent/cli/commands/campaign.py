@@ -55,8 +55,8 @@ FOLDER = click.option(
 @JSON
 @click.pass_context
 def next_rows(
-    ctx: click.Context, pool: str | None, folder: str, k: int | None, output: str | None, skip: bool,
-    status: bool, threads: int | None, quiet: bool, as_json: bool, **options: Any,
+    ctx: click.Context, pool: str | None, folder: str, k: int | None, output: str | None, as_json: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Fit the labels so far, pick K rows of the table POOL, and write them with an empty column to fill in.
 
@@ -65,6 +65,7 @@ def next_rows(
     """
     from fasttangent.common.errors import CampaignError
 
+    skip, status, threads, quiet = (options.pop(name) for name in ("skip", "status", "threads", "quiet"))
     if status:
         _say_status(folder, as_json)
         return

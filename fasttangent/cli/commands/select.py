@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,8 +33,7 @@ CHUNK_ROWS = 1 << 17
 @QUIET
 @JSON
 def select(
-    model_path: str, pool: str, k: int, output: str, labeled: str | None, drop: Sequence[str],
-    header: bool | None, quiet: bool, as_json: bool, **settings: Any,
+    model_path: str, pool: str, k: int, output: str, quiet: bool, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Pick the K rows of the table POOL to label next, and write them with their row numbers and scores.
 
@@ -46,6 +45,7 @@ def select(
     from fasttangent.cli.tables.writing import write_table
     from fasttangent.common.progress import reporting
 
+    labeled, drop, header = (settings.pop(name) for name in ("labeled", "drop", "header"))
     _check_use(settings)
     model, table, columns = model_and_pool(model_path, pool, output, drop, header)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
