@@ -8,6 +8,7 @@ from fasttangent.kernels.arithmetic import add, fill
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import (
+    Network,
     backward,
     block_rows,
     forward,
@@ -32,25 +33,62 @@ class Loss(NamedTuple):
     delta: float
 
 
+class DataTerm(NamedTuple):
+    """sum_i w_i loss(f_i, y_i), with f the outputs of a network."""
+
+    rows: Rows
+    network: Network
+    loss: Loss
+    gauss_newton: bool  # curvature without the second derivatives of the network
+
+
+class Part(NamedTuple):
+    """Rows order[start:stop] of a sum, and what the sum over them is multiplied by."""
+
+    order: np.ndarray
+    start: int
+    stop: int
+    scale: float
+
+
+class Chunks(NamedTuple):
+    """Chunks c of the full-batch sums, first <= c < last: rows [c size, (c + 1) size)."""
+
+    first: int
+    last: int
+    size: int
+    every: np.ndarray  # 0, 1 ... n - 1
+
+
+class Totals(NamedTuple):
+    """The sums of each chunk: value, gradient, curvature products."""
+
+    values: np.ndarray  # (chunks,)
+    G: np.ndarray  # (chunks, p)
+    GT: np.ndarray  # (chunks, K, p)
+
+
 @kernel
-def add_loss(g, gt, theta, tangents, rows, order, start, stop, scale, network, loss, gauss_newton, work):
-    """Add the gradient of  scale sum_i w_i loss(f_i, y_i)  over rows i in order[start:stop] to g (p,), and the
-    products of its Hessian (or Gauss-Newton matrix) with `tangents` (K, p) to gt (K, p); return the sum.
+def add_loss(g, gt, theta, tangents, data, part, work):
+    """Add the gradient of a part of the data term to g (p,), and the products of its Hessian (or Gauss-Newton
+    matrix) with `tangents` (K, p) to gt (K, p); return the part's value.
     """
-    block, curvature = block_rows(theta), len(tangents) > 0 and not gauss_newton
+    rows, network = data.rows, data.network
+    block, curvature = block_rows(theta), len(tangents) > 0 and not data.gauss_newton
     total = 0.0
-    for first in range(start, stop, block):
-        last = min(first + block, stop)
-        width = load_rows(work, rows.X, rows.X.shape[1], order, first, last)
+    for first in range(part.start, part.stop, block):
+        last = min(first + block, part.stop)
+        width = load_rows(work, rows.X, rows.X.shape[1], part.order, first, last)
         forward(work, width, theta, tangents, network, curvature)
-        total += _output_adjoints(work.f, work.ft, rows, order, first, last, scale, loss)
+        total += output_adjoints(work, rows, part.order, first, last, part.scale, data.loss)
         backward(g, gt, work, last - first, width, theta, tangents, network, curvature)
     return total
 
 
 @kernel
-def _output_adjoints(f, ft, rows, order, first, last, scale, loss):
+def output_adjoints(work, rows, order, first, last, scale, loss):
     """f <- d = w loss'(f, y),   ft <- dt = w loss''(f, y) ft, in place; return the sum of w loss(f, y)."""
+    f, ft = work.f, work.ft
     total, block, n_outputs = 0.0, block_rows(f), rows.Y.shape[1]
     for o in range(n_outputs):
         for j in range(last - first):
@@ -69,24 +107,17 @@ def _output_adjoints(f, ft, rows, order, first, last, scale, loss):
 
 
 @kernel
-def loss_of_chunks(
-    first, last, chunk, values, G, GT, theta, tangents, rows, every, network, loss, gauss_newton
-):
-    """Chunks c of the full-batch sums, first <= c < last: rows [c chunk, (c + 1) chunk) into values[c], G[c] (p,),
-    GT[c] (K, p).
-
-    `every` is 0, 1 ... n - 1.
-    """
-    work = workspace(theta, len(tangents), network.table)
-    for c in range(first, last):
+def loss_of_chunks(totals, chunks, theta, tangents, data):
+    """The sums of chunks of the data term."""
+    G, GT, every = totals.G, totals.GT, chunks.every
+    work = workspace(theta, len(tangents), data.network.table)
+    for c in range(chunks.first, chunks.last):
         g = G[c]
         for j in range(g.size):
             g[j] = 0
         fill(GT[c], 0)
-        start, stop = c * chunk, min((c + 1) * chunk, len(every))
-        values[c] = add_loss(
-            g, GT[c], theta, tangents, rows, every, start, stop, 1.0, network, loss, gauss_newton, work
-        )
+        part = Part(every, c * chunks.size, min((c + 1) * chunks.size, len(every)), 1.0)
+        totals.values[c] = add_loss(g, GT[c], theta, tangents, data, part, work)
 
 
 @kernel
@@ -120,16 +151,17 @@ def output_jacobian(J, theta, X, every, network):
 
 
 @kernel
-def weighted_gradients(first, last, chunk, G, theta, U, X, every, network):
-    """Chunks c of J^T u, first <= c < last: G[c, k] (p,) = sum_io U[k, i, o] d f_io / d theta, i the chunk's rows."""
-    block = block_rows(theta)
+def weighted_gradients(G, chunks, theta, U, X, network):
+    """Chunks c of J^T u: G[c, k] (p,) = sum_io U[k, i, o] d f_io / d theta, i the chunk's rows."""
+    block, every = block_rows(theta), chunks.every
     none = np.empty((0, theta.size), theta.dtype)
     work = workspace(theta, 0, network.table)
     exact = len(none) > 0
-    for c in range(first, last):
+    for c in range(chunks.first, chunks.last):
         fill(G[c], 0)
-        for start in range(c * chunk, min((c + 1) * chunk, len(every)), block):
-            n = min(block, min((c + 1) * chunk, len(every)) - start)
+        end = min((c + 1) * chunks.size, len(every))
+        for start in range(c * chunks.size, end, block):
+            n = min(block, end - start)
             width = load_rows(work, X, X.shape[1], every, start, start + n)
             forward(work, width, theta, none, network, exact)
             for k in range(len(U)):

@@ -21,7 +21,7 @@ from fasttangent.kernels.arithmetic import add, fill
 from fasttangent.kernels.denormals import flush_denormals, restore
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.network import workspace
-from fasttangent.kernels.rows import add_loss
+from fasttangent.kernels.rows import Part, add_loss
 from fasttangent.kernels.views import row, stretch
 from fasttangent.kernels.waiting import atomic_add, wait_until
 
@@ -64,36 +64,41 @@ class Slabs(NamedTuple):
     counters: np.ndarray  # (2,) int64: tasks begun, tasks done
 
 
-@kernel
-def train_steps(
-    state,
-    rows,
-    order,
-    batch_size,
-    first,
-    rates,
-    network,
-    loss,
-    penalty,
-    optimizer,
-    gauss_newton,
-    done,
-    slabs,
-):
-    """Run len(rates) steps from minibatch `first` of the epoch's `order`.
+class Descent(NamedTuple):
+    """Everything about steps but the data."""
 
-    rates (steps,) are the learning rates; `done` is the number of steps taken before, for Adam's bias
-    correction.  Minibatch b holds rows order[b batch_size : (b + 1) batch_size]; its loss is scaled so that
-    its expectation over a random order is the full loss (the last minibatch may be smaller).
+    state: State
+    penalty: Penalty
+    optimizer: Optimizer
+    slabs: Slabs
+
+
+class Minibatches(NamedTuple):
+    """Some steps of an epoch: minibatch b holds rows order[b size : (b + 1) size]."""
+
+    order: np.ndarray  # (n,) of the whole epoch
+    size: int
+    first: int  # minibatch of the first step
+    rates: np.ndarray  # (steps,) learning rates
+    done: int  # steps taken before, for Adam's bias correction
+
+
+@kernel
+def train_steps(descent, data, batches):
+    """Run len(batches.rates) steps.
+
+    The loss of a minibatch is scaled so that its expectation over a random order is the full loss (the last one of an
+    epoch may be smaller).
 
     Any number of threads may call this at once with the same arguments.  A step is a row of tasks, gradients of
     slabs and then updates of chunks of the parameters.  Each thread takes the next task, waits until those that
     it depends on are done, and does it; they were taken before, so somebody is at work on them.
     """
+    state, slabs, order, rates = descent.state, descent.slabs, batches.order, batches.rates
     n, p = len(order), state.theta.size
     n_slabs, n_chunks = len(slabs.G), (p + slabs.params - 1) // slabs.params
     per_step = n_slabs + n_chunks
-    work = workspace(state.theta, len(state.tangents), network.table)
+    work = workspace(state.theta, len(state.tangents), data.network.table)
     mode = flush_denormals()
     while True:
         task = atomic_add(slabs.counters, 0, 1)
@@ -103,50 +108,35 @@ def train_steps(
             return
         wait_until(slabs.counters, 1, s * per_step + (0 if i < n_slabs else n_slabs))
         if i < n_slabs:
-            start = (first + s) * batch_size
-            stop = min(start + batch_size, n)
+            start = (batches.first + s) * batches.size
+            stop = min(start + batches.size, n)
             scale = n / (stop - start)
-            start, stop = min(start + i * slabs.rows, stop), min(start + (i + 1) * slabs.rows, stop)
+            part = Part(
+                order, min(start + i * slabs.rows, stop), min(start + (i + 1) * slabs.rows, stop), scale
+            )
             g, gt = slabs.G[i], slabs.GT[i]
             for j in range(p):
                 g[j] = 0
             fill(gt, 0)
-            slabs.losses[s, i] = (
-                add_loss(
-                    g,
-                    gt,
-                    state.theta,
-                    state.tangents,
-                    rows,
-                    order,
-                    start,
-                    stop,
-                    scale,
-                    network,
-                    loss,
-                    gauss_newton,
-                    work,
-                )
-                / scale
-            )
+            slabs.losses[s, i] = add_loss(g, gt, state.theta, state.tangents, data, part, work) / scale
         else:
             begin = (i - n_slabs) * slabs.params
             end = min(begin + slabs.params, p)
-            _update(
-                state, penalty.mask, penalty.strength, slabs, begin, end, rates[s], optimizer, done + s + 1
-            )
+            update(descent, begin, end, rates[s], batches.done + s + 1)
         atomic_add(slabs.counters, 1, 1)
 
 
 @kernel
-def _update(state, mask, strength, slabs, begin, end, rate, optimizer, t):
-    """One step of the parameters from `begin` to `end`, from the slabs' gradients, which are overwritten.
+def update(descent, begin, end, rate, t):
+    """Step t of the parameters from `begin` to `end`, from the slabs' gradients, which are overwritten.
 
     Each loop is over a few vectors that are known to be contiguous, or the compiler does not vectorise it.
     """
+    state, optimizer, slabs = descent.state, descent.optimizer, descent.slabs
+    strength = descent.penalty.strength
     n = end - begin
     real = state.theta.dtype.type
-    theta, mask = stretch(state.theta, begin, n), stretch(mask, begin, n)
+    theta, mask = stretch(state.theta, begin, n), stretch(descent.penalty.mask, begin, n)
     g = row(slabs.G[:1, begin:end], 0)
     for i in range(1, len(slabs.G)):
         add(g, row(slabs.G[i : i + 1, begin:end], 0))

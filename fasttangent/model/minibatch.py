@@ -222,7 +222,8 @@ class _Run:
 
     def _steps(self, order: NDArray[np.int64], first: int, rates: Float) -> float:
         """Steps of one call of a kernel, in as many threads as have something to do; the sum of row losses."""
-        from fasttangent.kernels.steps import Slabs, train_steps
+        from fasttangent.kernels.rows import DataTerm
+        from fasttangent.kernels.steps import Descent, Minibatches, Slabs, train_steps
 
         dtype, (K, p) = self.state.theta.dtype, self.state.tangents.shape
         slabs = Slabs(
@@ -233,23 +234,13 @@ class _Run:
             np.empty((len(rates), self.n_slabs)),
             np.zeros(2, np.int64),
         )
+        descent = Descent(self.state, self.penalty, self.optimizer, slabs)
+        network, loss = self.problem.network.kernel_view, self.problem.objective.kernel_loss
+        data = DataTerm(self.rows, network, loss, self.schedule.curvature == "gauss-newton")
+        batches = Minibatches(order, self.batch_size, first, rates, self.done)
 
         def steps(_: int) -> None:
-            train_steps(
-                self.state,
-                self.rows,
-                order,
-                self.batch_size,
-                first,
-                rates,
-                self.problem.network.kernel_view,
-                self.problem.objective.kernel_loss,
-                self.penalty,
-                self.optimizer,
-                self.schedule.curvature == "gauss-newton",
-                self.done,
-                slabs,
-            )
+            train_steps(descent, data, batches)
 
         n_threads = min(self.problem.threads, self.n_slabs)
         parallel.run(steps, n_threads, n_threads)

@@ -127,13 +127,13 @@ class Problem:
 
     def jacobian_transposed_product(self, theta: Float, U: Float) -> Float:
         """J^T u for each u of U (K, n, n_outputs): (K, p)."""
-        from fasttangent.kernels.rows import add_up, weighted_gradients
+        from fasttangent.kernels.rows import Chunks, add_up, weighted_gradients
 
         values, _, G = self._room(len(U))
         U, X, network = np.ascontiguousarray(U), self.rows.X, self.network.kernel_view
 
         def chunk(c: int) -> None:
-            weighted_gradients(c, c + 1, self._chunk, G, theta, U, X, self.every, network)
+            weighted_gradients(G, Chunks(c, c + 1, self._chunk, self.every), theta, U, X, network)
 
         parallel.run(chunk, self._n_chunks, self.threads)
         add_up(values, np.empty((self._n_chunks, 0)), G)
@@ -171,29 +171,15 @@ class Problem:
         return self.rows.w[:, None] * D
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
-        from fasttangent.kernels.rows import add_up, loss_of_chunks
+        from fasttangent.kernels.rows import Chunks, DataTerm, Totals, add_up, loss_of_chunks
 
         C, p, K = self._n_chunks, len(theta), len(V)
         values, G, GT = self._room(K)
-        V = np.ascontiguousarray(V)
-        network, loss = self.network.kernel_view, self.objective.kernel_loss
+        V, totals = np.ascontiguousarray(V), Totals(values, G, GT)
+        data = DataTerm(self.rows, self.network.kernel_view, self.objective.kernel_loss, gauss_newton)
 
         def chunks(first: int, last: int) -> None:
-            loss_of_chunks(
-                first,
-                last,
-                self._chunk,
-                values,
-                G,
-                GT,
-                theta,
-                V,
-                self.rows,
-                self.every,
-                network,
-                loss,
-                gauss_newton,
-            )
+            loss_of_chunks(totals, Chunks(first, last, self._chunk, self.every), theta, V, data)
 
         if min(self.threads, C) > 1 and self.n_rows * p * (3 + 6 * K) > self.LEAST_PRODUCTS:
             parallel.run(lambda c: chunks(c, c + 1), C, self.threads)

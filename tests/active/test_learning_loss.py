@@ -105,10 +105,8 @@ def numerical_gradient(function, x, step=1e-6):
 
 
 def descent(start, dtype="float64"):
-    state, penalty, optimizer, slabs = learning_loss_training.adam(
-        start, np.zeros(len(start)), 0.0, np.dtype(dtype)
-    )
-    return state, penalty, optimizer._replace(code=steps.SGD), slabs
+    found = learning_loss_training.adam(start, np.zeros(len(start)), 0.0, np.dtype(dtype))
+    return found._replace(optimizer=found.optimizer._replace(code=steps.SGD))
 
 
 class Case:
@@ -153,35 +151,21 @@ class Case:
         return np.hstack([with_one(h) for h in self.standard(self.theta, self.X)])
 
     def head_epoch(self, rates):
-        state, penalty, optimizer, slabs = descent(self.params)
+        steps_down = descent(self.params)
         course = kernels.Course(self.order, np.array(rates, float), 0)
-        value = kernels.head_epoch(
-            state, self.features(), self.losses, course, self.head, self.pairs, penalty, optimizer, slabs
-        )
-        return value, state.theta
+        value = kernels.head_epoch(steps_down, self.features(), self.losses, course, self.head, self.pairs)
+        return value, steps_down.state.theta
 
     def joint_epoch(self, weight):
         """(data loss, pair loss, network gradient, head gradient)."""
-        state, penalty, optimizer, slabs = descent(self.theta)
-        head_state, head_penalty, _, head_slabs = descent(self.params)
-        found = kernels.joint_epoch(
-            state,
-            head_state,
-            rows.Rows(self.X, self.Y, self.w),
-            kernels.Course(self.order, np.ones(1), 0),
-            np.ones(1),
-            self.network.kernel_view,
-            rows.Loss(0, 1.0),
-            self.head,
-            self.pairs,
-            weight,
-            penalty,
-            head_penalty,
-            optimizer,
-            slabs,
-            head_slabs,
+        of_network, of_head = descent(self.theta), descent(self.params)
+        data = rows.DataTerm(
+            rows.Rows(self.X, self.Y, self.w), self.network.kernel_view, rows.Loss(0, 1.0), False
         )
-        return *found, self.theta - state.theta, self.params - head_state.theta
+        joint = kernels.Joint(data, self.head, self.pairs, weight)
+        course = kernels.Course(self.order, np.ones(1), 0)
+        found = kernels.joint_epoch(of_network, of_head, joint, course, np.ones(1))
+        return *found, self.theta - of_network.state.theta, self.params - of_head.state.theta
 
 
 @pytest.fixture(params=[(m, h) for m in METHODS for h in HIDDEN], ids=str)

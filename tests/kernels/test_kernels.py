@@ -218,21 +218,11 @@ def test_float32_gradient_and_products(activation, loss, gauss_newton):
     state = steps.State(single[0].copy(), none, none.copy(), single[1].copy(), np.zeros((1, p), "float32"))
     G, GT = np.empty((2, p), "float32"), np.empty((2, 1, p), "float32")
     slabs = steps.Slabs(40, 7, G, GT, np.empty((1, 2)), np.zeros(2, np.int64))
-    steps.train_steps(
-        state,
-        rows.Rows(single[2], single[3], w),
-        np.arange(70),
-        70,
-        0,
-        np.ones(1),
-        problem.network.kernel_view,
-        problem.objective.kernel_loss,
-        steps.Penalty(np.zeros(p, "float32"), 0.0),
-        steps.Optimizer(steps.SGD, 0.9, 0.999, 1e-7),
-        gauss_newton,
-        0,
-        slabs,
-    )
+    penalty = steps.Penalty(np.zeros(p, "float32"), 0.0)
+    descent = steps.Descent(state, penalty, steps.Optimizer(steps.SGD, 0.9, 0.999, 1e-7), slabs)
+    network, loss = problem.network.kernel_view, problem.objective.kernel_loss
+    data = rows.DataTerm(rows.Rows(single[2], single[3], w), network, loss, gauss_newton)
+    steps.train_steps(descent, data, steps.Minibatches(np.arange(70), 70, 0, np.ones(1), 0))
     exact = Problem(problem.network, problem.objective, X, Y, w, 1)
     assert relative(theta - state.theta, exact.value_and_gradient(theta)[1]) <= 2e-5
     assert relative(V - state.tangents, exact.product(theta, V, gauss_newton=gauss_newton)) <= 2e-5

@@ -15,7 +15,7 @@ from fasttangent.problem.rows import CHUNK, Readable, each_readable_chunk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasttangent.kernels.learning_loss import Head as KernelHead
+    from fasttangent.kernels.loss_heads import Head as KernelHead
     from fasttangent.model.model import Model
     from fasttangent.problem.network import Network
 
@@ -110,7 +110,7 @@ class HeadLayout:
 
 def kernel_head(layout: HeadLayout, centre: Float, spread: Float, dtype: np.dtype) -> KernelHead:
     """What kernels know of a head; features are centred and divided by their spread, the ones left alone."""
-    from fasttangent.kernels.learning_loss import Head
+    from fasttangent.kernels.loss_heads import Head
 
     centre, scale = centre.copy(), 1 / np.where(spread > 0, spread, np.inf)  # a constant feature is 0
     centre[layout.ones], scale[layout.ones] = 0, 1
@@ -184,7 +184,7 @@ class LossHead:
 
         Parameters and errors are those of `predict`.
         """
-        from fasttangent.kernels.learning_loss import head_outputs
+        from fasttangent.kernels.loss_heads import head_outputs
 
         model, dtype = self.model, np.dtype(self.model.dtype)
         rows = checks.features("X", X, model.n_features, model.feature_names)
@@ -210,7 +210,7 @@ class LossHead:
 
 def features_of(model: Model, X: NDArray, layout: HeadLayout, head: KernelHead) -> NDArray:
     """The hidden activations of standardised rows as a head takes them, with its ones, (n, features)."""
-    from fasttangent.kernels.learning_loss import hidden_rows
+    from fasttangent.kernels.loss_heads import hidden_rows
 
     H = np.empty((len(X), layout.n_features), X.dtype)
     hidden_rows(H, model.params.astype(X.dtype), X, np.arange(len(X)), model.network.kernel_view, head)

@@ -199,8 +199,8 @@ class _Joint:
         self.rows = Rows(X.astype(dtype, copy=False), Y.astype(dtype, copy=False), w)
         theta = one.first_params()
         mask, strength = self.problem.mask, self.problem.objective.strength
-        self.state, self.penalty, optimizer, self.slabs = adam(theta, mask, strength, dtype)
-        self.optimizer = optimizer._replace(beta1=schedule.momentum)
+        descent = adam(theta, mask, strength, dtype)
+        self.descent = descent._replace(optimizer=descent.optimizer._replace(beta1=schedule.momentum))
         rate = head_learning_rate
         own = np.random.default_rng([one.settings.seed, 1])  # the network is the same for any head
         self.head = HeadTraining(layout, len(w), schedule.batch_size, rate, decay, dtype, own)
@@ -213,32 +213,22 @@ class _Joint:
 
     def epoch(self, epoch: int, weight: float) -> None:
         """All rows once, in pairs."""
-        from fasttangent.kernels.learning_loss import Course, joint_epoch
+        from fasttangent.kernels.learning_loss import Course, Joint, joint_epoch
+        from fasttangent.kernels.rows import DataTerm
 
         head, schedule, n = self.head, self.one.settings.schedule, len(self.rows.w)
         head_rates = head.rates(schedule.epochs)
         rates = head_rates / head.learning_rate * schedule.learning_rate
-        loss, pair_loss = joint_epoch(
-            self.state,
-            head.state,
-            self.rows,
-            Course(self.one.rng.permutation(n), rates, head.done),
-            head_rates,
-            self.problem.network.kernel_view,
-            self.problem.objective.kernel_loss,
-            self.kernel_head,
-            self.pairs,
-            weight,
-            self.penalty,
-            head.penalty,
-            self.optimizer,
-            self.slabs,
-            head.slabs,
-        )
+        network, loss_of_rows = self.problem.network.kernel_view, self.problem.objective.kernel_loss
+        data = DataTerm(self.rows, network, loss_of_rows, False)
+        joint = Joint(data, self.kernel_head, self.pairs, weight)
+        course = Course(self.one.rng.permutation(n), rates, head.done)
+        same_moments = head.descent._replace(optimizer=self.descent.optimizer)
+        loss, pair_loss = joint_epoch(self.descent, same_moments, joint, course, head_rates)
         head.done += head.n_batches
         self.losses.append(float(loss))
         self.pair_losses.append(float(pair_loss))
-        if not (np.isfinite(loss) and np.isfinite(self.state.theta).all()):
+        if not (np.isfinite(loss) and np.isfinite(self.descent.state.theta).all()):
             raise DivergenceError(
                 f"training diverged in epoch {epoch + 1} (loss {loss:.1e}, at first {self.losses[0]:.1e}); lower "
                 f"the learning_rate, now {schedule.learning_rate:g}"
@@ -246,7 +236,7 @@ class _Joint:
 
     def model(self) -> Model:
         """The network as a model without tangents."""
-        one, theta, schedule = self.one, self.state.theta.astype(float), self.one.settings.schedule
+        one, theta, schedule = self.one, self.descent.state.theta.astype(float), self.one.settings.schedule
         return one.model(
             self.problem,
             theta,

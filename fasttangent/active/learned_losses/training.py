@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.active.learned_losses.head import HeadLayout
-    from fasttangent.kernels.steps import Optimizer, Penalty, Slabs, State
+    from fasttangent.kernels.steps import Descent
 
     Float = NDArray[np.float64]
 
@@ -40,11 +40,11 @@ class HeadTraining:
         self.n_rows, self.n_batches = n_rows, -(-n_rows // batch_size)
         self.learning_rate, self.done, self.rng = learning_rate, 0, rng
         start, mask = layout.initial_params(rng), layout.weight_mask()
-        self.state, self.penalty, self.optimizer, self.slabs = adam(start, mask, decay, dtype)
+        self.descent = adam(start, mask, decay, dtype)
 
     @property
     def params(self) -> Float:
-        return self.state.theta.astype(float)
+        return self.descent.state.theta.astype(float)
 
     def rates(self, epochs: int) -> Float:
         """Learning rates of the steps of the next epoch."""
@@ -56,16 +56,12 @@ class HeadTraining:
         from fasttangent.kernels.learning_loss import Course, head_epoch
 
         course = Course(self.rng.permutation(self.n_rows), self.rates(epochs), self.done)
-        mean = head_epoch(
-            self.state, H, losses, course, head, pairs, self.penalty, self.optimizer, self.slabs
-        )
+        mean = head_epoch(self.descent, H, losses, course, head, pairs)
         self.done += self.n_batches
         return float(mean)
 
 
-def adam(
-    start: Float, mask: Float, strength: float, dtype: np.dtype
-) -> tuple[State, Penalty, Optimizer, Slabs]:
+def adam(start: Float, mask: Float, strength: float, dtype: np.dtype) -> Descent:
     """Adam from `start` without tangents, gradients in a single slab."""
     from fasttangent.kernels import steps
 
@@ -78,4 +74,4 @@ def adam(
     slabs = steps.Slabs(
         0, p, np.empty((1, p), dtype), np.empty((1, 0, p), dtype), np.empty((0, 0)), np.zeros(2, np.int64)
     )
-    return state, steps.Penalty(mask.astype(dtype), strength), optimizer, slabs
+    return steps.Descent(state, steps.Penalty(mask.astype(dtype), strength), optimizer, slabs)
