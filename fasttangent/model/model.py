@@ -135,7 +135,7 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.predictions(f)
 
-        self._each_finite_chunk(rows, np.empty((0, len(self.params))), threads, finish)
+        self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish)
         if not return_std:
             return self._shaped(found)
         deviation = np.sqrt(self._label_variance(rows, threads)) * self.scaling.y_scale
@@ -356,7 +356,7 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = ft[:, 0] * self.scaling.y_scale
 
-        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        self._each_chunk(rows, self._tangent()[None], threads, finish)
         return self._shaped(found)
 
     def influence(self, X: Any, y: Any, *, threads: int | None = None) -> Float:
@@ -389,7 +389,7 @@ class Model:
             y_standard = self.scaling.targets(labels[part], np.dtype(float))
             found[part] = scores.influence(self.objective, f, y_standard, ft[:, 0])
 
-        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        self._each_chunk(rows, self._tangent()[None], threads, finish)
         return found
 
     def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
@@ -423,7 +423,7 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             s[part] = ft[:, 0]
 
-        self._each_finite_chunk(rows, self._tangent()[None], threads, finish)
+        self._each_chunk(rows, self._tangent()[None], threads, finish)
         if by_posterior:
             believed = self._label_variance(rows, threads)
             slope_squared = scores.expected_slope_squared(self.objective, believed)
@@ -573,31 +573,10 @@ class Model:
             raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
         return rows, Y.reshape(len(rows), self.n_outputs)
 
-    def _each_chunk(
-        self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish
-    ) -> NDArray[np.int64]:
-        """Call finish(slice of rows, outputs f (n, n_outputs), ft (n, K, n_outputs)) for chunks of rows.
-
-        ft are the derivatives of f along the K tangents; both in standard units.  Returns the numbers of rows with a
-        value that is not finite.
-        """
-
-        def keep(start: int, f: NDArray, ft: NDArray) -> None:
-            finish(slice(start, start + len(f)), f, ft)
-
-        return scores.each_chunk(
-            self.network,
-            self.scaling,
-            self.params,
-            tangents,
-            rows,
-            np.dtype(self.dtype),
-            checks.thread_count(self.threads if threads is None else threads),
-            keep,
-        )
-
-    def _each_finite_chunk(self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish) -> None:
-        self._refuse(rows, self._each_chunk(rows, tangents, threads, finish))
+    def _each_chunk(self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish) -> None:
+        """Call finish(part, f, ft) for chunks of rows, which are all to be finite."""
+        n_threads = checks.thread_count(self.threads if threads is None else threads)
+        self._refuse(rows, scores.each_chunk(self, tangents, rows, n_threads, finish))
 
     def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
         """Raise if any row number is `bad`: a value that is not finite, or is so in the dtype of the model."""

@@ -29,6 +29,26 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 
+class Parameters(Protocol):
+    """What a forward pass needs of a model."""
+
+    @property
+    def network(self) -> Network: ...
+    @property
+    def scaling(self) -> Scaling: ...
+    @property
+    def params(self) -> Float: ...
+    @property
+    def dtype(self) -> str: ...
+
+
+class _Parameters(NamedTuple):
+    network: Network
+    scaling: Scaling
+    params: Float
+    dtype: str
+
+
 class Outputs(NamedTuple):
     """Standard-unit outputs of rows; nan where a row is not finite."""
 
@@ -54,33 +74,32 @@ def outputs_of_rows(
     n, n_outputs, K = len(X), network.sizes[-1], len(tangents)
     F, FT = np.empty((n, n_outputs), dtype), np.empty((n, K, n_outputs), dtype)
 
-    def keep(start: int, f: NDArray, ft: NDArray) -> None:
-        F[start : start + len(f)], FT[start : start + len(f)] = f, ft
+    def keep(part: slice, f: NDArray, ft: NDArray) -> None:
+        F[part], FT[part] = f, ft
 
-    bad = each_chunk(network, scaling, theta, tangents, X, dtype, threads, keep)
+    bad = each_chunk(_Parameters(network, scaling, theta, dtype.name), tangents, X, threads, keep)
     return Outputs(F, FT, bad)
 
 
 def each_chunk(
-    network: Network,
-    scaling: Scaling,
-    theta: Float,
+    model: Parameters,
     tangents: Float,
     X: NDArray,
-    dtype: np.dtype,
     threads: int,
-    finish: Callable[[int, NDArray, NDArray], None],
+    finish: Callable[[slice, NDArray, NDArray], None],
 ) -> NDArray[np.int64]:
-    """Call finish(first row, outputs f, tangents ft) for every chunk of rows, in any order and from any thread.
+    """Call finish(part of rows, f (n, n_outputs), ft (n, K, n_outputs)) for all chunks, in any order, from any thread.
 
-    Returns the numbers of rows with a value that is not finite, ascending; f and ft are nan there.
+    ft are the derivatives of f along the K tangents; both in standard units.  Returns the numbers of rows with a value
+    that is not finite, ascending; f and ft are nan there.
     """
     from fasttangent.kernels.scoring import outputs
 
+    network, scaling, dtype = model.network, model.scaling, np.dtype(model.dtype)
     n_outputs, K = network.sizes[-1], len(tangents)
-    folded = _folded(network, scaling, theta, tangents, dtype)
+    folded = _folded(network, scaling, model.params, tangents, dtype)
     if folded is None:
-        weights, centre = np.vstack([theta, tangents]).astype(dtype), None
+        weights, centre = np.vstack([model.params, tangents]).astype(dtype), None
     else:
         weights, centre = folded
     turned = network.layout.transposed(weights)
@@ -88,7 +107,7 @@ def each_chunk(
     def task(start: int, rows: Readable) -> NDArray:
         f, ft = np.empty((rows.n, n_outputs), dtype), np.empty((rows.n, K, n_outputs), dtype)
         outputs(f, ft, turned[0], turned[1:], rows.flat, rows.step, rows.centre, network.kernel_view)
-        finish(start, f, ft)
+        finish(slice(start, start + rows.n), f, ft)
         return f[:, 0]
 
     return each_readable_chunk(scaling, centre, X, dtype, network.layout.n_params, threads, task)
@@ -146,15 +165,14 @@ def scored(model: Trained, rows: NDArray, threads: int | None = None) -> Scored:
     prediction, sensitivity = (np.empty((n, n_outputs), dtype) for _ in range(2))
     curious = np.empty(n)
 
-    def keep(start: int, f: NDArray, ft: NDArray) -> None:
-        part = slice(start, start + len(f))
+    def keep(part: slice, f: NDArray, ft: NDArray) -> None:
         prediction[part] = model.scaling.predictions(f)
         sensitivity[part] = ft[:, 0] * model.scaling.y_scale
         curious[part] = curiosity(model.slope_squared, ft[:, 0])
 
     n_threads = checks.thread_count(model.threads if threads is None else threads)
     tau = strength_tangent(model)[None]
-    bad = each_chunk(model.network, model.scaling, model.params, tau, rows, dtype, n_threads, keep)
+    bad = each_chunk(model, tau, rows, n_threads, keep)
     if model.flat_targets:
         return Scored(Scores(prediction[:, 0], sensitivity[:, 0], curious), bad)
     return Scored(Scores(prediction, sensitivity, curious), bad)
