@@ -7,6 +7,8 @@ The gradient of an output with respect to W_l is the outer product of the inputs
 which costs a pair of rows the number of units instead of the number of parameters.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add, copy
@@ -18,12 +20,18 @@ from fasttangent.kernels.products import product
 from fasttangent.kernels.views import row, window
 
 
-@kernel
-def factors(h, d, scale, places, start, stop, theta, X, every, network):
-    """Columns start ... stop of h (units, n) and, for output o, of d (n_outputs, units of outputs, n).
+class Factors(NamedTuple):
+    """What gradients are products of, a column per row of X."""
 
-    d holds the adjoints of z for the outputs times scale (n, n_outputs).
-    """
+    h: np.ndarray  # (units of all layers' inputs, n)
+    d: np.ndarray  # (n_outputs, units of all layers' outputs, n): adjoints of z for each output
+    places: np.ndarray  # (L,) where layer l begins in an output's d
+
+
+@kernel
+def load_factors(factors, scale, start, stop, theta, X, every, network):
+    """Columns start ... stop of h and d, the outputs times scale (n, n_outputs)."""
+    h, d, places = factors.h, factors.d, factors.places
     table, block = network.table, block_rows(theta)
     work, none = workspace(theta, 0, table), np.empty((0, theta.size))
     last, exact = len(table) - 1, len(none) > 0
@@ -53,8 +61,9 @@ def factors(h, d, scale, places, start, stop, theta, X, every, network):
 
 
 @kernel
-def dual_panel(K, h, d, places, start, stop, outputs, table):
+def dual_panel(K, factors, start, stop, outputs, table):
     """K[start:stop, start:] for the pair of outputs: K (n, n) of one block of J J^T, right of the diagonal."""
+    h, d, places = factors.h, factors.d, factors.places
     n, rows, cut = h.shape[1], stop - start, h.shape[1] - start
     A, B = np.empty((rows, cut)), np.empty((rows, cut))
     for i in range(rows):

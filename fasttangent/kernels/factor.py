@@ -11,6 +11,7 @@ negated beforehand.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -118,14 +119,23 @@ def _slabs(p, j):
 # Many right-hand sides: X (p, K), one column each
 
 
-@kernel
-def solve_rows(X, room, W, U, k, j, start, stop, forward):
-    """Columns start to stop of X: block j loses what block k, solved before, contributes to it.
+class Elimination(NamedTuple):
+    """Columns start to stop of X: block j loses what block k, solved before, contributes to it."""
 
-    Where block j is next in turn, or is k itself, the first, it is then solved.
-    `forward` is U^T X = B, else U X = B.  `room` (2, BLOCK, K) keeps the last two solved blocks, negated;
-    W (BLOCK, STEP) is room of this thread alone.
+    k: int
+    j: int
+    start: int
+    stop: int
+    forward: bool  # U^T X = B, else U X = B
+
+
+@kernel
+def solve_rows(X, room, W, U, step):
+    """An elimination; where block j is next in turn, or is k itself, the first, it is then solved.
+
+    `room` (2, BLOCK, K) keeps the last two solved blocks, negated; W (BLOCK, STEP) is room of this thread alone.
     """
+    k, j, start, stop, forward = step
     p, K = X.shape
     n, columns = min(BLOCK, p - j * BLOCK), stop - start
     solved = (k % 2) * BLOCK * K + start

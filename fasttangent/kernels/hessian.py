@@ -59,8 +59,9 @@ def columns(flat, first, units, at, width):
 
 
 @kernel
-def derivatives_of_rows(chunk, places, start, stop, at, theta, rows, every, network, loss, gauss_newton):
-    """Columns at ... of a chunk from rows start ... stop, which are a block at most."""
+def derivatives_of_rows(chunk, places, start, stop, at, theta, data, every):
+    """Columns at ... of a chunk from rows start ... stop of a data term, which are a block at most."""
+    rows, network, gauss_newton = data.rows, data.network, data.gauss_newton
     table, n = network.table, stop - start
     work = workspace(theta, 0, table)
     none = np.empty((0, theta.size))
@@ -77,7 +78,7 @@ def derivatives_of_rows(chunk, places, start, stop, at, theta, rows, every, netw
                 columns(chunk.p, places.outputs[l - 1], table[l, 0], at, n),
                 matrix(work.p, table[l, 4], table[l, 0], n),
             )
-    _output_derivatives(chunk, places, start, at, n, matrix(work.f, 0, table[last, 1], n), rows, loss)
+    _output_derivatives(chunk, places, start, at, n, matrix(work.f, 0, table[last, 1], n), rows, data.loss)
     for l in range(last - 1, -1, -1):
         units, units_above = table[l, 1], table[l + 1, 1]
         W = weights(theta, table, l + 1)
@@ -89,7 +90,8 @@ def derivatives_of_rows(chunk, places, start, stop, at, theta, rows, every, netw
         back(e, W, columns(chunk.d, places.outputs[l + 1], units_above, at, n), p[:0])
         tangent_through(d, p, e)
         tangent_through(e, q, e)
-        _second_derivatives(chunk.R, places.R, l, at, W[:units], p, e, table, gauss_newton)
+        bend = e[: 0 if gauss_newton else units]
+        _second_derivatives(chunk.R, places.R, l, at, W[:units], p, bend, table)
     if not gauss_newton:
         _first_derivatives(chunk, places.P, places.outputs, at, n, theta, table)
     _turn(chunk.h_rows, chunk.h, at, n)
@@ -112,10 +114,10 @@ def _output_derivatives(chunk, places, start, at, n, f, rows, loss):
 
 
 @kernel
-def _second_derivatives(R, places, l, at, W, p, bend, table, gauss_newton):
+def _second_derivatives(R, places, l, at, W, p, bend, table):
     """R_lm = D W R_l+1,m for m > l, and R_ll = R_l,l+1 W^T D + diag(phi'' e); W = W_l+1, D = diag phi'(z_l).
 
-    bend (units, rows) is phi''(z_l) e.
+    bend (units, rows) is phi''(z_l) e; empty for the Gauss-Newton matrix.
     """
     chunk, flat = R.shape[1], R.ravel()
     units, above, n = table[l, 1], table[l + 1, 1], p.shape[1]
@@ -132,7 +134,7 @@ def _second_derivatives(R, places, l, at, W, p, bend, table, gauss_newton):
         found = window(flat, (places[l, l] + b * units + first) * chunk + at, units - first, chunk, n)
         product(found, W[first:], known, W[first:, :0], known[:0], p[:0], False)
         tangent_through(found, p[first:], found)
-        if not gauss_newton:
+        if len(bend):
             diagonal, change = row(found, b - first), row(bend, b)
             for j in range(n):
                 diagonal[j] += change[j]
@@ -173,27 +175,28 @@ def _turn(T, A, at, n):
 
 
 @kernel
-def add_panel(C, A, u, v, start, stop, depth, upper, units):
+def add_panel(C, A, u, v, start, stop, depth, upper):
     """C[:, start:stop] += A (u v), where (u v)[i, (a,c)] = u[i,a] v[i,c] of `depth` rows i.
 
-    upper: of the pairs (a,c) only a <= c; and A (units^2, rows) has pairs (b,d) of which only b <= d are used.
+    upper units, if not 0: of the pairs (a,c) only a <= c; and A (upper^2, rows) has pairs (b,d) of which only b <= d
+    are used.
     """
     n = stop - start
     B = aligned(depth * n, u).reshape((depth, n))  # owns its memory, which a window would not
     for i in range(depth):
-        _pairs_of_row(row(B, i), row(u, i), row(v, i), start, upper)
+        _pairs_of_row(row(B, i), row(u, i), row(v, i), start, upper > 0)
     total, flat, chunk, a = C.shape[1], C.ravel(), A.shape[1], A.ravel()
-    if not upper:
+    if upper == 0:
         part = window(flat, start, len(C), total, n)
         used = window(a, 0, len(A), chunk, depth)
         product(part, used, B, used[:, :0], B[:0], part[:0], True)
         return
     first = 0
-    for b in range(units):
-        part = window(flat, first * total + start, units - b, total, n)
-        used = window(a, b * (units + 1) * chunk, units - b, chunk, depth)
+    for b in range(upper):
+        part = window(flat, first * total + start, upper - b, total, n)
+        used = window(a, b * (upper + 1) * chunk, upper - b, chunk, depth)
         product(part, used, B, used[:, :0], B[:0], part[:0], True)
-        first += units - b
+        first += upper - b
 
 
 @kernel

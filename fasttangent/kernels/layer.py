@@ -97,12 +97,13 @@ def add_gradient(G, h, d, rows, offsets, sums):
 
 
 @kernel
-def add_gradient_tangent(Gt, h, dt, ht, d, rows, rows_t, offsets, sums):
+def add_gradient_tangent(Gt, h, dt, ht, d, rows, rows_t, work):
     """Gt += h dt^T + ht d^T, the second term absent (ht empty) from the Gauss-Newton product and in layer 0.
 
-    ht d^T is the change of the other factor of G: a second derivative of the network.  rows holds d^T already.
+    ht d^T is the change of the other factor of G: a second derivative of the network.  rows holds d^T already;
+    offsets and sums are those of `work`.
     """
-    n_rows, n_out = rows.shape
+    (n_rows, n_out), offsets, sums = rows.shape, work.offsets, work.sums
     n = n_rows if len(ht) else 0
     if n_out <= NARROW:
         _add_narrow(Gt, h, dt, offsets, sums)

@@ -205,13 +205,14 @@ def forward(work, width, theta, tangents, network, curvature):
 
 
 @kernel
-def backward(g, gt, work, n_rows, width, theta, tangents, network, curvature):
+def backward(g, gt, work, n_rows, theta, tangents, network, curvature):
     """Add the block's gradient to g (p,) and its tangents to gt (K, p), after `forward`.
 
     work.f (n_outputs, block), work.ft (K, n_outputs, block): adjoints of the outputs and their tangents, zero from
-    n_rows to width.  Without `curvature` the product is the Gauss-Newton one.
+    n_rows on.  Without `curvature` the product is the Gauss-Newton one.
     """
     table, K, block = network.table, len(tangents), block_rows(theta)
+    width = whole_vectors(n_rows, theta)
     flat, flat_t = work.f, work.ft
     for l in range(len(table) - 1, -1, -1):
         n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
@@ -223,7 +224,7 @@ def backward(g, gt, work, n_rows, width, theta, tangents, network, curvature):
             ht = window(work.ht, (K * at + k * (n_in + 1)) * block, second, block, width)
             dt = stretch(flat_t, k * n_out * block, n_out * block)
             Gt = tangent_weights(gt, k, table, l)
-            add_gradient_tangent(Gt, h, dt, ht, flat, rows, rows_t, work.offsets, work.sums)
+            add_gradient_tangent(Gt, h, dt, ht, flat, rows, rows_t, work)
         if l == 0:
             return
         # the adjoints of one layer stand in one half, those of the next in the other

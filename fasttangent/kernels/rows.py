@@ -81,7 +81,7 @@ def add_loss(g, gt, theta, tangents, data, part, work):
         width = load_rows(work, rows.X, rows.X.shape[1], part.order, first, last)
         forward(work, width, theta, tangents, network, curvature)
         total += output_adjoints(work, rows, part.order, first, last, part.scale, data.loss)
-        backward(g, gt, work, last - first, width, theta, tangents, network, curvature)
+        backward(g, gt, work, last - first, theta, tangents, network, curvature)
     return total
 
 
@@ -168,4 +168,4 @@ def weighted_gradients(G, chunks, theta, U, X, network):
                 for o in range(U.shape[2]):
                     for j in range(block):
                         work.f[o * block + j] = U[k, start + j, o] if j < n else 0.0
-                backward(G[c, k], none, work, n, width, theta, none, network, exact)
+                backward(G[c, k], none, work, n, theta, none, network, exact)

@@ -29,8 +29,7 @@ class _Term(NamedTuple):
     A: Float  # (pairs, chunk)
     u: Float  # (chunk, units)
     v: Float
-    upper: bool
-    units: int  # of A's pairs, where upper
+    upper: int  # units of A's pairs where only half of these are used, else 0
     place: str
     l: int
     m: int
@@ -48,6 +47,7 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
 def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[_Term]:
     from fasttangent.kernels import hessian
     from fasttangent.kernels.network import block_rows
+    from fasttangent.kernels.rows import DataTerm
 
     table, n, n_threads = problem.network.layout.table, problem.n_rows, problem.threads
     places, n_R, n_P = _places(table, gauss_newton)
@@ -58,6 +58,7 @@ def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[
     terms = _terms(chunk, table, places, gauss_newton)
     tasks = [(t, start) for t in terms for start in range(0, t.C.shape[1], _panel(t))]
     network, loss = problem.network.kernel_view, problem.objective.kernel_loss
+    data = DataTerm(problem.rows, network, loss, gauss_newton)
     none = np.empty((0, 0))
 
     for start in range(0, n, rows):
@@ -65,24 +66,12 @@ def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[
 
         def derivatives(i: int, start: int = start, depth: int = depth) -> None:
             first, last = start + i * block, start + min((i + 1) * block, depth)
-            hessian.derivatives_of_rows(
-                chunk,
-                places,
-                first,
-                last,
-                i * block,
-                theta,
-                problem.rows,
-                problem.every,
-                network,
-                loss,
-                gauss_newton,
-            )
+            hessian.derivatives_of_rows(chunk, places, first, last, i * block, theta, data, problem.every)
 
         def panel(i: int, depth: int = depth) -> None:
             t, first = tasks[i]
             last = min(first + _panel(t), t.C.shape[1])
-            hessian.add_panel(t.C, t.A, t.u, t.v, first, last, depth, t.upper, t.units)
+            hessian.add_panel(t.C, t.A, t.u, t.v, first, last, depth, t.upper)
 
         parallel.run(derivatives, -(-depth // block), n_threads)
         parallel.run(panel, len(tasks), n_threads)
@@ -129,23 +118,23 @@ def _terms(chunk: Chunk, table: NDArray[np.int64], places: Places, gauss_newton:
     def z(l: int) -> slice:
         return slice(places.outputs[l], places.outputs[l] + table[l, 1])
 
-    def term(A: Float, u: Float, v: Float, upper: bool, units: int, place: str, l: int, m: int) -> None:
-        a, b = (u.shape[1], units)
+    def term(A: Float, u: Float, v: Float, upper: int, place: str, l: int, m: int) -> None:
+        a, b = u.shape[1], upper
         shape = (b * (b + 1) // 2, a * (a + 1) // 2) if upper else (len(A), a * v.shape[1])
-        terms.append(_Term(np.zeros(shape), A, u, v, upper, units, place, l, m))
+        terms.append(_Term(np.zeros(shape), A, u, v, upper, place, l, m))
 
     for l in range(L):
         for m in range(l, L):
             A = chunk.R[places.R[l, m] : places.R[l, m] + table[l, 1] * table[m, 1]]
             h_l, h_m, d_m = chunk.h_rows[:, h(l)], chunk.h_rows[:, h(m)], chunk.d_rows[:, z(m)]
-            term(A, h_l, h_m, l == m, int(table[l, 1]), "second", l, m)
+            term(A, h_l, h_m, int(table[l, 1]) if l == m else 0, "second", l, m)
             if gauss_newton or l == m:
                 continue
             if m == l + 1:
-                term(chunk.h[h(l)], chunk.p_rows[:, z(l)], d_m, False, 0, "diagonal first", l, m)
+                term(chunk.h[h(l)], chunk.p_rows[:, z(l)], d_m, 0, "diagonal first", l, m)
             else:
                 A = chunk.P[places.P[l, m] : places.P[l, m] + table[l, 1] * table[m, 0]]
-                term(A, h_l, d_m, False, 0, "first", l, m)
+                term(A, h_l, d_m, 0, "first", l, m)
     return sorted(terms, key=lambda t: -t.C.size)
 
 
@@ -188,11 +177,11 @@ def dual_matrix(problem: Problem, theta: Float) -> Float:
     inputs, units, n_outputs = int(np.sum(table[:, 0] + 1)), int(np.sum(table[:, 1])), int(table[-1, 1])
     scale = np.sqrt(problem.output_weights(theta))
     h, d, places = np.empty((inputs, n)), np.empty((n_outputs, units, n)), _places(table, True)[0].outputs
-    network = problem.network.kernel_view
+    network, known = problem.network.kernel_view, dual.Factors(h, d, places)
 
     def part(i: int) -> None:
         stop = min((i + 1) * CHUNK_ROWS, n)
-        dual.factors(h, d, scale, places, i * CHUNK_ROWS, stop, theta, X, problem.every, network)
+        dual.load_factors(known, scale, i * CHUNK_ROWS, stop, theta, X, problem.every, network)
 
     parallel.run(part, -(-n // CHUNK_ROWS), problem.threads)
     K = np.empty((n_outputs, n_outputs, n, n))
@@ -201,7 +190,7 @@ def dual_matrix(problem: Problem, theta: Float) -> Float:
             block, pair = K[o, u], np.array([o, u])
 
             def panel(i: int, block: Float = block, pair: NDArray[np.int64] = pair) -> None:
-                dual.dual_panel(block, h, d, places, i * TILE, min((i + 1) * TILE, n), pair, table)
+                dual.dual_panel(block, known, i * TILE, min((i + 1) * TILE, n), pair, table)
 
             parallel.run(panel, -(-n // TILE), problem.threads)
             if u == o:

@@ -171,7 +171,7 @@ class Cholesky:
         return X[:, : self.size]
 
     def _many(self, B: Float, directions: tuple[bool, ...]) -> Float:
-        from fasttangent.kernels.factor import BLOCK, STEP, solve_rows
+        from fasttangent.kernels.factor import BLOCK, STEP, Elimination, solve_rows
 
         K = len(B)
         X, room = _room((self.size, K)), _room((2, BLOCK, K))
@@ -180,7 +180,7 @@ class Cholesky:
 
         def task(k: int, j: int, start: int, forward: bool) -> None:
             W = free.pop()
-            solve_rows(X, room, W, self._U, k, j, start, min(start + SHARE, K), forward)
+            solve_rows(X, room, W, self._U, Elimination(k, j, start, min(start + SHARE, K), forward))
             free.append(W)
 
         for forward in directions:
