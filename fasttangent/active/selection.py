@@ -11,7 +11,7 @@ import numpy as np
 from fasttangent.active.pool import ArrayPool, Pool, Usable, usable
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
 from fasttangent.active.strategies.scoring import smallest
-from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, listed
+from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, listed, with_table
 from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
@@ -62,6 +62,7 @@ class Selection:
         return len(self.indices)
 
 
+@with_table
 def select(
     model: Model,
     pool: Any,
@@ -78,30 +79,7 @@ def select(
 ) -> Selection:
     """Pick k rows of a pool to label next.
 
-    ============ ================================================================ ==================================
-    strategy     what it picks, greedily                                          source; cost for n rows of D values
-    ============ ================================================================ ==================================
-    "error"      least mean squared error over the pool, or over `targets`:       as "variance", with the regularity
-                 variance, and the bias of the regulariser as one more direction  tangent (Eaton 2024); n D a pick
-    "variance"   least mean predictive variance over the pool, or over `targets`  Cohn 1996 for linear models;
-                                                                                  n D a pick
-    "bait"       the same goal, 2 k picks, of which k are put back                Ash et al. 2021; 2 n D a pick
-    "maxdet"     most information about their own labels: log det of their        BatchBALD for Gaussians, Kirsch
-                 covariance                                                       et al. 2019; n D once, then less
-    "lcmd"       the farthest row of the largest cluster                          Holzmueller et al. 2023; up to n D
-                                                                                  a pick
-    "kmeans++"   by chance, in proportion to the squared distance to the nearest  Arthur & Vassilvitskii 2007, BADGE
-                 row with a label or picked                                       (Ash et al. 2020); up to n D a pick
-    "kcenter"    the row farthest from all with a label or picked                 Core-Set, Sener & Savarese 2018; up
-                                                                                  to n D a pick
-    "greedy-x"   the same, in the inputs                                          Yu & Kim 2010, Wu et al. 2019
-    "greedy-y"   the same, in the predictions (labels that exist are predicted)   Wu et al. 2019
-    "sample"     by chance, in proportion to the weight                           Efraimidis & Spirakis 2006; n log n
-    "top"        the highest weights: near copies of each other, which teach      one forward pass
-                 less than random rows; good for looking at, and for one query
-    "egl"        the highest expected gradient length, sd(y) ||grad f||           Settles et al. 2008, Cai et al. 2013
-    "random"     uniformly, the baseline                                          none
-    ============ ================================================================ ==================================
+    <strategies>
 
     Rows that are not finite are never picked; a warning says how many there are.  Nor are copies: of equal rows of
     the pool the first stands for all, and none that equals one of `labeled` is picked.
