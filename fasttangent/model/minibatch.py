@@ -213,15 +213,16 @@ class _Run:
             at = self.done + np.arange(n_steps)
             rates = self.schedule.learning_rate * 0.5 * (1 + np.cos(np.pi * at / total_steps))
             start = time.perf_counter()
-            loss += self._steps(order, first, rates)
+            for of_step in self._steps(order, first, rates):  # one by one: a call may hold any number of them
+                loss += float(of_step)
             first, self.done = first + n_steps, self.done + n_steps
             if time.perf_counter() - start < CALL_SECONDS / 2:
                 self.steps_per_call *= 2
             self._check(loss, epoch)
         self._record(epoch, loss, float(rates[-1]))
 
-    def _steps(self, order: NDArray[np.int64], first: int, rates: Float) -> float:
-        """Steps of one call of a kernel, in as many threads as have something to do; the sum of row losses."""
+    def _steps(self, order: NDArray[np.int64], first: int, rates: Float) -> Float:
+        """Steps of one call of a kernel, in as many threads as have something to do; each step's sum of row losses."""
         from fasttangent.kernels.rows import DataTerm
         from fasttangent.kernels.steps import Descent, Minibatches, Slabs, train_steps
 
@@ -244,7 +245,7 @@ class _Run:
 
         n_threads = min(self.problem.threads, self.n_slabs)
         parallel.run(steps, n_threads, n_threads)
-        return float(slabs.losses.sum())
+        return slabs.losses.sum(axis=1)
 
     def _check(self, loss: float, epoch: int) -> None:
         """Stop at once when the parameters have run away; drop a tangent that has."""

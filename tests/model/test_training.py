@@ -137,6 +137,7 @@ def test_how_steps_are_shared_between_calls_does_not_matter(monkeypatch):
     monkeypatch.setattr("fasttangent.model.minibatch.CALL_SECONDS", 0.0)  # one step in every call
     other = ft.fit(X, Y, **options)
     np.testing.assert_array_equal(one.params, other.params)
+    np.testing.assert_array_equal(one.history["loss"], other.history["loss"])
     np.testing.assert_array_equal(one.tangents["strength"], other.tangents["strength"])
 
 
