@@ -1,5 +1,7 @@
 """Every notebook runs from top to bottom: its checks are assertions, its figures must draw."""
 
+import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -75,3 +77,18 @@ def test_is_fit_to_be_stored(path):
     text = path.read_text(encoding="utf-8")
     assert "/home/" not in text
     assert str(ROOT) not in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_it_imports_is_there(path):
+    """Quick: a name that moved is seen before the slow tests run the whole of it."""
+    import ast
+
+    import nbformat
+
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    for node in ast.walk(ast.parse("\n".join(cells))):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("fasttangent"):
+            for alias in node.names:
+                home = importlib.import_module(node.module)
+                assert hasattr(home, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
