@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.model.scores import Parameters
 from fasttangent.problem.rows import Readable, each_readable_chunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.kernels.embedding import Inputs
-    from fasttangent.problem.network import Network
     from fasttangent.problem.scaling import Scaling
 
     Float = NDArray[np.float64]
@@ -34,21 +34,13 @@ if TYPE_CHECKING:
 GRADIENT_DIM = 512
 
 
-class Trained(Protocol):
-    """What an embedding needs of a model."""
+class Trained(Parameters, Protocol):
+    """What an embedding needs of a model besides."""
 
-    @property
-    def network(self) -> Network: ...
-    @property
-    def scaling(self) -> Scaling: ...
-    @property
-    def params(self) -> Float: ...
     @property
     def tangents(self) -> dict[str, Float]: ...
     @property
     def noise(self) -> float: ...
-    @property
-    def dtype(self) -> str: ...
 
 
 class Embedding(NamedTuple):
