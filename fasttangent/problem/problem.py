@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,7 @@ from fasttangent.problem.objective import Objective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasttangent.kernels.rows import Rows
+    from fasttangent.kernels.rows import DataTerm, Rows
 
     Float = NDArray[np.float64]
 
@@ -132,10 +134,10 @@ class Problem:
         values, _, G = self._room(len(U))
         U, X, network = np.ascontiguousarray(U), self.rows.X, self.network.kernel_view
 
-        def chunk(c: int) -> None:
-            weighted_gradients(G, Chunks(c, c + 1, self._chunk, self.every), theta, U, X, network)
+        def chunks(first: int, last: int) -> None:
+            weighted_gradients(G, Chunks(first, last, self._chunk, self.every), theta, U, X, network)
 
-        parallel.run(chunk, self._n_chunks, self.threads)
+        self._share(chunks)
         add_up(values, np.empty((self._n_chunks, 0)), G)
         return G[0].copy()
 
@@ -171,21 +173,37 @@ class Problem:
         return self.rows.w[:, None] * D
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
-        from fasttangent.kernels.rows import Chunks, DataTerm, Totals, add_up, loss_of_chunks
+        from fasttangent.kernels.rows import Chunks, Totals, add_up, loss_of_chunks
 
         C, p, K = self._n_chunks, len(theta), len(V)
         values, G, GT = self._room(K)
-        V, totals = np.ascontiguousarray(V), Totals(values, G, GT)
-        data = DataTerm(self.rows, self.network.kernel_view, self.objective.kernel_loss, gauss_newton)
+        V, totals, data = np.ascontiguousarray(V), Totals(values, G, GT), self._terms[gauss_newton]
 
         def chunks(first: int, last: int) -> None:
             loss_of_chunks(totals, Chunks(first, last, self._chunk, self.every), theta, V, data)
 
         if min(self.threads, C) > 1 and self.n_rows * p * (3 + 6 * K) > self.LEAST_PRODUCTS:
-            parallel.run(lambda c: chunks(c, c + 1), C, self.threads)
+            self._share(chunks)
         else:
-            chunks(0, C)  # one call: each costs 10 microseconds, and to other threads the interpreter's lock
+            chunks(0, C)
         return add_up(values, G, GT), G[0].copy(), GT[0].copy()
+
+    @cached_property
+    def _terms(self) -> tuple[DataTerm, DataTerm]:
+        """What kernels know of the data term, with its Hessian and with its Gauss-Newton matrix."""
+        from fasttangent.kernels.rows import DataTerm
+
+        of = self.rows, self.network.kernel_view, self.objective.kernel_loss
+        return DataTerm(*of, False), DataTerm(*of, True)
+
+    def _share(self, chunks: Callable[[int, int], None]) -> None:
+        """Call chunks(first, last) for ranges of all chunks, at most two for a thread.
+
+        A call costs 10 microseconds, and to other threads the interpreter's lock.
+        """
+        n = min(self._n_chunks, 2 * self.threads)
+        borders = [self._n_chunks * i // n for i in range(n + 1)]
+        parallel.run(lambda i: chunks(borders[i], borders[i + 1]), n, self.threads)
 
     def _room(self, K: int) -> tuple[Float, Float, Float]:
         """What chunks write to, kept from call to call."""
