@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ from fasttangent.problem.objective import Objective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasttangent.kernels.rows import DataTerm, Rows
+    from fasttangent.kernels.rows import Rows
 
     Float = NDArray[np.float64]
 
@@ -173,11 +172,12 @@ class Problem:
         return self.rows.w[:, None] * D
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
-        from fasttangent.kernels.rows import Chunks, Totals, add_up, loss_of_chunks
+        from fasttangent.kernels.rows import Chunks, DataTerm, Totals, add_up, loss_of_chunks
 
         C, p, K = self._n_chunks, len(theta), len(V)
         values, G, GT = self._room(K)
-        V, totals, data = np.ascontiguousarray(V), Totals(values, G, GT), self._terms[gauss_newton]
+        V, totals = np.ascontiguousarray(V), Totals(values, G, GT)
+        data = DataTerm(self.rows, self.network.kernel_view, self.objective.kernel_loss, gauss_newton)
 
         def chunks(first: int, last: int) -> None:
             loss_of_chunks(totals, Chunks(first, last, self._chunk, self.every), theta, V, data)
@@ -187,14 +187,6 @@ class Problem:
         else:
             chunks(0, C)
         return add_up(values, G, GT), G[0].copy(), GT[0].copy()
-
-    @cached_property
-    def _terms(self) -> tuple[DataTerm, DataTerm]:
-        """What kernels know of the data term, with its Hessian and with its Gauss-Newton matrix."""
-        from fasttangent.kernels.rows import DataTerm
-
-        of = self.rows, self.network.kernel_view, self.objective.kernel_loss
-        return DataTerm(*of, False), DataTerm(*of, True)
 
     def _share(self, chunks: Callable[[int, int], None]) -> None:
         """Call chunks(first, last) for ranges of all chunks, at most two for a thread.
