@@ -12,7 +12,7 @@ from fasttangent.common.errors import IndefiniteError
 from fasttangent.problem.curvature import System
 from fasttangent.solvers import dense
 from fasttangent.solvers.base import Solver, own_strength, plain_complexity, relative_norms
-from fasttangent.solvers.factor import factor, smallest_eigenvalue
+from fasttangent.solvers.factor import factor, leave_out, smallest_eigenvalue
 from fasttangent.solvers.memory import allowed, in_gb
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class Direct(Solver):
 class CholeskySolver(Direct):
     """`cholesky`: A = L L^T, dense; p^3 / 3 multiplications and additions once, 2 p^2 for each right-hand side.
 
+    Solutions are zero along flat biases (`problem/dead_units.py`), where A is zero.
+
     Parameters
     ----------
     system, memory, residuals
@@ -117,6 +119,8 @@ class CholeskySolver(Direct):
     ) -> None:
         super().__init__(system, memory, residuals)
         strict, A = checks.flag("strict", strict), system.dense()
+        self._flat = system.flat_biases
+        leave_out(A, self._flat)
         try:
             self._factor = (factor if strict else dense.Cholesky)(A, system.problem.threads)
         except dense.NotPositiveDefinite as error:
@@ -139,7 +143,9 @@ class CholeskySolver(Direct):
         return shift
 
     def _apply(self, B: Float, shift: float) -> Float:
-        return self._factor.solve(B)
+        X = self._factor.solve(B)
+        X[:, self._flat] = 0
+        return X
 
 
 def _not_definite(system: System, smallest: float) -> str:
