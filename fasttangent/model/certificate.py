@@ -233,10 +233,10 @@ def _why_not_exact(problem: Problem, theta: Float, tangent: _Tangent | None, def
 
 def _why_flat(problem: Problem) -> str:
     """Two settings under which a curvature of zero is no accident."""
-    if problem.objective.complexity == "l2-weights":
-        return ', or use complexity="l2" (biases of units that fit nothing are held by nothing)'
     if problem.network.activation == "identity" and problem.network.layout.n_layers > 1:
         return ", or use hidden=() (several linear layers in a row have a continuum of minima)"
+    if problem.objective.complexity == "l2-weights":
+        return ', or use complexity="l2" (biases of units that fit nothing are held by nothing)'
     return ""
 
 
