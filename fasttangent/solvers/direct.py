@@ -182,7 +182,10 @@ class Spectrum(Direct):
 
         super().__init__(system, memory, residuals)
         A, self._free_definite = system.dense(), True
-        self._held, self._free = np.flatnonzero(system.problem.mask), np.flatnonzero(system.problem.mask == 0)
+        free = system.problem.mask == 0
+        self._held = np.flatnonzero(~free)
+        free[system.flat_biases] = False  # A is zero there, and so is what is found
+        self._free = np.flatnonzero(free)
         if len(self._free):
             self._inverse, self._free_definite = _inverse(A[np.ix_(self._free, self._free)])
             self._T = self._inverse @ A[np.ix_(self._free, self._held)]
@@ -236,7 +239,7 @@ class Spectrum(Direct):
         X = (X @ self._V / (self.eigenvalues + shifts)) @ self._V.T
         if not len(self._free):
             return X
-        found = np.empty_like(B)
+        found = np.zeros_like(B)
         found[:, self._held] = X
         found[:, self._free] = B[:, self._free] @ self._inverse - X @ self._T.T
         return found

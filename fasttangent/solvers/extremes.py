@@ -55,24 +55,40 @@ def curvature_bracket(
     deadline : float
         Of `time.perf_counter`.  When time is up the bounds are those known so far.
     """
-    flat, p = system.flat_biases, system.size
-    start = np.random.default_rng(0).normal(size=p)
-    start[flat] = 0
     if dense is not None or _factors(system, most, deadline):
-        A = system.dense() if dense is None else dense.copy() if len(flat) else dense
-        leave_out(A, flat)
-        return by_factors(A, lambda v: system.product(v[None])[0], system.problem.threads, start)
+        return factored(system, dense)
+    return unfactored(system, metric, most, deadline)
+
+
+def factored(system: System, dense: Float | None = None) -> Bracket:
+    """As `curvature_bracket`, by factors of the dense matrix."""
+    flat = system.flat_biases
+    A = system.dense() if dense is None else dense.copy() if len(flat) else dense
+    leave_out(A, flat)
+    return by_factors(A, lambda v: system.product(v[None])[0], system.problem.threads, _start(system))
+
+
+def unfactored(
+    system: System, metric: Callable[[], Metric] | None = None, most: int = 5000, deadline: float = np.inf
+) -> Bracket:
+    """As `curvature_bracket`, by products with A alone."""
     M = Metric(system.problem, system.theta, METRIC_RANK) if metric is None else metric()
-    keep = np.ones(p)
-    keep[flat] = 0
+    keep = np.ones(system.size)
+    keep[system.flat_biases] = 0
+    return by_products(
+        lambda v: keep * system.product(v[None])[0],
+        lambda v: keep * M.solve(v),
+        (_start(system), keep * M.sample(1)),
+        most,
+        deadline,
+        M.largest,
+    )
 
-    def product(v: Float) -> Float:
-        return keep * system.product(v[None])[0]
 
-    def precondition(v: Float) -> Float:
-        return keep * M.solve(v)
-
-    return by_products(product, precondition, (start, keep * M.sample(1)), most, deadline, M.largest)
+def _start(system: System) -> Float:
+    start = np.random.default_rng(0).normal(size=system.size)
+    start[system.flat_biases] = 0
+    return start
 
 
 def _factors(system: System, most: int, deadline: float) -> bool:

@@ -1,8 +1,6 @@
 """Up to how many parameters something dense is taken, in one place: three questions, three answers."""
 
-BRACKETED_DENSE_UP_TO = (
-    8000  # two factors prove the smallest eigenvalue: 11 s at 7,800 parameters and 3,000 rows
-)
+BRACKETED_DENSE_UP_TO = 6000  # two factors prove the smallest eigenvalue: 4 s, as for some 450 products
 FOLLOWED_DENSE_UP_TO = (
     4000  # factors for refits: 128 MB each, of which every thread makes its own, again and again
 )
