@@ -29,7 +29,7 @@ from fasttangent.solvers.extremes import unfactored
 
 Float = NDArray[np.float64]
 
-SECONDS = 3.0  # of settling
+SECONDS = 2.0  # of settling
 REFIT_EVERY = 20
 PRODUCTS_EVERY = 4
 FACTOR = 2.0  # that bounds may be apart

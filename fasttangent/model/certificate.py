@@ -171,12 +171,13 @@ def _tangent(system: System, tangents: Float, lower: float) -> _Tangent | None:
         return None
     held = tangents.copy()
     held[:, flat] = 0
-    residual = max(norm(r) for r in system.problem.tangent_residual(system.theta, tangents)) / pull
-    off = max(norm(r) for r in system.problem.tangent_residual(system.theta, held))
+    residual = off = max(norm(r) for r in system.problem.tangent_residual(system.theta, tangents))
+    if len(flat):
+        off = max(norm(r) for r in system.problem.tangent_residual(system.theta, held))
     length, astray = min(norm(t) for t in held), max(norm(t) for t in tangents[:, flat])
     if not (lower > 0 and length > 0):
-        return _Tangent(float(residual), np.inf)
-    return _Tangent(float(residual), float((off / lower + DEAD * astray) / length))
+        return _Tangent(float(residual / pull), np.inf)
+    return _Tangent(float(residual / pull), float((off / lower + DEAD * astray) / length))
 
 
 def _why_not_stationary(problem: Problem, theta: Float, gradient_norm: float) -> list[str]:

@@ -83,8 +83,9 @@ def fit(
     curvature : {"gauss-newton", "hessian"}
         The matrix that propagates the tangent during minibatch steps.
     settle : bool or float
-        True: until stationary.  A number: for at most so many seconds, the certificate not counted.  False: not at
-        all; such a model scores with the tangent of an early-stopped system and says so.
+        True: until stationary.  A number: for at most so many seconds, within which the certificate looks for the
+        smallest curvature, too; what it had no time for it does not vouch for.  False: not at all; such a model
+        scores with the tangent of an early-stopped system and says so.
     standardize : bool
         Fit means and standard deviations of inputs and targets, and work in those units inside.
     validation : float, optional

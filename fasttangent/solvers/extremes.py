@@ -57,6 +57,8 @@ def curvature_bracket(
     """
     if dense is not None or _factors(system, most, deadline):
         return factored(system, dense)
+    if time.perf_counter() >= deadline:
+        return Bracket(-np.inf, np.inf, _start(system), 0.0, "out of time")
     return unfactored(system, metric, most, deadline)
 
 
