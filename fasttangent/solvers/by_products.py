@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHARE = 0.55  # of the upper bound that is proved; the closer, the more products
 FAILURE = 1e-6  # probability that a proof is none
 FLAT = 1e-12  # share of the largest eigenvalue; what is smaller is zero to rounding
-DESCENT_STEPS = 60
+DESCENT_STEPS = 40
 
 
 def by_products(
@@ -127,7 +127,7 @@ def _descend(
     Ax = product(x)
     quotients = [dot(x, Ax)]
     step: tuple[Float, Float] | None = None
-    for _ in range(DESCENT_STEPS):
+    for _ in range(DESCENT_STEPS if np.isfinite(quotients[0]) else 0):
         w = precondition(Ax - quotients[-1] * x)
         w -= dot(x, w) * x
         if stop() or not norm(w) > 0:
@@ -145,9 +145,9 @@ def _descend(
             break
         step = step[0] / scale, step[1] / scale
         quotients.append(dot(x, Ax))
-        if len(quotients) > 5 and quotients[-6] - quotients[-1] < 0.02 * abs(quotients[-1]):
+        if len(quotients) > 5 and quotients[-6] - quotients[-1] < 0.03 * abs(quotients[-1]):
             break
-    return quotients[-1], x
+    return dot(x, product(x)), x  # Ax as it was updated is off by rounding
 
 
 def _combined(S: list[Float], c: Float) -> Float:

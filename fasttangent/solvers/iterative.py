@@ -33,7 +33,7 @@ class Iterative(Solver):
     The residual that a method updates drifts from the true one by rounding; a pass on the true one makes up for it.
     """
 
-    METRIC_RANK = 600  # of the metric of Lanczos, where the solver has none
+    METRIC_RANK = 600  # of the metric for bounds on eigenvalues, where the solver has none
 
     PASSES = 6
     LEAST_GAIN = 0.5  # of the residual in a pass; less is rounding

@@ -154,6 +154,15 @@ def test_bounds_hold(wide, way, noise):
     assert x @ problem.product(theta, x[None])[0] == pytest.approx(bracket.rayleigh, rel=1e-6)
 
 
+@pytest.mark.parametrize("way", [extremes.factored, extremes.unfactored])
+def test_nothing_is_known_of_parameters_that_are_not_finite(wide, way):
+    problem, theta, _ = wide
+    with np.errstate(all="ignore"):
+        bracket = way(System(problem, np.where(np.arange(len(theta)) == 7, np.nan, theta)))
+    assert not bracket.positive
+    assert not bracket.negative
+
+
 def test_a_dense_matrix_that_is_known_is_used_and_left_as_it_is(wide, dead_units):
     for problem, theta in (wide[:2], (dead_units[1], dead_units[0].params)):
         system = System(problem, theta)
