@@ -55,7 +55,7 @@ class Certificate:
         What does not hold and what to do; empty when trusted.
     curvature_bound : float
         Lower bound on the smallest eigenvalue: by a Cholesky factor, or for large networks by conjugate gradients,
-        which may fail with a probability of one in a million.  nan if none was found.
+        wrong with a probability of one in a billion.  nan if none was found.
     flat_directions : int
         Biases of dead units that complexity "l2-weights" leaves free: directions without curvature, on which no
         prediction and no score depends.

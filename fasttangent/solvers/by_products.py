@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 SHARE = 0.55  # of the upper bound that is proved; the closer, the more products
-FAILURE = 1e-6  # probability that a proof is none
+FAILURE = 1e-9  # probability that a proof is none
 FLAT = 1e-12  # share of the largest eigenvalue; what is smaller is zero to rounding
 DESCENT_STEPS = 40
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 METRIC_RANK = 600  # a step of conjugate gradients costs a product with A as well
 LANCZOS_STEPS = 16  # for the largest eigenvalue
-AT_ONCE = 1e9  # multiplications of a dense matrix and its factors that are not worth a thought
+AT_ONCE = 3e9  # multiplications of a dense matrix and its factors that take a tenth of a second
+FEW = 600  # products that cost what a dense matrix of thousands of parameters does
 MATRIX_RATE, FACTOR_RATE = 4e9, 2e10  # multiplications a second and thread, of slow processors
 COPIES = 2.5  # of the dense matrix in memory, at the most
 
@@ -40,8 +42,8 @@ def curvature_bracket(
 ) -> Bracket:
     """The smallest eigenvalue of A = H + strength C'' over what predictions can depend on, between two bounds.
 
-    Flat biases (`problem/dead_units.py`) are left out.  The dense matrix is factorised where that fits; larger systems
-    are solved by conjugate gradients.
+    Flat biases (`problem/dead_units.py`) are left out.  Small dense matrices are factorised, and larger ones that fit
+    where conjugate gradients have not decided after FEW products.
 
     Parameters
     ----------
@@ -49,17 +51,26 @@ def curvature_bracket(
     metric : callable, optional
         Returns the metric to precondition with, if it comes to that; default: a new one.
     dense : ndarray of float64, shape (p, p), optional
-        ``system.dense()``, if known; left as it is.
+        ``system.dense()``, if known: it is factorised, and left as it is.
     most : int
-        Products with A at the most; far fewer than it takes to make the matrix: that is not made then.
+        Products with A at the most; fewer than FEW: a matrix that is not small is not made.
     deadline : float
         Of `time.perf_counter`.  When time is up the bounds are those known so far.
     """
-    if dense is not None or _factors(system, most, deadline):
+    p, rows = float(system.size), system.problem.n_rows
+    matrix, factors = rows * p * p / 3, 2 * p**3 / 3
+    if dense is not None or matrix + factors <= AT_ONCE:
         return factored(system, dense)
     if time.perf_counter() >= deadline:
         return Bracket(-np.inf, np.inf, _start(system), 0.0, "out of time")
-    return unfactored(system, metric, most, deadline)
+    fits = p <= limits.BRACKETED_DENSE_UP_TO and 8 * COPIES * p * p <= allowed(None)
+    found = unfactored(system, metric, min(most, FEW) if fits else most, deadline)
+    if found.stopped != "iteration limit" or not fits or most < FEW:
+        return found
+    seconds = (matrix / MATRIX_RATE + factors / FACTOR_RATE) / system.problem.threads
+    if time.perf_counter() + seconds > deadline:
+        return replace(found, stopped="out of time")
+    return factored(system)
 
 
 def factored(system: System, dense: Float | None = None) -> Bracket:
@@ -91,18 +102,6 @@ def _start(system: System) -> Float:
     start = np.random.default_rng(0).normal(size=system.size)
     start[system.flat_biases] = 0
     return start
-
-
-def _factors(system: System, most: int, deadline: float) -> bool:
-    """Whether the dense matrix is to be made: it fits into memory and time, and is worth the products allowed."""
-    p, rows, threads = float(system.size), system.problem.n_rows, system.problem.threads
-    if p > limits.BRACKETED_DENSE_UP_TO or 8 * COPIES * p * p > allowed(None):
-        return False
-    matrix, factors = rows * p * p / 3, 2 * p**3 / 3
-    if matrix + factors <= AT_ONCE:
-        return True
-    seconds = (matrix / MATRIX_RATE + factors / FACTOR_RATE) / threads
-    return most >= p / 4 and seconds < deadline - time.perf_counter()
 
 
 def largest_curvature(system: System) -> float:

@@ -176,12 +176,29 @@ def test_a_dense_matrix_that_is_known_is_used_and_left_as_it_is(wide, dead_units
 def test_a_certificate_without_factors(wide, monkeypatch):
     problem, theta, tangents = wide
     with_factors = certify(problem, theta, tangents)
-    monkeypatch.setattr(extremes.limits, "BRACKETED_DENSE_UP_TO", 10)
+    monkeypatch.setattr(extremes, "AT_ONCE", 0)
     without = certify(problem, theta, tangents)
     for found in (with_factors, without):
         assert found.trusted, found.reasons
         assert found.curvature_bound <= found.smallest_curvature <= 2 * found.curvature_bound
     assert without.smallest_curvature == pytest.approx(with_factors.smallest_curvature, rel=0.5)
+
+
+def test_factors_decide_what_few_products_do_not(wide, monkeypatch):
+    problem, theta, _ = wide
+    system = System(problem, theta)
+    monkeypatch.setattr(extremes, "AT_ONCE", 0)
+    monkeypatch.setattr(extremes, "FEW", 20)
+    found, known = extremes.curvature_bracket(system), extremes.factored(system)
+    assert found.positive
+    assert (found.lower, found.rayleigh) == (known.lower, known.rayleigh)
+    hint = extremes.curvature_bracket(system, most=10)
+    assert not hint.positive
+    assert hint.stopped == "iteration limit"
+    monkeypatch.setattr(extremes, "MATRIX_RATE", 1e-9)
+    late = extremes.curvature_bracket(system, deadline=time.perf_counter() + 60)
+    assert not late.positive
+    assert late.stopped == "out of time"
 
 
 def test_a_certificate_keeps_to_its_time(wide, monkeypatch):
