@@ -113,6 +113,7 @@ def make(seed: int, number: int) -> Case:
         if rng.random() < 0.8
         else rng.integers(0, 3, (n, features)).astype(float)
     )
+    X[0, 0] += 0.5  # so that it varies
     direction = rng.normal(size=(features, outputs))
     Y = [
         lambda: X @ direction,
