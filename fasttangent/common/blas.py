@@ -29,16 +29,20 @@ class Library(NamedTuple):
     by_thread: bool  # the limit belongs to a thread: OpenBLAS made with OpenMP
 
 
-class _Visit:
-    """A thread between enter and leave; one whose leave an interrupt swallowed ends with its frame."""
+class _Visit(NamedTuple):
+    """Of a thread; `ends` ends it when the token is forgotten, if an interrupt has kept the thread from leaving."""
 
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
-        self.owed: dict[str, tuple[Library, int]] = {}  # limits of this thread to take back
+    thread: int
+    owed: dict[str, tuple[Library, int]]  # limits of the thread to take back
+    ends: weakref.ref[_Token]
+
+
+class _Token:
+    """What only the frame of `one_thread` refers to."""
 
 
 _lock = threading.RLock()  # also held across a fork
-_inside: weakref.WeakSet[_Visit] = weakref.WeakSet()
+_inside: dict[int, _Visit] = {}  # by the id of the token
 _owed: dict[str, tuple[Library, int]] = {}  # limits of the process to take back
 
 
@@ -59,31 +63,33 @@ def one_thread() -> Iterator[None]:
     >>> eigenvalues
     array([1., 2.])
     """
-    visit = _Visit()
+    token = _Token()
     try:
-        _enter(visit)
+        _enter(token)
         yield
     finally:
-        _leave(visit)
+        _leave(id(token))
 
 
-def _enter(visit: _Visit) -> None:
-    found = libraries("scipy.linalg" in sys.modules)
+def _enter(token: _Token) -> None:
+    found, number = libraries("scipy.linalg" in sys.modules), id(token)
     with _lock:
-        _inside.add(visit)
+        visit = _Visit(threading.get_ident(), {}, weakref.ref(token, lambda _: _leave(number)))
+        _inside[number] = visit
         for library in found:
-            number = library.get()
-            if number not in (None, 1):
-                (visit.owed if library.by_thread else _owed)[library.path] = library, number
+            limit = library.get()
+            if limit not in (None, 1):
+                (visit.owed if library.by_thread else _owed)[library.path] = library, limit
                 library.set(1)
 
 
-def _leave(visit: _Visit) -> None:
+def _leave(number: int) -> None:
     with _lock:
-        _inside.discard(visit)
-        _restore(visit.owed)
-        if not _inside:
-            _restore(_owed)
+        if number in _inside:
+            _restore(_inside[number].owed)
+            if len(_inside) == 1:
+                _restore(_owed)
+            del _inside[number]
 
 
 def _restore(owed: dict[str, tuple[Library, int]]) -> None:
@@ -123,9 +129,9 @@ def _after_fork_in_child() -> None:
     """Only the thread that forked is still there."""
     global _lock
     _lock = threading.RLock()
-    for visit in list(_inside):
+    for number, visit in list(_inside.items()):
         if visit.thread != threading.get_ident():
-            _inside.discard(visit)
+            del _inside[number]
     if not _inside:
         _restore(_owed)
 
