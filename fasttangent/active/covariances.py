@@ -15,6 +15,7 @@ import numpy as np
 
 from fasttangent.active.distances import CHUNK, each_chunk
 from fasttangent.common import checks, parallel
+from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 MOST_SLABS = 16  # of rows that are summed by themselves, D^2 values each
+EPS = float(np.finfo(np.float64).eps)
 FALL = 1e-4  # of squared variances, from where they are computed anew: rounding has grown to 1e-3 of them in float32
 
 
@@ -54,20 +56,20 @@ def bait(E: NDArray, k: int, noise: float, targets: Any = None, *, threads: int 
     picks = variance_reduction(E, more, noise, targets, threads=threads)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), None, threads)
     F = E[picks].astype(np.float64)
-    P = np.linalg.inv(np.eye(E.shape[1]) + F.T @ F / noise)
-    FP = F @ P
-    return picks[_kept(FP @ F.T, FP @ M @ FP.T, k, noise)]
+    precision = _precision(F, noise, checks.thread_count(threads))
+    return picks[_kept(precision.half_solve(F), _products(precision.solve(F), _root(M), threads), k, noise)]
 
 
 def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
     """Places of the k picks left, in their order, when those missed least are taken back one by one.
 
-    A = e.P f and B = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j and
-    c = noise - A_jj; so A gains x x^T / c and B gains (x y^T + y x^T) / c + x x^T B_jj / c^2, x and y their columns j
-    of that moment.  Only diagonals and those columns are formed: O(picks x taken back) for each.
+    A A^T = e.P f and B B^T = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j
+    and c = noise - e_j.P e_j; so the first gains x x^T / c and the second (x y^T + y x^T) / c + x x^T b_j / c^2, x and
+    y their columns j of that moment, b_j on the diagonal.  Only diagonals and those columns are formed: O(picks x
+    taken back) for each.
     """
     m = len(A)
-    kept, a, b = np.ones(m, bool), A.diagonal().copy(), B.diagonal().copy()
+    kept, a, b = np.ones(m, bool), np.einsum("id,id->i", A, A), np.einsum("id,id->i", B, B)
     # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
     X, Z = np.empty((m - k, m)), np.empty((m - k, m))
     inverse_c = np.empty(m - k)
@@ -75,12 +77,17 @@ def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
         j = int(np.argmin(np.where(kept, b / (noise - a), np.inf)))
         kept[j] = False
         c = noise - a[j]
-        x = A[j] + (X[:t, j] * inverse_c[:t]) @ X[:t]
-        y = B[j] + Z[:t, j] @ X[:t] + X[:t, j] @ Z[:t]
+        x = np.einsum("id,d->i", A, A[j]) + _combined(X[:t, j] * inverse_c[:t], X[:t])
+        y = np.einsum("id,d->i", B, B[j]) + _combined(Z[:t, j], X[:t]) + _combined(X[:t, j], Z[:t])
         X[t], Z[t], inverse_c[t] = x, (y + x * (b[j] / (2 * c))) / c, 1 / c
         a += x * x / c
         b += 2 * x * Z[t]
     return np.flatnonzero(kept)
+
+
+def _combined(c: Float, rows: Float) -> Float:
+    """The sum of c_t times row t."""
+    return np.einsum("t,tm->m", c, rows)
 
 
 def max_determinant(
@@ -129,8 +136,8 @@ class _AverageVariance:
         """The free row of the largest b / (noise + a), the first of equals."""
         self._pass()
         if self.b.sum() < FALL * self.before:
-            P = self.picked.covariance()
-            self._measure(_root(P), P @ self.root)
+            precision = self.picked.precision(self.threads)
+            self._measure(precision.half_solve(np.eye(precision.size)), precision.solve(self.root.T).T)
             self._pass()
         return _first_largest(self._best)
 
@@ -182,9 +189,26 @@ class _Picked:
         self.number += 1
         return _Update(scale * u, scale * w, scale * scale * float(np.sum(u * v)))
 
-    def covariance(self) -> Float:
-        F = self.rows[: self.number]
-        return np.linalg.inv(np.eye(F.shape[1]) + F.T @ F / self.noise).astype(np.float64, copy=False)
+    def precision(self, threads: int) -> Cholesky:
+        return _precision(self.rows[: self.number], self.noise, threads)
+
+
+def _precision(F: Float, noise: float, threads: int) -> Cholesky:
+    """Factor of I + F^T F / noise = P^-1 = L L^T, P the covariance of the weights once the rows of F have labels.
+
+    P is the product of `half_solve` of I and its transpose.  Where noise is so small that rounding loses I, the least
+    multiple of I that it does not.
+    """
+    A = _sum_of_squares(F, np.ones(len(F)), threads) / noise
+    squares, unit = A.diagonal().copy(), 1.0
+    while True:
+        A[np.diag_indices(len(A))] = squares + unit
+        try:
+            return Cholesky(A, threads)
+        except NotPositiveDefinite:
+            if not 2 * unit < squares.sum():  # NaN, infinity
+                raise
+            unit = max(2 * unit, EPS * squares.sum())
 
 
 def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
@@ -198,10 +222,17 @@ def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
 
 
 def _root(M: Float) -> Float:
-    """R with R R^T = M, for positive semi-definite M."""
-    values, vectors = np.linalg.eigh(M)
-    root: Float = vectors * np.sqrt(np.maximum(values, 0))
-    return root
+    """R with R R^T = M, for positive semi-definite M: by Cholesky, the largest pivot first, down to rounding."""
+    R, left, free = np.zeros_like(M), M.diagonal().copy(), np.ones(len(M))
+    least = EPS * len(M) * left.max(initial=0.0)
+    for t in range(len(M)):
+        i = int(np.argmax(left))
+        if not left[i] > least:
+            break
+        R[t] = free * (M[i] - _combined(R[:t, i], R[:t])) / np.sqrt(left[i])
+        left -= R[t] * R[t]
+        left[i] = free[i] = 0
+    return R.T
 
 
 def _first_largest(best: Float) -> int:
@@ -214,32 +245,38 @@ def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None
 
     L L^T = P = (I + sum of e e^T / noise over the known rows)^-1; an array of its own.
     """
-    from scipy.linalg import cholesky, solve_triangular
+    precision = _precision(known.astype(np.float64), noise, checks.thread_count(threads))
+    return _products(E, precision.half_solve(np.eye(precision.size)), threads)
 
+
+def _products(E: NDArray, L: Float, threads: int | None) -> NDArray:
+    """E L in E's dtype, for L (D, D)."""
     from fasttangent.kernels.covariances import multiply_rows
 
-    D, F = E.shape[1], known.astype(np.float64)
-    # A = C C^T, P = C^-T C^-1
-    C = cholesky(np.eye(D) + F.T @ F / noise, lower=True)
-    L = np.ascontiguousarray(solve_triangular(C, np.eye(D), lower=True).T.astype(E.dtype))
-    E, out = np.ascontiguousarray(E), np.empty(E.shape, E.dtype)
+    E, out, rounded = np.ascontiguousarray(E), np.empty(E.shape, E.dtype), np.ascontiguousarray(L, E.dtype)
     each_chunk(
-        lambda start, stop: multiply_rows(out, E, L, start, stop), len(E), checks.thread_count(threads)
+        lambda start, stop: multiply_rows(out, E, rounded, start, stop), len(E), checks.thread_count(threads)
     )
     return out
 
 
 def moments(E: NDArray, weight: Any, threads: int | None) -> Float:
     """Mean of w e e^T over the rows, weights of mean 1: (D, D)."""
+    w = np.ones(len(E)) if weight is None else np.asarray(weight, np.float64)
+    return _sum_of_squares(E, w, checks.thread_count(threads)) / w.sum()
+
+
+def _sum_of_squares(E: NDArray, w: Float, threads: int) -> Float:
+    """Sum of w e e^T over the rows: (D, D)."""
     from fasttangent.kernels.covariances import add_moments
 
     n, D = E.shape
-    w = np.ones(n) if weight is None else np.asarray(weight, np.float64)
     slab = CHUNK * max(1, -(-n // (CHUNK * MOST_SLABS)))
     parts = np.zeros((-(-n // slab), D, D))
     parallel.run(
         lambda c: add_moments(parts[c], E, w, c * slab, min((c + 1) * slab, n)),
         len(parts),
-        checks.thread_count(threads),
+        threads,
     )
-    return parts.sum(axis=0) / w.sum()
+    total: Float = parts.sum(axis=0)
+    return total

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks, parallel
+from fasttangent.common.blas import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -165,7 +166,8 @@ class Centres:
         self._scale = 1 / (largest * np.sqrt(E.shape[1])) if largest > 0 else 1.0
         some = E[:: max(1, len(E) // SAMPLE)].astype(np.float64) * self._scale
         self._first, q = (min(number, E.shape[1]) for number in DIRECTIONS)
-        _, vectors = np.linalg.eigh(some.T @ some)
+        with one_thread():
+            _, vectors = np.linalg.eigh(some.T @ some)
         self._V = np.ascontiguousarray(vectors[:, ::-1][:, :q])
         self._heads, self._rest, self._norm = self._coordinates(E)
         self._reach = np.empty(len(E), np.float32)

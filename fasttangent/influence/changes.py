@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.blas import one_thread
 from fasttangent.influence.following import solved
 from fasttangent.model.model import Model
 from fasttangent.model.scores import slope
@@ -116,7 +117,9 @@ class Experiment:
         E = alone.output_weights(theta).reshape(-1, 1)
         Z = solved(curvature, U)
         leverage = np.eye(len(U)) + E * np.einsum("kp,lp->kl", U, Z)
-        return -np.einsum("ck,kp->cp", np.stack([s, np.linalg.solve(leverage, s)]), Z)
+        with one_thread():
+            second = np.linalg.solve(leverage, s)
+        return -np.einsum("ck,kp->cp", np.stack([s, second]), Z)
 
 
 def experiment(model: Model, base: Problem, c: int, change: Change) -> Experiment:

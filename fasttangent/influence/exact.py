@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.blas import one_thread
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.common.progress import reporting
 from fasttangent.common.warning import warn
@@ -312,11 +313,10 @@ class Exact:
         f = problem.predictions(self.model.params)
         pull = problem.rows.w[:, None] * slope(self.model.objective, f - problem.rows.Y)
         left = np.eye(f.shape[1]) - a * D[:, None, :]
-        defined = np.linalg.eigvals(left).real.min(axis=1) > 0
-        change = np.full_like(f, np.nan)
-        change[defined] = np.linalg.solve(left[defined], np.einsum("iou,iu->io", a, pull)[defined, :, None])[
-            ..., 0
-        ]
+        pulled, change = np.einsum("iou,iu->io", a, pull), np.full_like(f, np.nan)
+        with one_thread():
+            defined = np.linalg.eigvals(left).real.min(axis=1) > 0
+            change[defined] = np.linalg.solve(left[defined], pulled[defined, :, None])[..., 0]
         if not defined.all():
             warn(
                 f"{np.count_nonzero(~defined)} training rows cannot be left out by one step (leverage >= 1); nan",

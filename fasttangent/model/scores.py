@@ -183,7 +183,8 @@ def _folded(
     W = layout.weights(weights, 0)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what does not fit is found below
         centre = scaling.x_mean.astype(dtype)
-        layout.biases(weights, 0)[:] += ((centre - scaling.x_mean) / scaling.x_scale) @ W
+        shift = (centre - scaling.x_mean) / scaling.x_scale
+        layout.biases(weights, 0)[:] += np.einsum("i,kio->ko", shift, W)
         W /= scaling.x_scale[:, None]
         cast, one = weights.astype(dtype), (1 / scaling.x_scale).astype(dtype)
     normal = (one == 0) == (scaling.x_scale == np.inf)

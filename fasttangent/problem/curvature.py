@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttangent.common.blas import one_thread
 from fasttangent.problem.dead_units import flat_biases
 from fasttangent.problem.problem import Problem
 
@@ -86,7 +87,8 @@ class System:
         from scipy.sparse.linalg import eigsh
 
         start = np.random.default_rng(0).normal(size=self.size)
-        found = eigsh(self.operator(), k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)
+        with one_thread():
+            found = eigsh(self.operator(), k=1, which="LA", v0=start, tol=1e-2, return_eigenvectors=False)
         return float(found[0])
 
     def dense(self) -> Float:

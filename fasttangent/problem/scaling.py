@@ -69,7 +69,7 @@ def transferred(theta: Float, layout: Layout, old: Scaling, new: Scaling) -> Flo
     W, b = layout.weights(theta, 0), layout.biases(theta, 0)
     seen = np.isfinite(old.x_scale) & np.isfinite(new.x_scale)
     rates = np.where(seen, W.T / old.x_scale, 0.0).T  # per unit of x
-    b += (new.x_mean - old.x_mean) @ rates
+    b += np.einsum("i,io->o", new.x_mean - old.x_mean, rates)
     W[:] = (rates.T * np.where(seen, new.x_scale, 0.0)).T
     W, b = layout.weights(theta, last), layout.biases(theta, last)
     W *= old.y_scale / new.y_scale

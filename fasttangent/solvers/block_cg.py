@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttangent.common.blas import one_thread
 from fasttangent.common.vectors import norms
 from fasttangent.solvers.preconditioners import Preconditioner
 
@@ -61,20 +62,28 @@ def block_conjugate_gradients(
         if not active.any():
             return "converged"
         Q = product(P)
-        curvature = P @ Q.T
         try:
-            L = np.linalg.cholesky((curvature + curvature.T) / 2)
+            inverse = _step(x, R, P, Q)
         except np.linalg.LinAlgError:
             return "negative curvature"
-        inverse = np.linalg.inv(L)
+        active = norms(R) > goals
+        Z = _solve(preconditioner, R[active])
+        with one_thread():
+            Z -= (Z @ Q.T @ inverse) @ P
+        P = _basis(Z)
+    return "iteration limit" if active.any() else "converged"
+
+
+def _step(x: Float, R: Float, P: Float, Q: Float) -> Float:
+    """The smallest error in the directions P, whose products are Q, is taken from x and R; returns (P A P^T)^-1."""
+    with one_thread():
+        curvature = P @ Q.T
+        inverse = np.linalg.inv(np.linalg.cholesky((curvature + curvature.T) / 2))
         inverse = inverse.T @ inverse
         alpha = R @ P.T @ inverse
         x += alpha @ P
         R -= alpha @ Q
-        active = norms(R) > goals
-        Z = _solve(preconditioner, R[active])
-        P = _basis(Z - (Z @ Q.T @ inverse) @ P)
-    return "iteration limit" if active.any() else "converged"
+    return inverse
 
 
 def _solve(preconditioner: Preconditioner, R: Float) -> Float:
@@ -89,5 +98,6 @@ def _basis(Z: Float) -> Float:
         return Z
     lengths = norms(Z)
     scaled = Z / np.where(lengths > 0, lengths, 1)[:, None]
-    Q, R, _ = qr(scaled.T, mode="economic", pivoting=True)
+    with one_thread():
+        Q, R, _ = qr(scaled.T, mode="economic", pivoting=True)
     return np.ascontiguousarray(Q[:, abs(np.diag(R)) > DEPENDENT].T)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.blas import one_thread
 from fasttangent.common.errors import IndefiniteError
 from fasttangent.problem.curvature import System
 from fasttangent.solvers import dense
@@ -188,10 +189,12 @@ class Spectrum(Direct):
         self._free = np.flatnonzero(free)
         if len(self._free):
             self._inverse, self._free_definite = _inverse(A[np.ix_(self._free, self._free)])
-            self._T = self._inverse @ A[np.ix_(self._free, self._held)]
-            A = A[np.ix_(self._held, self._held)] - A[np.ix_(self._held, self._free)] @ self._T
+            with one_thread():
+                self._T = self._inverse @ A[np.ix_(self._free, self._held)]
+                A = A[np.ix_(self._held, self._held)] - A[np.ix_(self._held, self._free)] @ self._T
         # A is symmetric: its transpose is what LAPACK may overwrite
-        self.eigenvalues, self._V = eigh(A.T, driver="evd", overwrite_a=True, check_finite=False)
+        with one_thread():
+            self.eigenvalues, self._V = eigh(A.T, driver="evd", overwrite_a=True, check_finite=False)
 
     def definite(self) -> bool:
         """By the eigenvalues."""
@@ -234,14 +237,15 @@ class Spectrum(Direct):
     def _shifted(self, B: Float, shifts: Float) -> Float:
         """Row k: solution of (A + shifts[k] C'') x = B[k]; shifts (K, 1) or (1, 1)."""
         X = B[:, self._held]
-        if len(self._free):
-            X = X - B[:, self._free] @ self._T
-        X = (X @ self._V / (self.eigenvalues + shifts)) @ self._V.T
-        if not len(self._free):
-            return X
-        found = np.zeros_like(B)
-        found[:, self._held] = X
-        found[:, self._free] = B[:, self._free] @ self._inverse - X @ self._T.T
+        with one_thread():
+            if len(self._free):
+                X = X - B[:, self._free] @ self._T
+            X = (X @ self._V / (self.eigenvalues + shifts)) @ self._V.T
+            if not len(self._free):
+                return X
+            found = np.zeros_like(B)
+            found[:, self._held] = X
+            found[:, self._free] = B[:, self._free] @ self._inverse - X @ self._T.T
         return found
 
     def _require_regular(self, shift: float) -> None:
@@ -256,14 +260,16 @@ class Spectrum(Direct):
 
 def _inverse(F: Float) -> tuple[Float, bool]:
     """F^-1 of the block of the parameters that C'' leaves out, and whether it is positive definite."""
-    values, V = np.linalg.eigh(F)
+    with one_thread():
+        values, V = np.linalg.eigh(F)
     nearest = values[np.argmin(abs(values))]
     if not abs(nearest) > EPS * len(F) * abs(values).max():
         raise IndefiniteError(
             f"the biases, which complexity 'l2-weights' leaves free, must have curvature for solver 'spectrum', they "
             f"have an eigenvalue of {nearest:.1e}; use complexity='l2', or solver 'minres'"
         )
-    return (V / values) @ V.T, bool(values[0] > 0)
+    with one_thread():
+        return (V / values) @ V.T, bool(values[0] > 0)
 
 
 class Dual(Direct):

@@ -60,4 +60,4 @@ def smallest_eigenvalue(A: Float, threads: int) -> float:
     for _ in range(STEPS):
         v = shifted.solve(v)
         v /= norm(v)
-    return dot(v, A @ v)
+    return dot(v, np.einsum("ij,j->i", A, v))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.blas import one_thread
+from fasttangent.common.vectors import norm
 from fasttangent.problem.curvature import System
 from fasttangent.solvers.metric import Metric
 
@@ -71,21 +73,24 @@ class Nystroem:
         p = system.size
         gauss_newton = System(system.problem, system.theta, gauss_newton=True, regularized=False)
         start = np.random.default_rng(0).normal(size=(p, min(rank, p)))
-        omega = np.ascontiguousarray(qr(start, mode="economic")[0].T)
+        with one_thread():
+            omega = np.ascontiguousarray(qr(start, mode="economic")[0].T)
         Y = gauss_newton.product(omega)
-        shift = max(np.sqrt(p) * np.finfo(float).eps * float(np.linalg.norm(Y)), 1e-300)
+        shift = max(np.sqrt(p) * np.finfo(float).eps * norm(Y.ravel()), 1e-300)
         Y += shift * omega
-        core = Y @ omega.T
-        factor = np.linalg.cholesky((core + core.T) / 2)
-        B = solve_triangular(factor, Y, lower=True)  # B^T B is the approximation
-        _, roots, self._UT = svd(B, full_matrices=False)
+        with one_thread():
+            core = Y @ omega.T
+            factor = np.linalg.cholesky((core + core.T) / 2)
+            B = solve_triangular(factor, Y, lower=True)  # B^T B is the approximation
+            _, roots, self._UT = svd(B, full_matrices=False)
         L = np.maximum(roots**2 - shift, 0)
         mu = max(float(system.diagonal_term.max()), float(L[-1]), 1e-12 * float(L[0]), 1e-300)
         self._change = (L[-1] + mu) / (L + mu) - 1
 
     def solve(self, v: Float) -> Float:
         """U (l_last + mu) / (L + mu) U^T v + (I - U U^T) v."""
-        return v + (self._change * (self._UT @ v)) @ self._UT
+        with one_thread():
+            return v + (self._change * (self._UT @ v)) @ self._UT
 
 
 def preconditioner(system: System, name: str, rank: int | None) -> Preconditioner:

@@ -18,7 +18,7 @@ import fasttangent
 PACKAGE = Path(fasttangent.__file__).parent
 EDGE = "cli"  # the room that may need more than the core's dependencies
 OPTIONAL = {"click", "rich", "pyarrow", "matplotlib", "pandas"}
-CORE = {"numpy", "scipy", "numba", "llvmlite"}
+CORE = {"numpy", "scipy", "numba", "llvmlite", "threadpoolctl"}
 
 
 @cache

@@ -29,6 +29,6 @@ def test_the_lowest_versions_are_those_that_are_declared():
     pinned = dict(
         re.findall(r"^([a-z-]+)==([\d.]+)", (ROOT / ".ci" / "lowest.txt").read_text(), re.MULTILINE)
     )
-    assert {"numpy", "numba", "scipy", "click", "rich", "pyarrow"} <= pinned.keys()
+    assert {"numpy", "numba", "scipy", "threadpoolctl", "click", "rich", "pyarrow"} <= pinned.keys()
     for name, lowest in pinned.items():
         assert numbers(lowest) == numbers(declared[name]), name

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.influence.agreement import agreement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,10 +75,9 @@ def loss_ranking(scores: Any, losses: Any, *, share: float = 0.1) -> LossRanking
     if np.ptp(b) == 0:
         raise ValueError(f"losses must vary, got {b[0]:g} in every row; there is nothing to order")
     ranks = rankdata(a), rankdata(b)
-    spearman = float(np.corrcoef(*ranks)[0, 1]) if np.ptp(a) > 0 else np.nan
     chosen = np.argsort(-a, kind="stable")[: max(1, round(share * len(a)))]
     pairwise = 0.5 + _concordance(ranks[0], ranks[1]) / 2
-    return LossRanking(spearman, pairwise, float(b[chosen].mean() / b.mean()))
+    return LossRanking(agreement(a, b).spearman, pairwise, float(b[chosen].mean() / b.mean()))
 
 
 def _concordance(a: Float, b: Float) -> float:
