@@ -171,7 +171,7 @@ class Exact:
     def sensitivity(self, X: Any) -> Float:
         """d prediction / d strength of rows, as `Model.sensitivity`: (n,) or (n, n_outputs), units of y."""
         problem = self._unlabelled(X)
-        s = problem.jacobian_product(self.model.params, self.tangent[None])[0] * self.model.scaling.y_scale
+        s = self.model.scaling.changes(problem.jacobian_product(self.model.params, self.tangent[None])[0])
         return s[:, 0] if self.model.flat_targets else s
 
     def influence(
@@ -234,7 +234,9 @@ class Exact:
         """
         targets = self._unlabelled(at, "at")
         m, n_outputs = targets.n_rows, self.model.n_outputs
-        found = self._influence(X, y, self._of_predictions(targets), m * n_outputs, groups, out)
+        unit, rest = self.model.scaling.y_parts()
+        gradients = prediction_gradients(targets, self.model.params, unit)
+        found = self._influence(X, y, gradients, m * n_outputs, groups, out, rest)
         return found if n_outputs == 1 else found.reshape(len(found), m, n_outputs)
 
     def influence_on_loss(
@@ -265,12 +267,13 @@ class Exact:
         Top
             One entry per row of `at` (per row and output, if there are several outputs).
         """
-        rows = self._labelled(X, y)
+        rows, (unit, rest) = self._labelled(X, y), self.model.scaling.y_parts()
         if not 1 <= checks.integer("k", k, at_least=1) <= rows.n_rows:
             raise ValueError(f"k must be at most the number of rows, {rows.n_rows}, got {k}")
         places, values = [], []
-        for gradients in self._of_predictions(self._unlabelled(at, "at")):
+        for gradients in prediction_gradients(self._unlabelled(at, "at"), self.model.params, unit):
             found = influence_of_rows(rows, self.model.params, self._solve(gradients))
+            found *= np.resize(rest, len(gradients))
             best = np.argsort(-abs(found), axis=0, kind="stable")[:k].T
             places.append(best)
             values.append(np.take_along_axis(found.T, best, axis=1))
@@ -358,8 +361,12 @@ class Exact:
         n_targets: int,
         groups: Any,
         out: NDArray | None = None,
+        rest: Float | float = 1.0,
     ) -> Float:
-        """-grad g . A^-1 grad loss for rows and gradients of g, block by block: (rows or groups, n_targets)."""
+        """-grad g . A^-1 grad loss for rows and gradients of g, block by block: (rows or groups, n_targets).
+
+        `rest` is what the gradients lack, again and again: powers of two.
+        """
         rows = self._labelled(X, y)
         members = None if groups is None else members_of(groups, rows.n_rows)
         shape = (rows.n_rows if members is None else members.shape[0], n_targets)
@@ -371,13 +378,11 @@ class Exact:
         with reporting(self.progress) as report:
             for gradients in targets:
                 found = influence_of_rows(rows, self.model.params, self._solve(gradients))
-                out[:, start : start + len(gradients)] = found if members is None else members @ found
+                found = found if members is None else members @ found
+                out[:, start : start + len(gradients)] = found * np.resize(rest, len(gradients))
                 start += len(gradients)
                 report("influence", start, n_targets)
         return out
-
-    def _of_predictions(self, rows: Problem) -> Iterator[Float]:
-        return prediction_gradients(rows, self.model.params, self.model.scaling.y_scale)
 
     def _hat(self) -> Float:
         """grad f_i . A^-1 grad f_i of training rows, without weights: (n, n_outputs, n_outputs)."""

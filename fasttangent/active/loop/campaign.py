@@ -30,6 +30,7 @@ from fasttangent.active.loop.state import Label, State
 from fasttangent.common.errors import CampaignError
 from fasttangent.common.files import replacing
 from fasttangent.common.records import parsed, shown
+from fasttangent.problem.scaling import LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -252,6 +253,11 @@ def _label(row: int, value: Any, outputs: Sequence[int] | None) -> Label:
         raise ValueError(f"the label of row {row} must be finite, got {value}; nan or None: it failed")
     if np.isnan(label).any():
         return None
+    if abs(label).max() > LARGEST:
+        raise ValueError(
+            f"the label of row {row} must be at most {LARGEST:.1e} in size, got {value}; tell all labels in a larger "
+            f"unit, or None: it failed"
+        )
     return (label if outputs is None else label.reshape(outputs)).tolist()
 
 
