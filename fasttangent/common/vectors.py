@@ -36,6 +36,11 @@ def power_of_two(a: Any) -> Float:
     return np.ldexp(1.0, np.clip(exponent, -1000, 1000))
 
 
+def excess(a: Any) -> Float:
+    """For each value 1 where its square is a number, else the power of two by which it is near 1."""
+    return np.where((a == 0) | ((a > 2.0**-250) & (a < 2.0**250)), 1.0, power_of_two(a))
+
+
 def root_mean_square(a: Float, axis: int | None = None) -> Float:
     """sqrt(mean(a^2)) over all values, or along an axis, whatever their unit."""
     exact = power_of_two(np.max(abs(a), initial=0.0))

@@ -19,6 +19,7 @@ import numpy as np
 from fasttangent.common import checks
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.common.progress import reporting
+from fasttangent.common.vectors import excess
 from fasttangent.common.warning import warn
 from fasttangent.influence.row_blocks import (
     blocks,
@@ -208,7 +209,8 @@ class Exact:
             If rows, labels, groups or the gradient do not fit the model or are not finite.
         """
         gradients = gradients_of(on, self.system)
-        found = self._influence(X, y, blocks(np.atleast_2d(gradients)), len(np.atleast_2d(gradients)), groups)
+        unit = excess(abs(np.atleast_2d(gradients)).max(axis=1))
+        found = self._influence(X, y, blocks(gradients / unit[:, None]), unit, groups)
         return found[:, 0] if gradients.ndim == 1 else found
 
     def influence_on_predictions(
@@ -234,9 +236,9 @@ class Exact:
         """
         targets = self._unlabelled(at, "at")
         m, n_outputs = targets.n_rows, self.model.n_outputs
-        unit, rest = self.model.scaling.y_parts()
-        gradients = prediction_gradients(targets, self.model.params, unit)
-        found = self._influence(X, y, gradients, m * n_outputs, groups, out, rest)
+        part, unit = self.model.scaling.y_parts()
+        gradients = prediction_gradients(targets, self.model.params, part)
+        found = self._influence(X, y, gradients, np.tile(unit, m), groups, out)
         return found if n_outputs == 1 else found.reshape(len(found), m, n_outputs)
 
     def influence_on_loss(
@@ -332,8 +334,6 @@ class Exact:
             prediction, residual = prediction[:, 0], residual[:, 0]
         return LeaveOneOut(prediction, residual, leverage)
 
-    # -----------------------------------------------------------------------------------------------------------
-
     def _solve(self, B: Float) -> Float:
         """A^-1 b for each row b of B (K, p); what is reported of it is kept."""
         self.last = self.solver.solve(B)
@@ -358,18 +358,14 @@ class Exact:
         X: Any,
         y: Any,
         targets: Iterator[Float],
-        n_targets: int,
+        unit: Float,
         groups: Any,
         out: NDArray | None = None,
-        rest: Float | float = 1.0,
     ) -> Float:
-        """-grad g . A^-1 grad loss for rows and gradients of g, block by block: (rows or groups, n_targets).
-
-        `rest` is what the gradients lack, again and again: powers of two.
-        """
+        """-grad g . A^-1 grad loss for rows and gradients of g over a unit, in blocks: (rows or groups, targets)."""
         rows = self._labelled(X, y)
         members = None if groups is None else members_of(groups, rows.n_rows)
-        shape = (rows.n_rows if members is None else members.shape[0], n_targets)
+        shape = (rows.n_rows if members is None else members.shape[0], len(unit))
         if out is None:
             out = np.empty(shape)
         elif out.shape != shape:
@@ -378,10 +374,10 @@ class Exact:
         with reporting(self.progress) as report:
             for gradients in targets:
                 found = influence_of_rows(rows, self.model.params, self._solve(gradients))
-                found = found if members is None else members @ found
-                out[:, start : start + len(gradients)] = found * np.resize(rest, len(gradients))
+                part = slice(start, start + len(gradients))
+                out[:, part] = (found if members is None else members @ found) * unit[part]
                 start += len(gradients)
-                report("influence", start, n_targets)
+                report("influence", start, len(unit))
         return out
 
     def _hat(self) -> Float:

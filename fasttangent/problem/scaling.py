@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttangent.common.vectors import power_of_two
+from fasttangent.common.vectors import excess, power_of_two
 from fasttangent.problem.layout import Layout
 
 Float = NDArray[np.float64]
@@ -72,9 +72,8 @@ class Scaling:
             return v / (self.y_scale / exact) ** 2 / exact / exact
 
     def y_parts(self) -> tuple[Float, Float]:
-        """(a, b) with a b = y_scale, b a power of two and a such that its square is a number; b is 1 if it may be."""
-        ordinary = (self.y_scale > 2.0**-250) & (self.y_scale < 2.0**250)
-        exact = np.where(ordinary, 1.0, power_of_two(self.y_scale))
+        """(a, b) with a b = y_scale, b a power of two, 1 if it may be, and a such that its square is a number."""
+        exact = excess(self.y_scale)
         return self.y_scale / exact, exact
 
     def output_dtype(self, dtype: np.dtype) -> np.dtype:

@@ -204,6 +204,11 @@ def test_exact_influence(double, exponents):
         found.influence_on_predictions(x, y, new, groups=groups),
         wanted.influence_on_predictions(X, Y, NEW, groups=groups), b,
     )  # fmt: skip
+    on, unit = np.stack([double.params, Z[:26, 0]]), np.array([0, b])
+    same(
+        found.influence(x, y, on * np.ldexp(1.0, unit)[:, None]) / np.ldexp(1.0, unit),
+        wanted.influence(X, Y, on),
+    )
     top, other = found.top(x, y, new, 4), wanted.top(X, Y, NEW, 4)
     np.testing.assert_array_equal(top.rows, other.rows)
     same(top.influence, other.influence, b)
@@ -278,6 +283,15 @@ def test_learned_losses(double, exponents):
         options = {"folds": folds, "epochs": 2, "fold_settings": {"epochs": 2, "settle": False}}
         head, wanted = ft.learning_loss(model, x, y, **options), ft.learning_loss(double, X, Y, **options)
         np.testing.assert_allclose(head.predict(np.ldexp(NEW, a)), wanted.predict(NEW), rtol=1e-6)
+
+
+def test_joint_training():
+    options = {"hidden": (5,), "epochs": 2, "dtype": "float64"}
+    _, plain = ft.fit_with_learning_loss(X, Y, **options)
+    for a, b in ((996, -996), (-996, 996)):
+        _, head = ft.fit_with_learning_loss(np.ldexp(X, a), np.ldexp(Y, b), **options)
+        same(head.params, plain.params)
+        np.testing.assert_allclose(head.predict(np.ldexp(NEW, a)), plain.predict(NEW), rtol=1e-6)
 
 
 def test_a_variance_in_units_of_y_squared(plain):
