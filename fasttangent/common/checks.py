@@ -138,13 +138,15 @@ def features(name: str, X: Any, n_features: int, names: Sequence[str] | None) ->
     return rows
 
 
-def finite_rows(X: NDArray) -> NDArray[np.bool_]:
-    """Which rows hold finite values only, a part of them at a time."""
+def finite_rows(X: NDArray, largest: float = math.inf) -> NDArray[np.bool_]:
+    """Which rows hold finite values only, and none above the `largest`, a part of them at a time."""
     good = np.ones(len(X), bool)
     if X.dtype.kind == "f":
+        bounded = largest < float(np.finfo(X.dtype).max)
         for start in range(0, len(X), ROWS_PER_CHECK):
             part = slice(start, start + ROWS_PER_CHECK)
-            good[part] = np.isfinite(X[part]).all(axis=1)
+            some = X[part]
+            good[part] = (abs(some) <= largest if bounded else np.isfinite(some)).all(axis=1)
     return good
 
 
@@ -188,4 +190,10 @@ def row_weights(name: str, weights: Any, n: int) -> NDArray[np.float64]:
         raise ValueError(f"{name} must be >= 0, got {w[i]} in row {i}; a weight of 0 leaves a row out")
     if np.count_nonzero(w) < 2:
         raise ValueError(f"{name} must be positive in at least 2 rows, got {np.count_nonzero(w)}")
+    with np.errstate(over="ignore"):
+        total = float(w.sum())
+    if not 1e-300 <= total <= 1e300:
+        raise ValueError(
+            f"{name} must have a sum between 1e-300 and 1e300, got {total:g}; give weights of about 1"
+        )
     return w

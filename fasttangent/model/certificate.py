@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fasttangent.common.blas import one_thread
 from fasttangent.problem.curvature import System
 from fasttangent.problem.dead_units import DEAD
 from fasttangent.problem.problem import Problem
@@ -246,7 +247,8 @@ def _kinks(problem: Problem, theta: Float) -> int:
     layout, h, kinks = problem.network.layout, problem.rows.X, 0
     for l in range(layout.n_layers - 1):
         W = layout.weights(theta, l)
-        z = h @ W + layout.biases(theta, l)
+        with one_thread():
+            z = h @ W + layout.biases(theta, l)
         kinks += int(np.count_nonzero((np.abs(z) <= KINK) & (np.abs(W).max(axis=0) > KINK)))
         h = np.maximum(z, 0)
     return kinks

@@ -24,17 +24,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent._version import __version__
+from fasttangent.active.loop.events import FORMAT, check_event, check_manifest
 from fasttangent.active.loop.journal import Journal, read, sync_folder, uninterrupted
 from fasttangent.active.loop.state import Label, State
 from fasttangent.common.errors import CampaignError
 from fasttangent.common.files import replacing
+from fasttangent.common.records import parsed, shown
+from fasttangent.problem.scaling import LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.model.model import Model
 
-FORMAT = 1  # raise it when a version writes what an older one cannot read
 MANIFEST, JOURNAL, LOCK = "manifest.json", "journal.jsonl", "lock"
 _HERE: weakref.WeakValueDictionary[str, Campaign] = weakref.WeakValueDictionary()  # open in this process
 
@@ -79,8 +81,7 @@ class Campaign:
         try:
             self.manifest = _manifest(self.folder, manifest)
             self._journal = Journal(self.folder / JOURNAL)
-            for event in self._journal.records:
-                self.state.apply(event)
+            _replay(self._journal.records, self.state, self.manifest, self.folder / JOURNAL)
             self._sweep()
         except BaseException:
             self.close()
@@ -166,10 +167,23 @@ def status(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], State]:
     """
     path = Path(os.path.realpath(folder))
     _make(path, begun=True)
-    state = State()
-    for event in read(path / JOURNAL)[0]:
+    state, manifest = State(), _manifest(path, None)
+    _replay(read(path / JOURNAL)[0], state, manifest, path / JOURNAL)
+    return manifest, state
+
+
+def _replay(
+    events: Sequence[Mapping[str, Any]], state: State, manifest: Mapping[str, Any], path: Path
+) -> None:
+    """Take the state to where the events lead; every one of them must be one that a campaign writes."""
+    for line, event in enumerate(events, start=1):
+        try:
+            check_event(dict(event), state, manifest["pool"]["rows"])
+        except ValueError as error:
+            raise CampaignError(
+                f"{path} holds in line {line} what no campaign writes: {error}; put back a copy of the file"
+            ) from None
         state.apply(event)
-    return _manifest(path, None), state
 
 
 def tell(campaign: Campaign, labels: Mapping[int, Any], *, correct: bool = False, **values: Any) -> int:
@@ -239,6 +253,11 @@ def _label(row: int, value: Any, outputs: Sequence[int] | None) -> Label:
         raise ValueError(f"the label of row {row} must be finite, got {value}; nan or None: it failed")
     if np.isnan(label).any():
         return None
+    if abs(label).max() > LARGEST:
+        raise ValueError(
+            f"the label of row {row} must be at most {LARGEST:.1e} in size, got {value}; tell all labels in a larger "
+            f"unit, or None: it failed"
+        )
     return (label if outputs is None else label.reshape(outputs)).tolist()
 
 
@@ -305,14 +324,16 @@ def _manifest(folder: Path, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
         sync_folder(folder)
         return manifest
     try:
-        manifest = json.loads(path.read_text())
-        number = int(manifest["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = parsed(path.read_text())
+        number = manifest.get("format")
+        if type(number) is not int or number <= FORMAT:
+            check_manifest(manifest)
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CampaignError(f"{path} is damaged ({error}); put back a copy of it") from None
     if number > FORMAT:
         raise CampaignError(
-            f"{path} was written by fasttangent {manifest.get('version')} (format {number}); this is {__version__}, "
-            f"which reads up to format {FORMAT}: upgrade fasttangent"
+            f"{path} was written by fasttangent {shown(manifest.get('version'))[1:-1]} (format {number}); this is "
+            f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
         )
     changed = list(_changes(manifest, plain(wanted), ())) if wanted is not None else []
     if changed:

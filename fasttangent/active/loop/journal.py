@@ -110,9 +110,9 @@ def _record(line: bytes, number: int) -> dict[str, Any] | None:
         record = json.loads(line)
         found = record.pop("n")
         del record["crc"]
-    except (ValueError, KeyError, AttributeError, TypeError):
+        return record if found == number and _line(number, record) == line else None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
-    return record if found == number and _line(number, record) == line else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -186,11 +186,23 @@ def _learner(
 
 
 def _remembered(folder: str) -> dict[str, Any]:
+    from fasttangent.common import records
+
     path = Path(folder) / REMEMBERED
+    if not path.exists():
+        return {}
+    fields = {
+        "pool": records.TEXT,
+        "header": records.or_null(records.FLAG),
+        "names": records.several(records.TEXT, least=1),
+        "label_names": records.several(records.TEXT, least=1, distinct=True),
+    }
     try:
-        return dict(json.loads(path.read_text())) if path.exists() else {}
-    except ValueError as error:
+        found = records.parsed(path.read_text())
+        records.check_fields("it", found, fields, others=records.ANYTHING)
+    except (ValueError, RecursionError) as error:
         raise FailedError(f"{path} is damaged ({error}); put back a copy of it") from None
+    return dict(found)
 
 
 def _remember(folder: str, what: dict[str, Any]) -> None:
