@@ -62,6 +62,7 @@ class Scored:
         self.first_missing: int | None = None
 
     def __iter__(self) -> Iterator[tuple[int, Scores]]:
+        from fasttangent.cli.tables.table import height
         from fasttangent.common.errors import UntrustedTangentWarning
         from fasttangent.common.progress import reporting
         from fasttangent.model.scores import scored
@@ -70,7 +71,7 @@ class Scored:
             warn(self.model.certificate.warning, UntrustedTangentWarning)
         with reporting(shows_progress(self.quiet)) as report:
             report("scoring", 0, self.table.rows or 0)
-            for start, X in self.table.chunks(POOL_ROWS, self.columns):
+            for start, X in self.table.chunks(height(POOL_ROWS, len(self.columns)), self.columns):
                 scores, bad = scored(self.model, X, self.threads)
                 yield start, scores
                 if len(bad) and self.first_missing is None:

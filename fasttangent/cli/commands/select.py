@@ -100,9 +100,11 @@ class TablePool:
         return self._rows
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
+        from fasttangent.cli.tables.table import height
+
         total = self._rows or 0
         self.report("reading", 0, total)
-        for start, rows in self.table.chunks(CHUNK_ROWS, self.columns):
+        for start, rows in self.table.chunks(height(CHUNK_ROWS, len(self.columns)), self.columns):
             yield start, rows
             self.report("reading", start + len(rows), total)
 
