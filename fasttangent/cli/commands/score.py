@@ -40,9 +40,14 @@ def score(
     squared change of the model's complexity if the row were labelled. A row with a missing value gets empty
     scores. The pool is read in chunks; it may be larger than the memory.
     """
+    from fasttangent.cli.outputs import Input, Output, check_outputs
+    from fasttangent.cli.tables.table import SUFFIXES
     from fasttangent.cli.tables.writing import writing
 
-    model, table, columns = model_and_pool(model_path, pool, output, drop, header)
+    check_outputs(
+        [Output("--output", output, SUFFIXES)], [Input("the pool", pool), Input("the model", model_path)]
+    )
+    model, table, columns = model_and_pool(model_path, pool, drop, header)
     started = time.perf_counter()
     scored = Scored(model, table, columns, threads, quiet)
     with writing(output) as write:

@@ -89,25 +89,29 @@ class Table(ABC):
         """
 
     def chunks(
-        self, rows: int = CHUNK_ROWS, columns: Sequence[int] | None = None
+        self, rows: int | None = None, columns: Sequence[int] | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield ``(start_row, block)``: float64 blocks of exactly `rows` rows, the last one perhaps fewer.
+
+        By default as many rows as make a table of ordinary size.
 
         Raises
         ------
         ValueError
             If a cell is no number, the rows differ in length, or there is no row at all.
         """
-        start, height, waiting = 0, 0, list[np.ndarray]()
-        for block in self.blocks(range(len(self.names)) if columns is None else columns):
+        columns = range(len(self.names)) if columns is None else columns
+        rows = height(CHUNK_ROWS, len(columns)) if rows is None else rows
+        start, filled, waiting = 0, 0, list[np.ndarray]()
+        for block in self.blocks(columns):
             while len(block):
-                part, block = block[: rows - height], block[rows - height :]
+                part, block = block[: rows - filled], block[rows - filled :]
                 waiting.append(part)
-                height += len(part)
-                if height == rows:
+                filled += len(part)
+                if filled == rows:
                     yield start, np.concatenate(waiting)
-                    start, height, waiting = start + rows, 0, []
-        if height:
+                    start, filled, waiting = start + rows, 0, []
+        if filled:
             yield start, np.concatenate(waiting)
         elif not start:
             raise ValueError(f"{self.path} holds no rows")
