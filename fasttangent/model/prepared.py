@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -241,7 +242,7 @@ def _names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | No
     if names is not None and len(names) != n_features:
         raise ValueError(f"feature_names must have {n_features} names, one per column of X, got {len(names)}")
     if names is not None and len(set(names)) != len(names):
-        twice = next(c for c in names if names.count(c) > 1)
+        twice = next(c for c, count in Counter(names).items() if count > 1)
         raise ValueError(f"feature_names must differ, got {twice!r} more than once; rename the columns")
     return names
 

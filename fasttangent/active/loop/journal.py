@@ -25,7 +25,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records, whole = read(path)
-        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             if os.fstat(self._file).st_size > whole:
                 os.ftruncate(self._file, whole)
