@@ -22,6 +22,7 @@ from bench.reliability.counts import Counts, Failure
 from bench.reliability.parts import PARTS, WIDTHS
 
 MANY = 10**9  # cases, where only time counts
+SHOWN = 5  # failures of one kind
 STARTING = 180  # seconds that imports may take on a busy machine
 Report = Callable[[str], None]
 
@@ -82,7 +83,8 @@ def _worker(
     def failed(kind: str, text: str) -> None:
         assert seed is not None
         counts.failures.append(Failure(seed, kind, text[:2000], command(name, seed, more)))
-        report(f"FAILED  {kind}: {text[:600]}\n        {counts.failures[-1].command}")
+        if sum(one.kind == kind for one in counts.failures) <= SHOWN:
+            report(f"FAILED  {kind}: {text[:600]}\n        {counts.failures[-1].command}")
 
     try:
         while True:

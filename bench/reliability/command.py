@@ -55,7 +55,7 @@ def main() -> None:
         print(tables.line(name, found[name]), flush=True)
     if chosen.output:
         tables.keep(chosen.output, seed, found)
-    sys.exit(int(any(counts.failures for counts in found.values())))
+    sys.exit(int(any(counts.failures or counts.missing for counts in found.values())))
 
 
 def arguments() -> Namespace:
@@ -96,7 +96,11 @@ def run(names: list[str], seed: int, chosen: Namespace) -> dict[str, Counts]:
                 print(f"{time.strftime('%H:%M:%S')} {name}: {text}", flush=True)
 
         budget = seconds * at_once * PARTS[name].share / shares
-        return campaign.part(name, budget, seed, report, cases, not chosen.own_width)
+        try:
+            return campaign.part(name, budget, seed, report, cases, not chosen.own_width)
+        except RuntimeError as error:  # the other parts go on
+            report(f"could not run: {error}")
+            return Counts(missing="could not run")
 
     order = sorted(names, key=lambda name: -PARTS[name].share)
     with ThreadPoolExecutor(at_once) as pool:
@@ -105,10 +109,11 @@ def run(names: list[str], seed: int, chosen: Namespace) -> dict[str, Counts]:
 
 def again(names: list[str], seed: int) -> int:
     """One case in this process; its exit code."""
-    from bench.reliability.worker import case_of, ended
+    from bench.reliability.worker import case_of, ended, prepare
 
     home = Path(tempfile.mkdtemp(prefix="reliability-"))
     try:
+        prepare(names[0], home)
         how = ended(case_of(names[0]), Ground(seed, home / str(seed), home))
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -31,6 +31,7 @@ def main() -> None:
     os.dup2(2, 1)
     faulthandler.enable()
     case = case_of(name)
+    prepare(name, home)
     if (memory := PARTS[name].memory) is not None:
         _bound_memory(memory)
     end = time.monotonic() + seconds
@@ -45,6 +46,11 @@ def main() -> None:
 def case_of(name: str) -> Callable[[Ground], str]:
     """The function of a part."""
     return import_module(module_of(name)).case
+
+
+def prepare(name: str, home: Path) -> None:
+    """What a part does before its first case: loads and compiles, makes what cases read."""
+    getattr(import_module(module_of(name)), "prepare", lambda home: None)(home)
 
 
 def ended(case: Callable[[Ground], str], ground: Ground) -> dict[str, Any]:
@@ -69,10 +75,7 @@ def say(out: TextIO, **line: Any) -> None:
 
 
 def _bound_memory(megabytes: int) -> None:
-    import fasttangent.cli.tables.reading
-    import fasttangent.model.fit
-    import fasttangent.model.loading  # noqa: F401 - what is loaded before it counts
-
+    """More than the process has by now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if sys.platform == "linux" else 0
     if pages:
         most = pages * resource.getpagesize() + megabytes * 2**20
