@@ -197,7 +197,7 @@ def digest(path: Path) -> Any:
 
 def _without_seconds(text: str) -> str:
     lines = [line.split(",") for line in text.splitlines()]
-    keep = [i for i, name in enumerate(lines[0]) if name not in ("seconds", "megabytes", "mb")]
+    keep = [i for i, name in enumerate(lines[0]) if name not in ("seconds", "memory")]
     return "\n".join(",".join(line[i] for i in keep if i < len(line)) for line in lines)
 
 

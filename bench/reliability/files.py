@@ -6,7 +6,6 @@ Read back, or an error of one line; never a crash, other numbers without a word,
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -177,16 +176,16 @@ def _picks(home: Path, name: str) -> list[list[str]]:
     return [line.split(",")[:4] for line in path.read_text().splitlines()]
 
 
-CACHED = """
+CACHED_PROGRAM = f"""
 import sys, json, fasttangent as ft, numpy as np
-model, rows = ft.load(sys.argv[1]), np.ones((7, 3)) * np.arange(7)[:, None]
+model, rows = ft.load({MODEL!r}), np.ones((7, 3)) * np.arange(7)[:, None]
 print(json.dumps([getattr(model, name)(rows).astype(float).tolist() for name in ("predict", "curiosity", "embed")]))
 """
 
 
 def cache(rng: np.random.Generator, folder: Path, marker: Path, ground: Ground) -> str:
     """Kernels in a cache that was damaged: compiled anew, with the same numbers."""
-    warm = _warm(ground.home)
+    warm = warm_cache(ground.home)
     chosen = folder / "cache"
     shutil.copytree(warm, chosen)
     files = sorted(p for p in chosen.rglob("*") if p.is_file())
@@ -197,28 +196,32 @@ def cache(rng: np.random.Generator, folder: Path, marker: Path, ground: Ground) 
             done.append(f"{files[i].name} another's")
         else:
             done.append(f"{files[i].name} {damaged(rng, files[i])}")
-    found, about = _scores(folder / MODEL, chosen), "; ".join(done)[:500]
-    check(found == _scores(folder / MODEL, warm), "other numbers from a damaged cache", about)
+    found, about = scores_of_cache(folder, chosen, "; ".join(done)[:500]), "; ".join(done)[:500]
+    check(found == scores_of_cache(folder, warm), "other numbers from a damaged cache", about)
     return "compiled anew or read"
 
 
-def _scores(model_file: Path, chosen: Path) -> str:
-    words = [sys.executable, "-W", "ignore", "-c", CACHED, str(model_file)]
-    done = subprocess.run(
-        words, env=environment(FASTTANGENT_CACHE=str(chosen)), capture_output=True, text=True
-    )
-    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-    check(
-        done.returncode == 0,
-        f"damaged cache: {how}",
-        f"{done.stderr[-800:]}; {sorted(os.listdir(chosen))[:1]}",
-    )
-    return done.stdout
+def program(folder: Path, code: str, chosen: Path | None) -> subprocess.Popen:
+    """Python in a folder, with a cache."""
+    more = {} if chosen is None else {"FASTTANGENT_CACHE": str(chosen)}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=folder, env=environment(**more), text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
-def _warm(home: Path) -> Path:
-    """A cache that holds what `CACHED` needs."""
+def scores_of_cache(folder: Path, chosen: Path | None, about: str = "") -> str:
+    """What the model of a folder says of some rows."""
+    process = program(folder, CACHED_PROGRAM, chosen)
+    out, err = process.communicate()
+    how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
+    check(process.returncode == 0, f"cache: {how}", f"{err[-800:]}; {about}")
+    return out
+
+
+def warm_cache(home: Path) -> Path:
+    """A cache that holds what the program needs."""
     chosen = home / "warm cache"
     if not chosen.exists():
-        _scores(ready(home) / MODEL, chosen)
+        scores_of_cache(ready(home), chosen)
     return chosen
