@@ -59,6 +59,7 @@ def _run(name: str, seconds: float, first: int, cases: int, report: Report, more
         try:
             seed = _worker(name, (seed, first + cases - seed, max(left, 0), home), counts, report, more)
         finally:
+            _unmount(home)
             shutil.rmtree(home, ignore_errors=True)
         if seed < 0:  # it ended by itself
             break
@@ -118,6 +119,14 @@ def _worker(
     finally:
         _end(process)
         errors.close()
+
+
+def _unmount(home: Path) -> None:
+    """What a process that was killed had mounted there."""
+    mounts = Path("/proc/mounts").read_text().splitlines() if sys.platform == "linux" else []
+    for place in (line.split()[1] for line in mounts):
+        if place.startswith(f"{home}/"):
+            subprocess.run(["umount", "-l", place], check=False, capture_output=True)
 
 
 def _read(process: subprocess.Popen, lines: queue.Queue[str | None]) -> None:

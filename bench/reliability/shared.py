@@ -1,4 +1,4 @@
-"""Two processes at once on one campaign, and on one cache: nobody's work is lost, and results are those of one alone."""
+"""Two processes at once on one campaign, and on one cache: no work is lost, and results are those of one alone."""
 
 from __future__ import annotations
 
