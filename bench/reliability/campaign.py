@@ -78,7 +78,8 @@ def _worker(
         text=True, start_new_session=True,
     )  # fmt: skip
     lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_read, args=(process, lines), daemon=True).start()
+    reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
+    reader.start()
     seed, hang = None, float(STARTING)
 
     def failed(kind: str, text: str) -> None:
@@ -118,6 +119,7 @@ def _worker(
             seed, hang = None, PARTS[name].hang
     finally:
         _end(process)
+        reader.join()
         errors.close()
 
 
@@ -131,8 +133,9 @@ def _unmount(home: Path) -> None:
 
 def _read(process: subprocess.Popen, lines: queue.Queue[str | None]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.put(line)
+    with process.stdout:
+        for line in process.stdout:
+            lines.put(line)
     lines.put(None)
 
 

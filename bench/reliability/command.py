@@ -48,7 +48,7 @@ def main() -> None:
     if chosen.case is not None:
         sys.exit(again(chosen.parts, chosen.case))
     seed = secrets.randbelow(1000) * SPAN if chosen.seed is None else chosen.seed
-    names = chosen.parts or list(PARTS)
+    names = chosen.parts or [name for name, part in PARTS.items() if part.share]
     print(f"seed {seed}", flush=True)
     found = run(names, seed, chosen)
     for name in names:
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def arguments() -> Namespace:
-    listed = "\n".join(f"    {name:14}{part.says}" for name, part in PARTS.items())
+    listed = "\n".join(f"    {name:14}{part.says}" for name, part in PARTS.items() if part.share)
     parser = options.parser((__doc__ or "").replace("<parts>", listed))
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all")
     parser.add_argument(
@@ -87,7 +87,7 @@ def run(names: list[str], seed: int, chosen: Namespace) -> dict[str, Counts]:
     lock = threading.Lock()
     seconds = chosen.seconds or (float("inf") if chosen.cases else HOUR)
     cases = chosen.cases or campaign.MANY
-    shares = sum(PARTS[name].share for name in names)
+    shares = sum(PARTS[name].share for name in names) or 1.0
     at_once = max(1, min(chosen.at_once, len(names)))
 
     def one(name: str) -> Counts:

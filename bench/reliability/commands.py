@@ -7,6 +7,7 @@ import functools
 import gzip
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -122,11 +123,15 @@ def inside(folder: Path, *words: str) -> Ended:
     from fasttangent.cli.app import cli
 
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    before = os.getcwd()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
+            os.chdir(folder)
             cli.main(list(words))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:
+            os.chdir(before)
     return Ended(code, out.getvalue(), err.getvalue())
 
 

@@ -26,6 +26,7 @@ PARTS = {
     "disks": Part("a full disk under every kind of output", 0.05, 300),
     "shared": Part("two processes on one campaign, and on one cache", 0.05, 600),
     "threads": Part("forks, spawns, 32 threads at once", 0.04, 300),
+    "drill": Part("cases that go wrong in every way, for tests of the campaign itself", 0, 3, memory=500),
     "certificates": Part("false certificates, against dense eigenvalues and refits", 0.08, 600, module="certified"),
 }  # fmt: skip
 WIDTHS = ("128", "256", "512")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 
@@ -25,15 +24,9 @@ from bench.reliability.files import CACHED_PROGRAM, program, warm_cache
 NAMES = ("next, at first", "next, again", "tell")
 
 
-def prepare(home: Path) -> None:
-    for name in NAMES:
-        undisturbed(home, name)
-    warm_cache(home)
-
-
 def case(ground: Ground) -> str:
     rng = ground.rng
-    if rng.random() < 0.4:
+    if ground.seed % 3 == 2:
         return cache(rng, ground)
     return campaign(str(rng.choice(NAMES)), ground)
 

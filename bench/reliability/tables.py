@@ -47,7 +47,12 @@ def everything() -> str:
         "# Reliability",
         "Written by `python -m bench reliability --table`.  Each case is random and hostile, made of a seed that\n"
         "repeats it: `python -m bench reliability PART --case SEED`.",
-        markdown([["part", "what its cases are"], *([name, part.says] for name, part in PARTS.items())]),
+        markdown(
+            [
+                ["part", "what its cases are"],
+                *([name, part.says] for name, part in PARTS.items() if part.share),
+            ]
+        ),
     ]
     for run in reversed(runs):
         parts += _run(run)

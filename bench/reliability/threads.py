@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from bench.reliability.case import Ground, Wrong, check
 from bench.reliability.interrupts import CALLS, digest, quietly
@@ -18,11 +17,6 @@ AT_ONCE = 32
 QUICK = tuple(
     name for name in CALLS if name not in ("fit_many", "ActiveLearner.run", "learning_loss", "fit with noise")
 )
-
-
-def prepare(home: Path) -> None:
-    for name in QUICK:
-        expected(name)
 
 
 @functools.cache
