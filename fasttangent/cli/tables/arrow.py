@@ -38,6 +38,8 @@ def numbers(column: Any) -> np.ndarray:
         raise pa.ArrowNotImplementedError("a point in time is no number")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = pc.utf8_trim_whitespace(column)
+    if pa.types.is_float16(column.type):  # which pyarrow casts to nothing else before version 16
+        return column.to_numpy(zero_copy_only=False).astype(np.float64)
     return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
