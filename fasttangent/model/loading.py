@@ -79,7 +79,10 @@ CERTIFICATE = {
     "tangent_error": MEASURED,
     "trusted": FLAG,
     "reasons": several(TEXT),
+    "curvature_bound": or_nan(number()),
+    "flat_directions": whole(0),
 }
+SINCE_2 = ("curvature_bound", "flat_directions")  # of the certificate; files of format 1 lack them
 TRAINING = {
     "rows": whole(1),
     "seed": whole(0),
@@ -186,7 +189,7 @@ def _header(path: str | os.PathLike[str], archive: Archive, size: int) -> dict[s
         )
     check_fields("the header", header, FIELDS, optional=LATER, others=ANYTHING)
     check_fields("objective", header["objective"], OBJECTIVE)
-    check_fields("certificate", header["certificate"], CERTIFICATE)
+    check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
     check_fields("training", header["training"], TRAINING, optional=set(TRAINING) - {"rows"}, others=FIGURE)
     _check_agreement(header)
     return header

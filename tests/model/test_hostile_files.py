@@ -145,6 +145,8 @@ WRONG = [
     ("certificate.smallest_curvature", float("inf")),
     ("certificate.tangent_error", None),
     ("certificate.more", 1.0),
+    ("certificate.curvature_bound", "0"),
+    ("certificate.flat_directions", -1),
     ("training", None),
     ("training.rows", 0),
     ("training.rows", 40.0),
