@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-DEAD = (
-    1e-9  # weights up to here, in standard units, are zero to rounding; those of units in use are above 1e-3
-)
+DEAD = 1e-7  # weights up to here, in standard units, are on their way to zero; those in use are far above
 
 
 def flat_biases(layout: Layout, theta: Float, held: Float) -> NDArray[np.int64]:

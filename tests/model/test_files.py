@@ -215,7 +215,10 @@ def header_with(saved, **changes):
 
 def test_a_newer_format(saved):
     newer = header_with(saved, format=saving.FORMAT + 1, version="99.0")
-    refused(rewritten(saved, **{saving.HEADER: newer}), "written by fasttangent 99.0 (format 2)")
+    refused(
+        rewritten(saved, **{saving.HEADER: newer}),
+        f"written by fasttangent 99.0 (format {saving.FORMAT + 1})",
+    )
     with pytest.raises(ft.ModelFileError, match="upgrade fasttangent"):
         ft.load(saved)
 
