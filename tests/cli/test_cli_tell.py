@@ -193,6 +193,6 @@ def test_a_command_json_of_somebody_else(here):
     mine = json.dumps({"mine": 1})
     (here / "mine" / "command.json").write_text(mine)
     line = refused("next", "pool.csv", "--folder", "mine", "-k", 3, "-o", "q.csv", *QUICK, code=1)
-    assert "has a command.json but no manifest.json" in line
+    assert "mine/command.json is damaged" in line
     assert os.listdir("mine") == ["command.json"]
     assert (here / "mine" / "command.json").read_text() == mine
