@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttangent.common import parallel
+from fasttangent.common.maps import check_map
 
 ROWS_PER_CHECK = 65_536
 WORDS_COMPARED = 1000  # in full, which takes a tenth of a millisecond each
@@ -116,6 +117,7 @@ def array(name: str, value: Any) -> NDArray:
             f"{name} must hold numbers, got dtype {a.dtype}; encode text as numbers and convert with "
             f"astype(float)"
         )
+    check_map(a)
     return a
 
 
@@ -161,6 +163,7 @@ def finite_rows(X: NDArray) -> NDArray[np.bool_]:
     good = np.ones(len(X), bool)
     if X.dtype.kind == "f":
         for start in range(0, len(X), ROWS_PER_CHECK):
+            check_map(X)
             part = slice(start, start + ROWS_PER_CHECK)
             good[part] = np.isfinite(X[part]).all(axis=1)
     return good
@@ -171,6 +174,7 @@ def finite(name: str, a: NDArray) -> None:
     if a.dtype.kind != "f":
         return
     for start in range(0, len(a), ROWS_PER_CHECK):
+        check_map(a)
         good = np.isfinite(a[start : start + ROWS_PER_CHECK])
         if not good.all():
             raise ValueError(non_finite_message(name, a, start, good))
