@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fasttangent.common import parallel
+from fasttangent.common.maps import check_map
 
 ROWS_PER_CHECK = 65_536
 WORDS_COMPARED = 1000  # in full, which takes a tenth of a millisecond each
@@ -116,6 +117,7 @@ def array(name: str, value: Any) -> NDArray:
             f"{name} must hold numbers, got dtype {a.dtype}; encode text as numbers and convert with "
             f"astype(float)"
         )
+    check_map(a)
     return a
 
 
@@ -162,6 +164,7 @@ def finite_rows(X: NDArray, largest: float = math.inf) -> NDArray[np.bool_]:
     if X.dtype.kind == "f":
         bounded = largest < float(np.finfo(X.dtype).max)
         for start in range(0, len(X), ROWS_PER_CHECK):
+            check_map(X)
             part = slice(start, start + ROWS_PER_CHECK)
             some = X[part]
             good[part] = (abs(some) <= largest if bounded else np.isfinite(some)).all(axis=1)
@@ -173,6 +176,7 @@ def finite(name: str, a: NDArray) -> None:
     if a.dtype.kind != "f":
         return
     for start in range(0, len(a), ROWS_PER_CHECK):
+        check_map(a)
         good = np.isfinite(a[start : start + ROWS_PER_CHECK])
         if not good.all():
             raise ValueError(non_finite_message(name, a, start, good))

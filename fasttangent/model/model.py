@@ -500,7 +500,7 @@ class Model:
         """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
 
         The file is written under another name and renamed, so `path` holds the old model or the new one, never
-        half of one.
+        half of one.  Of a symbolic link the file it leads to is replaced.
 
         Parameters
         ----------
@@ -509,7 +509,7 @@ class Model:
         Raises
         ------
         OSError
-            If the folder is not writable or the disk is full.
+            If the folder is not writable, the disk is full, or there is a folder, a device or a pipe at `path`.
         """
         saving.save(self, path)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.common import parallel
+from fasttangent.common.maps import check_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +67,7 @@ def each_readable_chunk(
     bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
 
     def one(c: int) -> None:
+        check_map(X)
         start = c * chunk
         rows, subtract = inputs(X[start : start + chunk])
         wrong = np.flatnonzero(np.isnan(task(start, Readable(len(rows), *_flat(rows), subtract))))

@@ -474,6 +474,82 @@ def test_npy_of_many_kinds(tmp_path, arranged, dtype):
     assert np.array_equal(taken, X[[6, 0, 2], 1])
 
 
+def npy(head, data=b"", version=(1, 0)):
+    """The bytes of a .npy file with this head, whatever it says."""
+    text = head.encode()
+    return (
+        b"\x93NUMPY"
+        + bytes(version)
+        + len(text).to_bytes(2 if version == (1, 0) else 4, "little")
+        + text
+        + data
+    )
+
+
+def shape(text):
+    return f"{{'descr': '<f8', 'fortran_order': False, 'shape': {text}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy(shape("(-1, 3)"), bytes(240)), r"no array has the shape \(-1, 3\)"),
+        (npy(shape("(2, -3)"), bytes(48)), r"no array has the shape \(2, -3\)"),
+        (npy(shape("(-2, -3)"), bytes(48)), r"no array has the shape \(-2, -3\)"),
+        (
+            npy(shape(f"(2, {2**62})"), bytes(48)),
+            r"takes \d{20} bytes and the file has \d{3}; is it cut short",
+        ),
+        (npy(shape(f"({10**30}, 3)"), bytes(48)), r"takes \d{32} bytes"),
+        (npy(shape(f"(0, {2**62})"), bytes(48)), "holds no rows"),
+        (
+            npy(shape("(3, 2)"), bytes(47)),
+            "takes 1[0-9]{2} bytes and the file has 1[0-9]{2}; is it cut short",
+        ),
+        (npy(shape("(3, 'a')"), bytes(48)), "shape is not valid"),
+        (npy(shape("3"), bytes(48)), "shape is not valid"),
+        (npy("[" * 9000), "cannot be read as .npy"),
+        (npy("{'a': (((\n"), "cannot be read as .npy"),
+        (npy("{[]: 1}"), "cannot be read as .npy"),
+        (npy("\\"), "cannot be read as .npy"),
+        (npy(shape("(3, 2)"), bytes(48), (3, 0)), "version 3.0 is for records, or unknown"),
+        (npy(shape("(3, 2)"), bytes(48), (9, 1)), "version 9.1 is for records, or unknown"),
+    ],
+    ids=range(15),
+)
+def test_npy_with_a_head_that_makes_no_sense(tmp_path, content, message):
+    with pytest.raises((OSError, ValueError), match=message) as caught:
+        open_table(text(tmp_path, content, "t.npy"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_npy_of_both_versions_and_longer_than_its_head_says(tmp_path, version):
+    values = np.arange(6.0).reshape(3, 2)
+    path = text(tmp_path, npy(shape("(3, 2)"), values.tobytes() + b"more", version), "t.npy")
+    assert np.array_equal(open_table(path).read(), values)
+
+
+@pytest.mark.parametrize("arranged", [np.ascontiguousarray, np.asfortranarray])
+def test_npy_that_changes_while_it_is_read(tmp_path, X, arranged, monkeypatch):
+    monkeypatch.setattr(npy_file, "CHUNK_ROWS", 100)
+    path = tmp_path / "t.npy"
+    np.save(path, arranged(X))
+    table = open_table(path)
+    blocks = table.blocks([0, 1, 2])
+    next(blocks)
+    os.truncate(path, 5000)
+    with pytest.raises(OSError, match="was cut short while it was read"):
+        list(blocks)
+    for read in (table.read, lambda: table.take(np.array([3]))):
+        with pytest.raises(OSError, match="the file has 5000; is it cut short"):
+            read()
+    np.save(tmp_path / "other.npy", X)
+    os.replace(tmp_path / "other.npy", path)
+    with pytest.raises(OSError, match="was replaced by another file meanwhile"):
+        table.read()
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         open_table(tmp_path / "t.csv")

@@ -29,6 +29,7 @@ from fasttangent.active.loop.journal import Journal, read, sync_folder, uninterr
 from fasttangent.active.loop.state import Label, State
 from fasttangent.common.errors import CampaignError
 from fasttangent.common.files import replacing
+from fasttangent.common.maps import check_map
 from fasttangent.common.records import parsed, shown
 from fasttangent.problem.scaling import LARGEST
 
@@ -309,6 +310,7 @@ def fingerprint(*arrays: NDArray) -> str:
     for a in arrays:
         digest.update(repr(a.shape).encode())
         for start in range(0, len(a), 65_536):
+            check_map(a)
             digest.update(np.ascontiguousarray(a[start : start + 65_536], "<f8").tobytes())
     return digest.hexdigest()
 

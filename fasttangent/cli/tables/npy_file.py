@@ -33,9 +33,11 @@ class NpyTable(Table):
                 f"{path} has shape {shape} and must be (rows, columns)"
                 + ("; save array.reshape(-1, 1)" if len(shape) == 1 else "")
             )
-        self._shape = shape
+        if shape[0] == 0:
+            raise ValueError(f"{path} holds no rows")
+        self.path, self._shape = path, shape
+        self._check_size(self._status)  # before there are as many names as the head says
         super().__init__(path, [str(i) for i in range(shape[1])], False, shape[0])
-        self._check_size(self._status)
 
     def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
         rows, n = self._shape
