@@ -295,9 +295,13 @@ class _Run:
 
     def result(self, stopped: str) -> Trained:
         theta = self.state.theta.astype(float)
+        if not np.isfinite(theta).all():  # an interrupt came before `_check` did
+            raise self._diverged(len(self.history["epoch"]), np.nan)
         if stopped == "done" and self.schedule.epochs:
             self._judge(theta)
-        if len(self.state.tangents) and self.done and self._residual() > LOST_TANGENT:
+        if not np.isfinite(self.state.tangents).all():
+            self._drop_tangent("the tangent overflowed in the first stage")
+        elif len(self.state.tangents) and self.done and self._residual() > LOST_TANGENT:
             self._drop_tangent(f"the tangent diverged in the first stage (residual {self._residual():.1e})")
         return Trained(theta, self.state.tangents.astype(float), stopped, self.notes, self.history)
 

@@ -126,7 +126,7 @@ class Model:
         -------
         ndarray of `dtype`, shape (n,) or (n, n_outputs); or two of them
             In the units of y, of the shape y had.  Of float64 where float32 could not hold those units: if the training
-            labels were above 1e30, or their standard deviation below 1e-30.
+            labels were above 1e30, or their standard deviation below 1e-30.  inf beyond the range of float64.
 
         Raises
         ------

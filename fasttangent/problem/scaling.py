@@ -78,9 +78,9 @@ class Scaling:
 
     def output_dtype(self, dtype: np.dtype) -> np.dtype:
         """`dtype`, or float64 where it cannot hold the units of y with room for what is far from the training rows."""
-        largest = max(abs(self.y_mean).max(), self.y_scale.max())
-        fits = largest < 2.0**100 and self.y_scale.min() > 2.0**-100
-        return np.dtype(dtype) if fits else np.dtype(np.float64)
+        scales, means = self.y_scale.tolist(), self.y_mean.tolist()
+        fits = max(scales + means) < 2.0**100 and min(means) > -(2.0**100) and min(scales) > 2.0**-100
+        return dtype if fits else np.dtype(np.float64)
 
     def readable(self, dtype: np.dtype) -> tuple[Scaling, Float | None]:
         """(scaling, divisor): rows over the divisor, None for 1, lose nothing in `dtype`, and that is their scaling.
@@ -88,10 +88,9 @@ class Scaling:
         Kernels take rows less their mean in `dtype`, the scales in the weights, and numbers below the normal range for
         zero, which must be no more than rounding.  The divisor is made of powers of two, so it changes no result.
         """
-        limits = np.finfo(dtype)
-        largest, seen = float(limits.eps) / float(limits.tiny), self.x_scale[self.x_scale < np.inf]
-        normal = (seen <= largest).all() and (seen >= 1 / largest).all()
-        if normal and (abs(self.x_mean) <= float(limits.max)).all():
+        largest = 2.0**103 if dtype == np.float32 else 2.0**970  # rounding over the least normal number
+        scale, mean = np.where(self.x_scale < np.inf, self.x_scale, 1.0), self.x_mean
+        if scale.max() <= largest and scale.min() >= 1 / largest and max(-mean.min(), mean.max()) <= largest:
             return self, None
         exact = power_of_two(self.x_scale)
         divisor = np.where(self.x_scale < np.inf, exact, np.inf)  # a column that was constant is 0
