@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import secrets
-import socket
 import stat
 import time
 import zlib
@@ -159,7 +159,7 @@ def _begun(target: Path) -> tuple[Path, int | None]:
 
 
 def _host() -> str:
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _held(handle: int, path: Path) -> bool:

@@ -18,10 +18,8 @@ from fasttangent.cli.tables.cells import CODE, MISSING, is_number, looks_like_na
 from fasttangent.cli.tables.table import Table, first_line
 
 BLOCK_BYTES = 4 << 20  # of text that is converted at a time, at the least
-BLOCK_ROWS, CELL_BYTES = (
-    64,
-    20,
-)  # and room for so many rows: work per column and block is what wide tables cost
+BLOCK_ROWS, CELL_BYTES = 64, 20  # and room for so many rows: wide tables cost work per column and block
+LONGEST_LINE = 2**25  # characters
 
 
 class CsvTable(Table):
@@ -55,7 +53,7 @@ class CsvTable(Table):
         try:
             opened: Any = gzip.open if self.gzipped else open
             with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-                reader = csv.reader(handle)
+                reader = csv.reader(self._lines(handle))
                 for cells in reader:
                     yield reader.line_num, cells
         except UnicodeDecodeError as error:
@@ -64,6 +62,15 @@ class CsvTable(Table):
             raise ValueError(f"{path} is no CSV file ({error})") from None
         except (EOFError, zlib.error) as error:
             raise OSError(f"{path} cannot be read: {error}; is it cut short?") from None
+
+    def _lines(self, handle: Any) -> Iterator[str]:
+        """Each line, up to a length that fits into memory: a file of zeros has only one."""
+        while line := handle.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise ValueError(
+                    f"{self.path} has a line of more than {LONGEST_LINE:,} characters; write a line for each row"
+                )
+            yield line
 
     def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
         pa = arrow()
