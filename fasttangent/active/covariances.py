@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 MOST_SLABS = 16  # of rows that are summed by themselves, D^2 values each
+DEPTH = 128  # of a product at once, whose rows stay in a cache
 EPS = float(np.finfo(np.float64).eps)
 FALL = 1e-4  # of squared variances, from where they are computed anew: rounding has grown to 1e-3 of them in float32
 
@@ -52,24 +53,25 @@ def bait(E: NDArray, k: int, noise: float, targets: Any = None, *, threads: int 
     The goal is tr(P_S M), P_S = (I + sum_S e e^T / noise)^-1; taking back row e of S raises it by
     e.P_S M P_S e / (noise - e.P_S e).  Ash et al. 2021, algorithm 1, for regression.
     """
-    more = min(2 * k, len(E))
-    picks = variance_reduction(E, more, noise, targets, threads=threads)
+    E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
+    noise = _at_least_rounding(noise, _squares(E, None, n_threads))
+    picks = variance_reduction(E, min(2 * k, len(E)), noise, targets, threads=threads)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), None, threads)
     F = E[picks].astype(np.float64)
-    precision = _precision(F, noise, checks.thread_count(threads))
-    return picks[_kept(precision.half_solve(F), _products(precision.solve(F), _root(M), threads), k, noise)]
+    precision = _precision(F, noise, n_threads)
+    A, B = precision.half_solve(F), _product(precision.solve(F), _root(M))
+    return picks[_kept(_product(A, A.T), _product(B, B.T), k, noise)]
 
 
 def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
     """Places of the k picks left, in their order, when those missed least are taken back one by one.
 
-    A A^T = e.P f and B B^T = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j
-    and c = noise - e_j.P e_j; so the first gains x x^T / c and the second (x y^T + y x^T) / c + x x^T b_j / c^2, x and
-    y their columns j of that moment, b_j on the diagonal.  Only diagonals and those columns are formed: O(picks x
-    taken back) for each.
+    A = e.P f and B = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j and
+    c = noise - A_jj; so A gains x x^T / c and B gains (x y^T + y x^T) / c + x x^T B_jj / c^2, x and y their columns j
+    of that moment.  Only diagonals and those columns are formed: O(picks x taken back) for each.
     """
     m = len(A)
-    kept, a, b = np.ones(m, bool), np.einsum("id,id->i", A, A), np.einsum("id,id->i", B, B)
+    kept, a, b = np.ones(m, bool), A.diagonal().copy(), B.diagonal().copy()
     # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
     X, Z = np.empty((m - k, m)), np.empty((m - k, m))
     inverse_c = np.empty(m - k)
@@ -77,8 +79,8 @@ def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
         j = int(np.argmin(np.where(kept, b / (noise - a), np.inf)))
         kept[j] = False
         c = noise - a[j]
-        x = np.einsum("id,d->i", A, A[j]) + _combined(X[:t, j] * inverse_c[:t], X[:t])
-        y = np.einsum("id,d->i", B, B[j]) + _combined(Z[:t, j], X[:t]) + _combined(X[:t, j], Z[:t])
+        x = A[j] + _combined(X[:t, j] * inverse_c[:t], X[:t])
+        y = B[j] + _combined(Z[:t, j], X[:t]) + _combined(X[:t, j], Z[:t])
         X[t], Z[t], inverse_c[t] = x, (y + x * (b[j] / (2 * c))) / c, 1 / c
         a += x * x / c
         b += 2 * x * Z[t]
@@ -87,7 +89,16 @@ def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
 
 def _combined(c: Float, rows: Float) -> Float:
     """The sum of c_t times row t."""
-    return np.einsum("t,tm->m", c, rows)
+    return _product(c[None], rows)[0]
+
+
+def _product(A: Float, B: Float) -> Float:
+    """A B."""
+    from fasttangent.kernels.dense import product_of_panel
+
+    C = np.zeros((len(A), B.shape[1]))
+    product_of_panel(C, np.ascontiguousarray(A), np.ascontiguousarray(B), 0, len(A), DEPTH)
+    return C
 
 
 def max_determinant(
@@ -104,6 +115,7 @@ def max_determinant(
     n, D = E.shape
     w = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
     key, age, picks = w * _squares(E, None, n_threads), np.zeros(n, np.int64), np.empty(k, np.int64)
+    noise = _at_least_rounding(noise, key)
     picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
     keys, best = Keys(key, age, w), np.empty((-(-n // CHUNK), 2))
     for t in range(k):
@@ -124,7 +136,8 @@ class _AverageVariance:
     """a = e.P e and b = e.P M P e of all rows e, while labels become known."""
 
     def __init__(self, E: NDArray, M: Float, k: int, noise: float, threads: int | None) -> None:
-        self.E, self.threads, self.noise = E, checks.thread_count(threads), noise
+        self.E, self.threads = E, checks.thread_count(threads)
+        self.noise = noise = _at_least_rounding(noise, _squares(E, None, self.threads))
         self.M = M / (
             np.trace(M) or 1.0
         )  # picks do not depend on it, and w below stays in the range of float32
@@ -211,6 +224,11 @@ def _precision(F: Float, noise: float, threads: int) -> Cholesky:
             unit = max(2 * unit, EPS * squares.sum())
 
 
+def _at_least_rounding(noise: float, variances: Float) -> float:
+    """Below the rounding of variances, what is left of them once a label is known would be negative."""
+    return max(noise, EPS * float(variances.max(initial=0.0)))
+
+
 def _squares(E: NDArray, L: Float | None, threads: int) -> Float:
     """|e L|^2 of every row; a sum of squares, which keeps its digits where P takes most of e."""
     from fasttangent.kernels.covariances import load_forms
@@ -245,18 +263,13 @@ def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None
 
     L L^T = P = (I + sum of e e^T / noise over the known rows)^-1; an array of its own.
     """
-    precision = _precision(known.astype(np.float64), noise, checks.thread_count(threads))
-    return _products(E, precision.half_solve(np.eye(precision.size)), threads)
-
-
-def _products(E: NDArray, L: Float, threads: int | None) -> NDArray:
-    """E L in E's dtype, for L (D, D)."""
     from fasttangent.kernels.covariances import multiply_rows
 
-    E, out, rounded = np.ascontiguousarray(E), np.empty(E.shape, E.dtype), np.ascontiguousarray(L, E.dtype)
-    each_chunk(
-        lambda start, stop: multiply_rows(out, E, rounded, start, stop), len(E), checks.thread_count(threads)
-    )
+    n_threads = checks.thread_count(threads)
+    precision = _precision(known.astype(np.float64), noise, n_threads)
+    L = precision.half_solve(np.eye(precision.size)).astype(E.dtype)
+    E, out = np.ascontiguousarray(E), np.empty(E.shape, E.dtype)
+    each_chunk(lambda start, stop: multiply_rows(out, E, L, start, stop), len(E), n_threads)
     return out
 
 

@@ -1,4 +1,4 @@
-"""Inner products that no number of BLAS threads changes, and squares that overflow in no unit."""
+"""Inner products without BLAS, whose number of threads would change them, and squares that overflow in no unit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def dot(a: Float, b: Float) -> float:
-    """a . b, summed pairwise in an order that no number of BLAS threads changes."""
+    """a . b, summed pairwise."""
     return float(np.add.reduce(a * b))
 
 

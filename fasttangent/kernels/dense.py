@@ -1,8 +1,8 @@
 """Dense matrices of a few hundred rows, in one fixed order of summation.
 
-LAPACK would do, and faster on an idle machine, but its threads are beyond our control: their number changes the
-last bits and with them the path of an optimisation, and on a busy machine they wait for one another (measured
-under load: settling took 42 s with two BLAS threads and 0.9 s with one).
+LAPACK would do, held to one thread: otherwise their number changes the last bits and with them the path of an
+optimisation, and on a busy machine they wait for one another (measured under load: settling took 42 s with two BLAS
+threads and 0.9 s with one).  These are called in every step, from several threads, and hold nobody.
 """
 
 import math

@@ -60,8 +60,7 @@ def fit_many(
 
     Threads take turns in what is Python between kernels.  Two were 1.45 times as fast as one for fits of 500 rows
     with hidden (32, 32), but only 0.7 times for 200 rows with (16, 16), whose kernels last 10 microseconds; two
-    processes that call `fit` with ``threads=1`` were 1.7 to 1.8 times as fast for both.  The BLAS that scipy
-    brings starts threads of its own in each certificate: set OPENBLAS_NUM_THREADS=1 before numpy is imported.
+    processes that call `fit` with ``threads=1`` were 1.7 to 1.8 times as fast for both.
 
     A budget as in ``settle=60`` is in seconds on the clock, and what is reached within them depends on what else the
     cores do.

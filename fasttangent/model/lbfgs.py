@@ -2,7 +2,8 @@
 
 SciPy has it, and its answer and its cost depend on the threads of its BLAS: settling kin8nm (64-64, 500 rows,
 strength 1e-2) on two cores spent 9.0 s of processor time inside it, 0.7 s with BLAS held to one thread, and
-ended after another number of iterations.  A library cannot hold another's BLAS, so this one does without.
+ended after another number of iterations.  `common.blas` could hold it, and with it, for as long as it runs, the BLAS
+of everybody else in the process.
 """
 
 from __future__ import annotations

@@ -179,6 +179,27 @@ def test_many_picks_in_float32_reach_the_goal_of_float64():
     assert log_det(wide, narrow, noise, ones) >= 0.9999 * log_det(wide, exact, noise, ones)
 
 
+@pytest.mark.parametrize("noise", [1e-12, 1e-16, 1e-18, 1e-200])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_noise_below_rounding_still_picks_rows(noise, dtype):
+    E = embedding(70, 20, dtype=dtype)
+    for strategy in (max_determinant, variance_reduction, bait):
+        picks = strategy(E, 25, noise)
+        assert len({*picks.tolist()} & {*range(70)}) == 25
+        assert picks[:10].tolist() == strategy(E, 25, max(noise, 1e-14))[:10].tolist()
+
+
+@pytest.mark.parametrize("rank", [0, 1, 7, 20])
+def test_roots_of_singular_moments(rank):
+    T = embedding(rank, 20)
+    T[:, 5:8] = 0
+    M = T.T @ T
+    R = covariances._root(M)
+    assert relative(R @ R.T, M) <= 1e-14 if rank else not R.any()
+    assert not R[5:8].any()  # nothing, to the bit, where there is nothing
+    assert np.count_nonzero(R.any(axis=0)) == min(rank, 17)
+
+
 # ---- rows that have a label ----
 
 
@@ -194,6 +215,19 @@ def test_conditioned(m, dtype, tolerance):
     assert relative(F.astype(float) @ F.T.astype(float), covariance) <= tolerance
     assert not np.shares_memory(F, E)
     np.testing.assert_array_equal(E, copy)
+
+
+@pytest.mark.parametrize("m", [5, 50])
+@pytest.mark.parametrize("noise", [1e-16, 1e-18, 1e-200])
+def test_conditioned_on_rows_known_beyond_rounding(m, noise):
+    """What is known has no variance left beside what is not."""
+    rng = np.random.default_rng(0)
+    E = np.linalg.qr(rng.normal(size=(20, 20)))[0][:8]
+    known = rng.normal(size=(m, 4)) @ E[:4]
+    F = conditioned(E, known, noise)
+    left = np.sum(F * F, axis=1)
+    assert np.isfinite(left).all()
+    assert left[:4].max() <= 1e-6 * left[4:].min()
 
 
 def test_conditioned_picks_are_those_that_follow():
