@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttangent.common.blas import one_thread
 from fasttangent.common.vectors import dot, norm
 from fasttangent.solvers.bracket import TRIES, Bracket
 
@@ -158,6 +159,7 @@ def _rayleigh_ritz(S: list[Float], AS: list[Float]) -> Float:
     """Coefficients of the smallest quotient over the span of S; what hardly adds to the span is left out."""
     G = np.array([[dot(s, t) for t in S] for s in S])
     K = np.array([[dot(s, t) for t in AS] for s in S])
-    weights, V = np.linalg.eigh(G)
-    V = V[:, weights > 1e-10 * weights[-1]] / np.sqrt(weights[weights > 1e-10 * weights[-1]])
-    return V @ np.linalg.eigh(V.T @ (K + K.T) @ V / 2)[1][:, 0]
+    with one_thread():
+        weights, V = np.linalg.eigh(G)
+        V = V[:, weights > 1e-10 * weights[-1]] / np.sqrt(weights[weights > 1e-10 * weights[-1]])
+        return V @ np.linalg.eigh(V.T @ (K + K.T) @ V / 2)[1][:, 0]

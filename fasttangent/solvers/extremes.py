@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttangent.common.blas import one_thread
 from fasttangent.common.vectors import dot, norm
 from fasttangent.problem.curvature import System
 from fasttangent.solvers import limits
@@ -124,4 +125,5 @@ def largest_curvature(system: System) -> float:
         before, v = v, w / off
     k = len(diagonal)
     T = np.diag(diagonal) + np.diag(beside[: k - 1], 1) + np.diag(beside[: k - 1], -1)
-    return float(np.linalg.eigvalsh(T)[-1])
+    with one_thread():
+        return float(np.linalg.eigvalsh(T)[-1])
