@@ -5,6 +5,9 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the command ``fasttangent``."""
-    from fasttangent.cli.app import cli
+    from fasttangent.cli.interrupts import whole_process
 
-    cli()
+    with whole_process():
+        from fasttangent.cli.app import cli
+
+        cli()
