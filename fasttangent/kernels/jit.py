@@ -15,6 +15,7 @@ from numba.core import caching, compiler, serialize
 from fasttangent.common.interrupts import held
 from fasttangent.kernels import kept
 from fasttangent.kernels.cache_folder import cache_folder
+from fasttangent.kernels.callee import Callee
 
 # No fastmath: it licenses the compiler to ignore NaN and to reorder sums, and training code needs neither.
 # Where a fused multiply-add pays it is written as such (`scalar.fma`), so results do not depend on
@@ -29,6 +30,8 @@ def kernel(function):
         return dispatcher
     if cache_folder() is not None:
         dispatcher._cache = _Cache(function)
+    callee = Callee(dispatcher)
+    dispatcher.get_call_template, dispatcher.get_overload = callee.get_call_template, callee.get_overload
     compile_for = dispatcher._compile_for_args
 
     def compile_undisturbed(*arguments, **named):
