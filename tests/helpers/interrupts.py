@@ -8,7 +8,7 @@ class Aim:
     """In a block: SIGINT at the n-th event (call, line, return) of the main thread in some files."""
 
     def __init__(self, files, n):
-        self._files, self._left, self.hit = set(files), n, False
+        self._files, self._left, self.hit, self.where = set(files), n, False, ""
 
     def __enter__(self):
         self._before = sys.gettrace()
@@ -23,6 +23,6 @@ class Aim:
             return None
         self._left -= 1
         if self._left == 0:
-            self.hit = True
+            self.hit, self.where = True, f"{frame.f_code.co_filename}:{frame.f_lineno} {event}"
             signal.raise_signal(signal.SIGINT)
         return self._trace
