@@ -18,7 +18,7 @@ from fasttangent.solvers import norm
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasttangent.kernels.steps import State
+    from fasttangent.kernels.steps import Descent, State
 
     Float = NDArray[np.float64]
     Report = Callable[..., None]
@@ -189,6 +189,7 @@ class _Run:
         self.slab_rows, self.n_slabs = _slabs(self.batch_size, problem.network.layout.n_params)
         self.done = 0
         self.steps_per_call = 1
+        self.kept: Descent | None = None
         self.first_loss = problem.value_and_gradient(theta)[0]
         self.notes: tuple[str, ...] = ()
         self.history: dict[str, list[float]] = {
@@ -225,24 +226,33 @@ class _Run:
 
     def _steps(self, order: NDArray[np.int64], first: int, rates: Float) -> list[float]:
         """Steps of one call of a kernel, in as many threads as have something to do; each step's sum of row losses."""
-        kernels, dtype, (K, p) = self.kernels, self.state.theta.dtype, self.state.tangents.shape
-        slabs = kernels.Slabs(
+        descent = self._descent(len(rates))
+        batches = self.kernels.Minibatches(order, self.batch_size, first, rates, self.done)
+
+        def steps(_: int) -> None:
+            self.kernels.train_steps(descent, self.data, batches)
+
+        n_threads = min(self.problem.threads, self.n_slabs)
+        parallel.run(steps, n_threads, n_threads)
+        return descent.slabs.losses.sum(axis=1).tolist()
+
+    def _descent(self, n_steps: int) -> Descent:
+        """Everything about the next steps but the data; made anew where their number or the state is another."""
+        kept = self.kept
+        if kept is not None and kept.state is self.state and len(kept.slabs.losses) == n_steps:
+            kept.slabs.counters[:] = 0
+            return kept
+        dtype, (K, p) = self.state.theta.dtype, self.state.tangents.shape
+        slabs = self.kernels.Slabs(
             self.slab_rows,
             UPDATE_CHUNK,
             np.empty((self.n_slabs, p), dtype),
             np.empty((self.n_slabs, K, p), dtype),
-            np.empty((len(rates), self.n_slabs)),
+            np.empty((n_steps, self.n_slabs)),
             np.zeros(2, np.int64),
         )
-        descent = kernels.Descent(self.state, self.penalty, self.optimizer, slabs)
-        batches = kernels.Minibatches(order, self.batch_size, first, rates, self.done)
-
-        def steps(_: int) -> None:
-            kernels.train_steps(descent, self.data, batches)
-
-        n_threads = min(self.problem.threads, self.n_slabs)
-        parallel.run(steps, n_threads, n_threads)
-        return slabs.losses.sum(axis=1).tolist()
+        self.kept = self.kernels.Descent(self.state, self.penalty, self.optimizer, slabs)
+        return self.kept
 
     def _check(self, loss: float, epoch: int) -> None:
         """Stop at once when the parameters have run away; drop a tangent that has."""
