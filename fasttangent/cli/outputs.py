@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fasttangent.active.loop.folder import records
 from fasttangent.cli.tables.writing import check_writable
 from fasttangent.common.files import same_file, sweep
 
@@ -59,8 +60,6 @@ def check_outputs(outputs: Iterable[Output], inputs: Sequence[Input] = ()) -> No
 
 
 def _check_unread(option: str, path: str, inputs: Sequence[Input]) -> None:
-    from fasttangent.active.loop.folder import records
-
     for called, other in inputs:
         if other is not None and same_file(path, other):
             raise ValueError(f"{path} is {called} itself and would be overwritten; give another {option}")

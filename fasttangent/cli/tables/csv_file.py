@@ -17,8 +17,9 @@ from fasttangent.cli.tables.arrow import arrow, block, gather, numbers
 from fasttangent.cli.tables.cells import CODE, MISSING, is_number, looks_like_names
 from fasttangent.cli.tables.table import Table, first_line
 
-BLOCK_BYTES = 4 << 20  # of text that is converted at a time, at the least
-BLOCK_ROWS, CELL_BYTES = 64, 20  # and room for so many rows: wide tables cost work per column and block
+BLOCK_BYTES, MOST_BYTES = 4 << 20, 256 << 20  # of text that is converted at a time
+BLOCK_ROWS = 64  # at the least, up to those bytes: work per column and block is what wide tables cost
+CELL_BYTES = 20
 LONGEST_LINE = 2**25  # characters
 
 
@@ -96,10 +97,10 @@ class CsvTable(Table):
         from pyarrow import csv as arrow_csv
 
         positions = [str(i) for i in range(len(self.names))]
+        size = _block_bytes(len(positions))
         read = arrow_csv.ReadOptions(
-            column_names=positions, skip_rows_after_names=self.skipped,
-            block_size=max(BLOCK_BYTES, BLOCK_ROWS * CELL_BYTES * len(positions)),
-        )  # fmt: skip
+            column_names=positions, skip_rows_after_names=self.skipped, block_size=size
+        )
         convert = arrow_csv.ConvertOptions(
             include_columns=[str(i) for i in columns],
             column_types=dict.fromkeys(positions, kind),
@@ -136,6 +137,13 @@ class CsvTable(Table):
                     return self._not_a_number(column, cell, row, f", line {line}")
             row += 1
         return None
+
+
+def _block_bytes(columns: int) -> int:
+    row = CELL_BYTES * columns
+    return min(
+        max(BLOCK_BYTES, min(BLOCK_ROWS * row, MOST_BYTES), 4 * row), 2**31 - 1
+    )  # Arrow counts in int32
 
 
 def _with_type(column: Any, words: Any) -> Any:
