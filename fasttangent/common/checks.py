@@ -63,6 +63,8 @@ def number(
         raise TypeError(f"{name} must be {rule}, got {value!r}")
     try:
         x = float(value)
+    except OverflowError:  # a whole number of very many digits
+        raise ValueError(f"{name} must be {rule}, got more than 1e308") from None
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be {rule}, got {value!r}") from None
     low = (above is not None and x <= above) or (at_least is not None and x < at_least)
@@ -104,6 +106,10 @@ def column_names(X: Any) -> tuple[str, ...] | None:
 
 def array(name: str, value: Any) -> NDArray:
     """`value` as an array of real numbers; no copy when it is one already."""
+    if isinstance(value, np.ma.MaskedArray) and (masked := int(np.ma.count_masked(value))):
+        raise ValueError(
+            f"{name} must have no masked values, got {masked}; fill them in, or leave those rows out"
+        )
     try:
         a = np.asanyarray(value) if isinstance(value, np.memmap) else np.asarray(value)
     except (TypeError, ValueError) as error:  # ragged lists, mostly

@@ -187,7 +187,7 @@ class Model:
                 f"draw more: model.with_posterior(X, y, samples={K})"
             )
         found = np.empty((K, len(rows), self.n_outputs), self._output_dtype)
-        found[:] = self.predict(X, threads=threads).reshape(len(rows), -1)
+        found[:] = self.predict(X, threads=threads).reshape(len(rows), self.n_outputs)
         for part, E in self._noise_embeddings(rows, K, threads):
             found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
         return found[:, :, 0] if self.flat_targets else found

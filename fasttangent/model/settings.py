@@ -121,7 +121,13 @@ def _kinds(tangents: Any) -> tuple[str, ...]:
     """What `tangents` asks for."""
     if tangents is None:
         return ()
-    asked = (tangents,) if isinstance(tangents, str) else tuple(tangents)
+    try:
+        asked = (tangents,) if isinstance(tangents, str) else tuple(tangents)
+    except TypeError:
+        raise TypeError(
+            f"tangents must be a word or a sequence of words of {', '.join(map(repr, KINDS))}, or None, "
+            f"got {tangents!r}"
+        ) from None
     return tuple(checks.choice("tangents", kind, KINDS) for kind in asked)
 
 

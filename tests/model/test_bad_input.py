@@ -33,11 +33,15 @@ REFUSED = {
     "complex": ({"X": X + 1j}, TypeError, "X must hold real numbers, got complex128"),
     "dates": ({"X": X.astype("datetime64[s]")}, TypeError, "X must hold numbers"),
     "a frame with text": ({"X": pd.DataFrame(X).assign(c="text")}, TypeError, "X must hold numbers"),
+    "masked X": (
+        {"X": np.ma.masked_less(X, -2)}, ValueError, f"X must have no masked values, got {np.sum(X < -2)}",
+    ),
     "all constant": ({"X": np.ones((20, 3))}, ValueError, "X must vary, got the same values in every row"),
     # targets
     "too few y": ({"y": Y[:7]}, ValueError, "y must have shape (20,) or (20, outputs) to match X, got shape (7,)"),
     "y of three axes": ({"y": Y[:, None, None]}, ValueError, "y must have shape (20,)"),
     "y without outputs": ({"y": np.ones((20, 0))}, ValueError, "y must have shape (20,)"),
+    "masked y": ({"y": np.ma.masked_equal(Y, Y[3])}, ValueError, "y must have no masked values, got 1"),
     "nan in y": ({"y": with_value(Y, 3, np.nan)}, ValueError, "y must be finite, got nan in row 3"),
     "inf in y": ({"y": with_value(Y, 19, -np.inf)}, ValueError, "y must be finite, got -inf in row 19"),
     "text in y": ({"y": ["a"] * 20}, TypeError, "y must hold numbers"),
@@ -55,6 +59,8 @@ REFUSED = {
     "nan in weights": (
         {"sample_weight": with_value(np.ones(20), 2, np.nan)}, ValueError, "sample_weight must be finite",
     ),
+    "a strength of too many digits": ({"strength": 10**400}, ValueError, "strength must be a finite number >= 0"),
+    "tangents a number": ({"tangents": 3}, TypeError, "tangents must be a word or a sequence of words"),
     "no weight": ({"sample_weight": np.zeros(20)}, ValueError, "sample_weight must be positive in at least 2 rows"),
     "text as weights": ({"sample_weight": ["a"] * 20}, TypeError, "sample_weight must hold numbers"),
     # numbers

@@ -233,3 +233,9 @@ def test_a_warm_start_needs_the_same_network():
         ft.fit(X, Y, hidden=(5,), start=model)
     with pytest.raises(TypeError, match="start must be a Model"):
         ft.fit(X, Y, start="m.npz")
+
+
+def test_draws_at_no_rows():
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    model = ft.fit(X, X[:, 0] ** 2, hidden=(4,), epochs=5, settle=False, tangents="posterior", samples=8)
+    assert model.posterior(X[:0]).shape == (8, 0)
