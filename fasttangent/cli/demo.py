@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -188,24 +189,25 @@ def _sizes(seeds: int, rounds: int, pool: int, labels: int, batch: int) -> dict[
 
 
 class _Trainer:
-    """Trains models on several threads, counts them, and stops all threads once one was interrupted."""
+    """Trains models on several threads and counts them."""
 
     def __init__(self, report: Report, total: int, threads: int) -> None:
         self.done = self.trusted = 0
         self.reasons: set[str] = set()
-        self.stopped = False
         self._report, self._total, self._threads, self._lock = report, total, threads, Lock()
         report("demo", 0, total)
 
-    def fit(self, X: NDArray, seed: int) -> Model:
+    def fit(self, X: NDArray, seed: int, heed: Callable[..., None]) -> Model:
+        """A model; `heed` raises KeyboardInterrupt when fits are to end."""
         from fasttangent.model.fit import fit
 
         # A time budget instead of settle=True would give other models on a slower machine.
-        model = fit(X, robot.distance(X), **SETTINGS, settle=True, seed=seed, threads=self._threads)
+        model = fit(
+            X, robot.distance(X), **SETTINGS, settle=True, seed=seed, threads=self._threads, progress=heed
+        )
+        if model.interrupted:  # fit returns after Ctrl-C
+            raise KeyboardInterrupt
         with self._lock:
-            self.stopped = self.stopped or model.interrupted  # fit returns after Ctrl-C
-            if self.stopped:
-                raise KeyboardInterrupt
             self.done += 1
             self.trusted += model.certificate.trusted
             self.reasons.update(model.certificate.reasons)
@@ -232,31 +234,29 @@ def _runs(
     starts: list[Any] = [None] * seeds
     rmse: dict[str, list[Any]] = {way: [None] * seeds for way in WAYS}
 
-    def start(seed: int) -> None:
-        starts[seed] = _start(seed, sizes, trainer)
+    def start(seed: int, heed: Callable[..., None]) -> None:
+        starts[seed] = _start(seed, sizes, partial(trainer.fit, heed=heed))
 
-    def label(task: int) -> None:
+    def label(task: int, heed: Callable[..., None]) -> None:
         seed, way = divmod(task, len(WAYS))
-        rmse[WAYS[way]][seed] = _label(starts[seed], WAYS[way], sizes, trainer)
+        rmse[WAYS[way]][seed] = _label(starts[seed], WAYS[way], sizes, partial(trainer.fit, heed=heed))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UntrustedTangentWarning)  # counted, and told in the table
-        try:
-            parallel.run(start, seeds, threads)
-            parallel.run(label, seeds * len(WAYS), threads)
-        except BaseException:
-            trainer.stopped = True  # helpers still at work end with their model
-            raise
+        parallel.map(start, seeds, threads)
+        parallel.map(label, seeds * len(WAYS), threads)
     return rmse
 
 
-def _start(seed: int, sizes: Mapping[str, int], trainer: _Trainer) -> _Start:
+def _start(seed: int, sizes: Mapping[str, int], fit: Callable[[NDArray, int], Model]) -> _Start:
     rng = np.random.default_rng(seed)
     X, test, pool = (robot.poses(n, rng) for n in (sizes["labels"], TEST, sizes["pool"]))
-    return _Start(seed, X, pool, test, trainer.fit(X, seed))
+    return _Start(seed, X, pool, test, fit(X, seed))
 
 
-def _label(start: _Start, way: str, sizes: Mapping[str, int], trainer: _Trainer) -> list[float]:
+def _label(
+    start: _Start, way: str, sizes: Mapping[str, int], fit: Callable[[NDArray, int], Model]
+) -> list[float]:
     """One labeller's test error at the start and after every round."""
     from fasttangent.active.strategies.scoring import pick
 
@@ -266,7 +266,7 @@ def _label(start: _Start, way: str, sizes: Mapping[str, int], trainer: _Trainer)
         scores = model.score(start.pool).curiosity if way == "sample" else np.ones(len(start.pool))
         scores[taken] = np.nan
         taken = np.append(taken, pick(scores, sizes["batch"], way, seed=1000 * start.seed + r))
-        model = trainer.fit(np.concatenate([start.X, start.pool[taken]]), start.seed)
+        model = fit(np.concatenate([start.X, start.pool[taken]]), start.seed)
         errors.append(_rmse(model, start.test))
     return errors
 

@@ -11,13 +11,15 @@ pool or from one of our own helpers can neither abort nor deadlock.  A call cost
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Generic, TypeVar
+
+from fasttangent.common.interrupts import held
 
 T = TypeVar("T")
 
@@ -39,22 +41,28 @@ def run(task: Callable[[int], object], n_tasks: int, threads: int) -> None:
     On an error or an interrupt no new task is started, and the call returns only when running tasks have
     ended: nothing writes to the caller's arrays afterwards.
     """
-    numbers = iter(range(n_tasks)) if threads <= 1 else _SharedNumbers(n_tasks)
+    helpers = min(threads, n_tasks) - 1
+    if helpers <= 0:
+        for number in range(n_tasks):
+            task(number)
+        return
+    numbers = _SharedNumbers(n_tasks)
+    with held(numbers.stop):
+        _share(task, numbers, helpers)
 
+
+def _share(task: Callable[[int], object], numbers: _SharedNumbers, n_helpers: int) -> None:
     def work() -> None:
         try:
             for number in numbers:
                 task(number)
         except BaseException:
-            for _ in numbers:  # nobody starts another task
-                pass
+            numbers.stop()
             raise
 
-    helpers: list[Future] = []
-    if (extra := min(threads, n_tasks) - 1) > 0:
-        with _lock:  # another caller may be about to replace the pool
-            pool = _pool(extra)
-            helpers = [pool.submit(work) for _ in range(extra)]
+    with _lock:  # another caller may be about to replace the pool
+        pool = _pool(n_helpers)
+        helpers = [pool.submit(work) for _ in range(n_helpers)]
     try:
         work()
     finally:
@@ -86,30 +94,71 @@ def map(
     """
     if n == 0:
         return []
-    stop = threading.Event()
+    tasks = _Tasks(task, n, threads)
+    try:
+        with held(tasks.wake), tasks:
+            tasks.start()
+            report(0, n, None)
+            for done in range(1, n + 1):
+                future = tasks.wait()
+                if future is None:
+                    break
+                report(done, n, future.result())
+    except BaseException as error:
+        vars(error)["results"] = [*_results(tasks.futures), *[None] * (n - len(tasks.futures))]
+        raise
+    return [future.result() for future in tasks.futures]
 
-    def heed(*_: object, **__: object) -> None:
-        if stop.is_set():
+
+class _Tasks(Generic[T]):
+    """Tasks in a pool, and a way to wait for the next one to end, or for a signal.
+
+    No handler of a signal wants a lock that is held here: `get` and `put` of a SimpleQueue are made for that.
+    """
+
+    def __init__(self, task: Callable[[int, Callable[..., None]], T], n: int, threads: int) -> None:
+        self._task, self._n = task, n
+        self._pool = ThreadPoolExecutor(min(n, threads), "fasttangent-task")
+        self._ended: SimpleQueue[Future[T] | None] = SimpleQueue()
+        self._left, self._woken, self._stopped = 0, 0, False
+        self.futures: list[Future[T]] = []
+
+    def __enter__(self) -> None:
+        """Nothing; what is left at the end of the block is ended."""
+
+    def start(self) -> None:
+        for i in range(self._n):
+            self.futures.append(self._pool.submit(self._one, i))
+            self._left += 1
+            self.futures[i].add_done_callback(self._ended.put)
+
+    def _one(self, i: int) -> T:
+        self._heed()
+        return self._task(i, self._heed)
+
+    def _heed(self, *_: object, **__: object) -> None:
+        if self._stopped:
             raise KeyboardInterrupt
 
-    def one(i: int) -> T:
-        heed()
-        return task(i, heed)
+    def wake(self) -> None:
+        """End the waiting of this moment, or the next."""
+        self._woken += 1
+        self._ended.put(None)
 
-    pool, futures = ThreadPoolExecutor(min(n, threads), "fasttangent-task"), list[Future[T]]()
-    try:
-        futures.extend(pool.submit(one, i) for i in range(n))
-        report(0, n, None)
-        for done, future in enumerate(as_completed(futures), start=1):
-            report(done, n, future.result())
-    except BaseException as error:
-        stop.set()
-        with contextlib.suppress(KeyboardInterrupt):
-            pool.shutdown(cancel_futures=True)  # waits
-        vars(error)["results"] = [*_results(futures), *[None] * (n - len(futures))]
-        raise
-    pool.shutdown()
-    return [future.result() for future in futures]
+    def wait(self) -> Future[T] | None:
+        """The next task that has ended; None when woken."""
+        found = self._ended.get()
+        self._left -= found is not None
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        """Start no more tasks, tell those that run, and wait for them, unless woken again."""
+        self._stopped, woken = True, self._woken
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        while self._left and self._woken == woken:
+            self.wait()
+        if not self._left:
+            self._pool.shutdown()
 
 
 def _results(futures: list[Future[T]]) -> list[T | None]:
@@ -133,6 +182,10 @@ class _SharedNumbers:
         if number >= self._n:
             raise StopIteration
         return number
+
+    def stop(self) -> None:
+        """Hand out no more."""
+        self._n = 0
 
 
 def _pool(size: int) -> ThreadPoolExecutor:

@@ -54,7 +54,9 @@ def test_labelled_poses_are_not_labelled_twice(monkeypatch):
     sizes = {**SMALL, "seeds": 1, "rounds": 4, "pool": 40}
     seen = []
     fit = demo._Trainer.fit
-    monkeypatch.setattr(demo._Trainer, "fit", lambda self, X, seed: (seen.append(X), fit(self, X, seed))[1])
+    monkeypatch.setattr(
+        demo._Trainer, "fit", lambda self, X, seed, heed: (seen.append(X), fit(self, X, seed, heed))[1]
+    )
     demo.run(**sizes, picture=None)
     assert max(map(len, seen)) == 80
     assert all(len(np.unique(X, axis=0)) == len(X) for X in seen)

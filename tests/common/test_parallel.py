@@ -174,6 +174,55 @@ def test_sigint_during_tasks():
     assert len(calls) < 10_000
 
 
+AIMED = """
+import concurrent.futures, faulthandler, signal, sys, threading
+import numpy as np
+from fasttangent.common import parallel
+from fasttangent.common import interrupts
+from helpers.interrupts import Aim
+from test_parallel import squares
+
+faulthandler.dump_traceback_later(100, exit=True)
+MODULES = (parallel, interrupts, concurrent.futures.thread, concurrent.futures._base, threading)
+FILES = [module.__file__ for module in MODULES]
+ended = threading.Event()
+
+
+def task(i, heed=None):
+    inside.append(i)
+    ended.wait(0.0005)
+    inside.remove(i)
+
+
+def quick(done, n, last):
+    return None
+
+
+missed, at, step = 0, 1, int(sys.argv[1])
+while not missed:  # until an aim is past the end
+    for call in (lambda: parallel.run(task, 6, 2), lambda: parallel.map(task, 3, 2, quick)):
+        inside = []
+        try:
+            with Aim(FILES, at) as aim:
+                call()
+            assert not aim.hit, f"interrupt {at} was lost"
+            missed += 1
+        except KeyboardInterrupt:
+            assert aim.hit
+            assert not inside, "a task is still running"
+        assert (squares(20, 2) == np.arange(20.0) ** 2).all()
+    missed *= missed == 2
+    at += step
+print(at)
+"""
+
+
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_sigint_at_any_moment_of_a_call(step):
+    """At every line and return of `run` and `map` and of what they use: heard, no task left behind, no lock lost."""
+    assert int(python("-c", AIMED, str(step), file=__file__)) > 100
+
+
 def test_available():
     assert 1 <= parallel.available() <= (os.cpu_count() or 1)
 
