@@ -127,7 +127,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'fasttangent' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fasttangent.{_HOME[name]}"), name)
+    from fasttangent.common.interrupts import held
+
+    with held():  # Ctrl-C comes after an import: half of NumPy cannot be imported again
+        value = getattr(importlib.import_module(f"fasttangent.{_HOME[name]}"), name)
     globals()[name] = value
     return value
 

@@ -67,7 +67,7 @@ def _cpu_name() -> str:
 
 
 def _cache() -> dict[str, Any]:
-    from fasttangent.kernels.jit import cache_folder
+    from fasttangent.kernels.cache_folder import cache_folder
 
     folder = cache_folder()
     if folder is None:

@@ -1,29 +1,20 @@
-"""The one place that sets Numba's options and decides where compiled code is kept.
+"""The one place that sets Numba's options and says how compiled code is kept.
 
 Every compiled function of the package is decorated with `kernel` and nothing else.
 
-Two facts shape this file.  Numba's own cache looks only at the file that holds a function, so it runs
-stale machine code after a change in a *callee* of another file (seen with Numba 0.68, also across an
-upgrade); our cache folder is therefore named by a stamp over the sources of all kernels.  And caching
-raises where no folder is writable (a read-only install without a home); ours falls back to compiling.
-
-The folder is ``$FASTTANGENT_CACHE``, else ``$XDG_CACHE_HOME/fasttangent``, else ``~/.cache/fasttangent``,
-else ``fasttangent-<user id>`` in the folder for temporary files; ``FASTTANGENT_CACHE=off`` compiles anew
-in every process.
+Numba's own cache unpickles what it finds in a folder that it does not examine, and machine code with a flipped bit is
+run; so ours has files of its own (`kept`), one for each function and types of arguments.
 """
 
-from __future__ import annotations
-
-import contextlib
-import functools
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+import pickle
 
 import numba
-from numba.core import caching
+from numba.core import caching, compiler, serialize
+
+from fasttangent.common.interrupts import held
+from fasttangent.kernels import kept
+from fasttangent.kernels.cache_folder import cache_folder
 
 # No fastmath: it licenses the compiler to ignore NaN and to reorder sums, and training code needs neither.
 # Where a fused multiply-add pays it is written as such (`scalar.fma`), so results do not depend on
@@ -34,95 +25,46 @@ OPTIONS = {"nogil": True, "error_model": "numpy"}
 def kernel(function):
     """Compile `function` on first call and keep the result on disk."""
     dispatcher = numba.njit(**OPTIONS)(function)
-    folder = cache_folder()
-    if folder is not None and not numba.config.DISABLE_JIT:
-        dispatcher._cache = _cache_in(folder)(function)
+    if numba.config.DISABLE_JIT:
+        return dispatcher
+    if cache_folder() is not None:
+        dispatcher._cache = _Cache(function)
+    compile_for = dispatcher._compile_for_args
+
+    def compile_undisturbed(*arguments, **named):
+        with held():
+            return compile_for(*arguments, **named)
+
+    dispatcher._compile_for_args = (
+        compile_undisturbed  # asked for only where there is no code for the arguments
+    )
     return dispatcher
 
 
-@functools.lru_cache(maxsize=1)
-def source_stamp() -> str:
-    """A hash over the sources of all kernels and the chosen vector width: another one whenever any changes."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    digest.update(os.environ.get("FASTTANGENT_VECTOR_BITS", "").encode())  # compiled in
-    return digest.hexdigest()[:16]
+class _Cache(caching.NullCache):
+    """Of one function, as a dispatcher asks for it."""
 
+    def __init__(self, function) -> None:
+        self._function = function
 
-@functools.lru_cache(maxsize=1)
-def cache_folder() -> Path | None:
-    """Where compiled kernels are kept, or None when caching is off or no folder is writable."""
-    if os.environ.get("FASTTANGENT_CACHE", "").lower() in ("off", "0", "no", "false"):
-        return None
-    for root in _candidate_roots():
-        folder = root / f"kernels-{source_stamp()}"
+    def load_overload(self, sig, target_context):
+        content = kept.read(self._file(sig))
+        if content is None:
+            return None
+        target_context.refresh()  # knows what the code calls
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError:
-            continue
-        return folder
-    return None
+            return compiler.CompileResult._rebuild(target_context, *pickle.loads(content))
+        except Exception:  # written by other means: compile and overwrite it
+            return None
 
+    def save_overload(self, sig, data):
+        if not data.library.has_dynamic_globals:  # addresses of this process
+            kept.write(self._file(sig), serialize.dumps(data._reduce()))
 
-def _candidate_roots() -> Iterator[Path]:
-    if chosen := os.environ.get("FASTTANGENT_CACHE"):
-        yield Path(chosen)
-        return
-    with contextlib.suppress(RuntimeError):  # no home folder
-        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fasttangent"
-    # Cached code is unpickled when it is read, so a folder that others may write to must be ours alone.
-    private = Path(tempfile.gettempdir()) / f"fasttangent-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
-    try:
-        private.mkdir(mode=0o700, exist_ok=True)
-        if not hasattr(os, "getuid") or private.stat().st_uid == os.getuid():
-            yield private
-    except OSError:
-        pass
-
-
-def _cache_in(folder: Path):
-    """Numba's function cache, with our folder and our stamp in place of the file's own."""
-
-    class Locator(caching._CacheLocator):
-        def __init__(self, line: int) -> None:
-            self._line = line
-
-        @classmethod
-        def from_function(cls, function, file):
-            return cls(function.__code__.co_firstlineno)
-
-        def get_cache_path(self):
-            return str(folder)
-
-        def get_source_stamp(self):
-            return source_stamp()
-
-        def get_disambiguator(self):
-            return str(self._line)
-
-    class Implementation(caching.CompileResultCacheImpl):
-        _locator_classes = [Locator]  # noqa: RUF012 - the name and type Numba reads
-
-    class Cache(caching.FunctionCache):
-        _impl_class = Implementation
-
-        def load_overload(self, *args):
-            try:
-                return super().load_overload(*args)
-            except Exception:  # a damaged file, as a crash or a full disk leaves it: compile and overwrite it
-                self.flush_quietly()
-                return None
-
-        def save_overload(self, *args):
-            try:
-                super().save_overload(*args)
-            except Exception:  # the compiled code is good; only keeping it failed
-                self.flush_quietly()
-
-        def flush_quietly(self):
-            with contextlib.suppress(OSError):
-                self.flush()
-
-    return Cache
+    def _file(self, sig) -> str:
+        function, code = self._function, self._function.__code__
+        cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+        body = hashlib.sha256(code.co_code + serialize.dumps(cells)).hexdigest()
+        module = function.__module__.rpartition(".")[2]
+        words = f"{module}.{function.__qualname__}-{code.co_firstlineno}".replace("<", "").replace(">", "")
+        return kept.file_name(words, sig, body) + ".kernel"

@@ -6,21 +6,15 @@ functions of a library of their own, which the kernels only declare.  The librar
 kernels, and is loaded before any kernel that calls it can be.
 """
 
-import contextlib
-import hashlib
-import os
 import pickle
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-import llvmlite
-import numba
 from llvmlite import binding, ir
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
-from fasttangent.kernels.jit import cache_folder, source_stamp
+from fasttangent.common.interrupts import held
+from fasttangent.kernels import kept
 
 PREFIX = "fasttangent.library."
 _loaded: list = []  # machine code lives as long as its library
@@ -31,55 +25,35 @@ def defines(module: ir.Module) -> bool:
     return module.name.startswith(PREFIX)
 
 
-@global_compiler_lock
 def provide(name: str, emitters: Iterable[Callable[[ir.Module], ir.Function]]) -> None:
     """Compile the functions that the emitters add to a module, or load them, and make them known by their names."""
+    with held(), global_compiler_lock:
+        _provide(name, emitters)
+
+
+def _provide(name: str, emitters: Iterable[Callable[[ir.Module], ir.Function]]) -> None:
     codegen = cpu_target.target_context.codegen()
     module = codegen.create_library(PREFIX + name).create_ir_module(PREFIX + name)
     names = [emit(module).name for emit in emitters]
-    file = _file(name)
-    library = _read(file, codegen) if file else None
+    file = kept.file_name(name, *names) + ".library"
+    library = _read(file, codegen)
     if library is None:
         library = codegen.create_library(PREFIX + name)
         library.enable_object_caching()
         library.add_ir_module(module)
         library.finalize()
-        if file:
-            _write(file, library.serialize_using_object_code())
+        kept.write(file, pickle.dumps(library.serialize_using_object_code()))
     _loaded.append(library)
     for function in names:
         binding.add_symbol(function, library.get_pointer_to_function(function))
 
 
-def _file(name: str) -> Path | None:
-    folder = cache_folder()
-    if folder is None:
+def _read(file: str, codegen):
+    """The library in a file; None if there is none."""
+    content = kept.read(file)
+    if content is None:
         return None
-    target = repr(
-        (cpu_target.target_context.codegen().magic_tuple(), numba.__version__, llvmlite.__version__)
-    )
-    return folder / f"{name}-{hashlib.sha256((source_stamp() + target).encode()).hexdigest()[:16]}.library"
-
-
-def _read(file: Path, codegen):
-    """The library in a file; None if there is none or it is damaged."""
     try:
-        content = file.read_bytes()
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
-            return None
-        return codegen.unserialize_library(pickle.loads(content[32:]))
-    except Exception:  # a file of another version, or unreadable: compile and overwrite it
+        return codegen.unserialize_library(pickle.loads(content))
+    except Exception:  # written by other means: compile and overwrite it
         return None
-
-
-def _write(file: Path, serialized) -> None:
-    """Through another name, so that nobody reads half a file; without a word if there is no room."""
-    content = pickle.dumps(serialized)
-    with contextlib.suppress(OSError):
-        handle, temporary = tempfile.mkstemp(dir=file.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(hashlib.sha256(content).digest() + content)
-            os.replace(temporary, file)
-        except OSError:
-            os.unlink(temporary)

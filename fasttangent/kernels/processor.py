@@ -14,6 +14,8 @@ from functools import cache
 import numpy as np
 from llvmlite import binding
 
+from fasttangent.common.interrupts import held
+
 TILE_ROWS = 6
 WIDTHS = (128, 256, 512)
 
@@ -21,7 +23,8 @@ WIDTHS = (128, 256, 512)
 @cache
 def host() -> dict[str, bool]:
     """Features of the processor, as LLVM names them."""
-    return dict(binding.get_host_cpu_features())
+    with held():  # takes LLVM's lock
+        return dict(binding.get_host_cpu_features())
 
 
 def is_x86() -> bool:

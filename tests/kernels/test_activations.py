@@ -11,7 +11,8 @@ import pytest
 from numba import config
 from scipy import special
 
-from fasttangent.kernels import activations, jit, processor
+from fasttangent.kernels import activations, processor
+from fasttangent.kernels.cache_folder import cache_folder
 
 NAMES = sorted(activations.CODES)
 DTYPES = ("float32", "float64")
@@ -238,7 +239,7 @@ def test_other_widths_and_no_compiler(setting):
         pytest.skip("runs inside itself")
     tests = "last_digits or limits or central or in_place"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", tests, __file__]
-    folder = jit.cache_folder()  # one of its own: compiled code is not kept by width
+    folder = cache_folder()  # one of its own: compiled code is not kept by width
     environment = os.environ | {name: value, "FASTTANGENT_CACHE": str(folder / setting) if folder else "off"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]

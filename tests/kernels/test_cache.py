@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fasttangent
-from fasttangent.kernels import jit, processor
+from fasttangent.kernels import cache_folder, processor
 
 PACKAGE = Path(fasttangent.__file__).parent
 
@@ -25,13 +25,13 @@ def twice(c, b):
 """
 RUN = """
 import numpy as np
-from fasttangent.kernels import jit
+from fasttangent.kernels import cache_folder
 from fasttangent.kernels.caller import twice
 
 c = np.zeros(1)
 twice(c, np.ones(1))
 (kind,) = twice.stats.cache_hits or twice.stats.cache_misses or [None]
-print(c[0], "hit" if twice.stats.cache_hits else "miss", jit.cache_folder())
+print(c[0], "hit" if twice.stats.cache_hits else "miss", cache_folder.cache_folder())
 """
 
 
@@ -74,7 +74,7 @@ def test_a_change_in_another_file_is_noticed(copy, tmp_path, file, before, after
     value, state, folder = run(copy, FASTTANGENT_CACHE=cache)
     assert (value, state) == (2.0, "miss")
     assert Path(folder).parent == tmp_path / "cache"
-    assert list(Path(folder).glob("*.nbi"))
+    assert list(Path(folder).glob("*.kernel"))
     assert run(copy, FASTTANGENT_CACHE=cache) == (2.0, "hit", folder)
 
     source = copy / "kernels" / file
@@ -101,9 +101,9 @@ def test_another_width_of_vectors_is_compiled_apart(copy, tmp_path):
 
 def test_the_stamp_is_of_every_kernel_file_and_the_width(copy, monkeypatch):
     kernels = copy / "kernels"
-    monkeypatch.setattr(jit, "__file__", str(kernels / "jit.py"))
+    monkeypatch.setattr(cache_folder, "__file__", str(kernels / "cache_folder.py"))
     monkeypatch.delenv("FASTTANGENT_VECTOR_BITS", raising=False)
-    stamp, sources = jit.source_stamp.__wrapped__, list(kernels.glob("*.py"))
+    stamp, sources = cache_folder.source_stamp.__wrapped__, list(kernels.glob("*.py"))
     assert {path.name for path in (PACKAGE / "kernels").glob("*.py")} < {path.name for path in sources}
     stamps = [stamp()]
     assert stamps == [stamp()]
@@ -137,7 +137,7 @@ def test_the_cache_can_be_switched_off(copy, tmp_path, word):
     value, state, folder = run(copy, FASTTANGENT_CACHE=word, HOME=str(home))
     assert (value, state, folder) == (2.0, "miss", "None")
     assert not list(home.iterdir())
-    assert not list(copy.rglob("*.nbi"))
+    assert not list(copy.rglob("*.kernel"))
 
 
 def test_where_the_cache_is(copy, tmp_path):
@@ -164,10 +164,100 @@ def test_a_damaged_cache_is_no_obstacle(copy, tmp_path, share):
     cache = str(tmp_path / "cache")
     folder = Path(run(copy, FASTTANGENT_CACHE=cache)[2])
     files = list(folder.iterdir())
-    assert {file.suffix for file in files} == {".nbi", ".nbc", ".library"}
+    assert {file.suffix for file in files} == {".kernel", ".library"}
     for file in files:
         content = file.read_bytes()
         file.write_bytes(content[: int(share * len(content))])
     assert run(copy, FASTTANGENT_CACHE=cache)[0] == 2.0
     assert run(copy, FASTTANGENT_CACHE=cache)[:2] == (2.0, "hit")
     assert set(folder.iterdir()) == set(files)
+
+
+def test_files_under_each_others_names_are_no_obstacle(copy, tmp_path):
+    cache = str(tmp_path / "cache")
+    folder = Path(run(copy, FASTTANGENT_CACHE=cache)[2])
+    files = sorted(folder.iterdir())
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, [*contents[1:], contents[0]], strict=True):
+        file.write_bytes(content)
+    assert run(copy, FASTTANGENT_CACHE=cache)[:2] == (2.0, "miss")
+    assert run(copy, FASTTANGENT_CACHE=cache)[:2] == (2.0, "hit")
+    assert [len(file.read_bytes()) for file in files] == list(map(len, contents))
+
+
+def test_files_of_other_sources_are_no_obstacle(copy, tmp_path):
+    """Put where those of these sources belong: the checksum is over the sources as well."""
+    cache, other = str(tmp_path / "cache"), str(tmp_path / "other")
+    folder = Path(run(copy, FASTTANGENT_CACHE=cache)[2])
+    (copy / "kernels" / "more.py").write_text("")
+    there = Path(run(copy, FASTTANGENT_CACHE=other)[2])
+    assert sorted(file.name for file in there.iterdir()) == sorted(file.name for file in folder.iterdir())
+    for file in there.iterdir():
+        shutil.copy(folder / file.name, file)
+    assert run(copy, FASTTANGENT_CACHE=other)[:2] == (2.0, "miss")
+    assert run(copy, FASTTANGENT_CACHE=other)[:2] == (2.0, "hit")
+
+
+FLIPS = """
+import os, random, sys
+import numpy as np
+from fasttangent.kernels import cache_folder, caller, jit, kept
+
+twice, c = caller.twice, np.zeros(1)
+twice(c, np.ones(1))
+folder, rng = cache_folder.cache_folder(), random.Random(0)
+read = flips = 0
+for name in sorted(os.listdir(folder)):
+    good = (folder / name).read_bytes()
+    assert kept.read(name) == good[kept.DIGEST:]
+    places = {*range(80), len(good) - 1, *rng.sample(range(len(good)), 300)}
+    for place in places:
+        bad = bytearray(good)
+        bad[place] ^= 1 << rng.randrange(8)
+        (folder / name).write_bytes(bad)
+        flips += 1
+        read += kept.read(name) is not None
+    (folder / name).write_bytes(good[:-1])
+    read += kept.read(name) is not None
+    (folder / name).write_bytes(good + b"0")
+    read += kept.read(name) is not None
+    (folder / name).write_bytes(good)
+
+calls = int(sys.argv[1])
+(name,) = (n for n in os.listdir(folder) if n.startswith("caller.twice"))
+for call in range(calls):  # what a dispatcher makes of it
+    bad = bytearray((folder / name).read_bytes())
+    bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+    (folder / name).write_bytes(bad)
+    again, c[0] = jit.kernel(twice.py_func), 0
+    again(c, np.ones(1))
+    assert c[0] == 2.0 and again.stats.cache_misses and not again.stats.cache_hits
+    again, c[0] = jit.kernel(twice.py_func), 0
+    again(c, np.ones(1))
+    assert c[0] == 2.0 and again.stats.cache_hits and not again.stats.cache_misses
+print(flips, read)
+"""
+
+
+def flipped(copy, tmp_path, calls):
+    """(flips, how many of them were not noticed)."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FLIPS, str(calls)],
+        env={**os.environ, "PYTHONPATH": str(copy.parent), "FASTTANGENT_CACHE": str(tmp_path / "cache")},
+        cwd=copy.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return tuple(map(int, done.stdout.split()))
+
+
+def test_no_flipped_bit_is_read(copy, tmp_path):
+    flips, read = flipped(copy, tmp_path, calls=3)
+    assert flips > 1000
+    assert read == 0
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_is_run(copy, tmp_path):
+    assert flipped(copy, tmp_path, calls=100)[1] == 0

@@ -15,31 +15,27 @@ from numba.core import caching
 from numba.core.registry import cpu_target
 
 from fasttangent.kernels import jit
+from fasttangent.kernels.cache_folder import cache_folder
 
 JIT = not numba.config.DISABLE_JIT
 FILES = sorted(Path(jit.__file__).parent.glob("*.py"))
 
 # Module, name in it, arguments that we pass or take (None: not called by us).
 NAMES = [
-    ("numba.core.caching", "_CacheLocator", None),
-    ("numba.core.caching", "_CacheLocator.from_function", ("py_func", "py_file")),
-    ("numba.core.caching", "_CacheLocator.get_cache_path", ("self",)),
-    ("numba.core.caching", "_CacheLocator.get_source_stamp", ("self",)),
-    ("numba.core.caching", "_CacheLocator.get_disambiguator", ("self",)),
-    ("numba.core.caching", "CompileResultCacheImpl", None),
-    ("numba.core.caching", "CompileResultCacheImpl._locator_classes", None),
-    ("numba.core.caching", "FunctionCache", ("py_func",)),
-    ("numba.core.caching", "FunctionCache._impl_class", None),
-    ("numba.core.caching", "FunctionCache.load_overload", ("self", "sig", "target_context")),
-    ("numba.core.caching", "FunctionCache.save_overload", ("self", "sig", "data")),
-    ("numba.core.caching", "FunctionCache.flush", ("self",)),
+    ("numba.core.caching", "NullCache", ()),
+    ("numba.core.caching", "NullCache.load_overload", ("self", "sig", "target_context")),
+    ("numba.core.caching", "NullCache.save_overload", ("self", "sig", "cres")),
     ("numba.core.cgutils", "alloca_once", ("builder", "ty")),
     ("numba.core.cgutils", "alloca_once_value", ("builder", "value")),
     ("numba.core.cgutils", "for_range", ("builder", "count")),
     ("numba.core.cgutils", "get_or_insert_function", ("module", "fnty", "name")),
+    ("numba.core.compiler", "CompileResult", None),
+    ("numba.core.compiler", "CompileResult._reduce", ("self",)),
+    ("numba.core.compiler", "CompileResult._rebuild", ("target_context",)),
     ("numba.core.compiler_lock", "global_compiler_lock", None),
     ("numba.core.errors", "TypingError", None),
     ("numba.core.registry", "cpu_target", None),
+    ("numba.core.serialize", "dumps", ("obj",)),
     (
         "numba.np.arrayobj",
         "populate_array",
@@ -88,13 +84,6 @@ def test_code_is_generated_and_kept_as_before():
     assert callable(getattr(array, "_getvalue", None)), moved(f"{array.__name__}._getvalue")
 
 
-def test_a_locator_has_no_other_duties():
-    """`jit` implements all that Numba asks of a locator."""
-    known = {name.split(".")[1] for _, name, _ in NAMES if name.startswith("_CacheLocator.")}
-    more = set(caching._CacheLocator.__abstractmethods__) - known
-    assert not more, f"Numba {numba.__version__} asks more of a cache's locator: {sorted(more)}"
-
-
 @pytest.mark.skipif(not JIT, reason="nothing is compiled")
 def test_a_dispatcher_asks_its_cache():
     """The attribute that `jit.kernel` sets is the one that Numba reads and writes compiled code through."""
@@ -118,17 +107,36 @@ def test_a_dispatcher_asks_its_cache():
     assert asked == [("load", 2), ("save", 2)], moved("Dispatcher._cache with load_overload, save_overload")
 
 
-@pytest.mark.skipif(not JIT or jit.cache_folder() is None, reason="nothing is kept")
-def test_a_kernel_is_kept_in_our_folder():
-    """Numba takes our locator from `_locator_classes` and our implementation from `_impl_class`."""
+@pytest.mark.skipif(not JIT, reason="nothing is compiled")
+def test_a_dispatcher_compiles_through_the_method_that_we_hold_signals_around():
+    """Of the object, not of its class; and only when it has no code for the arguments."""
 
-    def one():
+    def one(x):
+        return x
+
+    dispatcher = numba.njit(one)
+    compile_for, asked = dispatcher._compile_for_args, []
+    dispatcher._compile_for_args = lambda *a, **k: (asked.append(a), compile_for(*a, **k))[1]
+    assert [dispatcher(1), dispatcher(2), dispatcher(1.5)] == [1, 2, 1.5]
+    assert asked == [(1,), (1.5,)], moved("Dispatcher._compile_for_args")
+
+
+@pytest.mark.skipif(not JIT or cache_folder() is None, reason="nothing is kept")
+def test_a_kernel_is_kept_in_our_folder():
+    """What `jit` asks of a compiled function: can it be kept, and what is it made of."""
+
+    def one_of_ours():
         return 1
 
-    path = jit.kernel(one)._cache.cache_path
-    assert path == str(jit.cache_folder()), (
-        moved("CompileResultCacheImpl._locator_classes") + f"; it keeps in {path}"
-    )
+    dispatcher = jit.kernel(one_of_ours)
+    assert dispatcher() == 1
+    (file,) = cache_folder().glob("test_numba_api*one_of_ours*.kernel")
+    again = jit.kernel(one_of_ours)
+    assert again() == 1
+    assert sum(again.stats.cache_hits.values()) == 1
+    (found,) = again.overloads.values()
+    assert found.library.has_dynamic_globals is False, moved("CompileResult.library.has_dynamic_globals")
+    file.unlink()
 
 
 def used(source):
