@@ -58,6 +58,8 @@ def prepared(problem: Problem, theta: Float, solver: str = "auto") -> Solver:
 def solved(curvature: Solver, B: Float) -> Float:
     """The rows A^-1 b, for B (K, p); raises IndefiniteError."""
     found = curvature.solve(B)
+    if found.stopped == "interrupted":  # x is as far as it got
+        raise KeyboardInterrupt
     if found.stopped == "negative curvature":
         raise IndefiniteError(f"solver {found.name!r} met a direction of negative curvature")
     return found.x

@@ -66,13 +66,20 @@ def draw(problem: Problem, theta: Float, residual_variance: float, samples: int,
             # u' = (G + s I)^-1 (u - R b / s) has the covariance (G + s I)^-1 / (s S)
             free += strength**2 * S * float(np.sum(w * w)) + (S - outputs[0]) * outputs[1] * len(u)
         else:
-            x = solver.solve(assembled(problem, theta, u, b)).x
+            x = _solved(solver, assembled(problem, theta, u, b))
             s = problem.jacobian_product(theta, x)
             free += S * (outputs[1] * len(x) - float(np.sum(problem.output_weights(theta) * s * s)))
         tangents[part] = -x
     labels = S * outputs[1]
-    bias = solver.solve(strength * problem.complexity_gradient(theta)[None]).x[0]
+    bias = _solved(solver, strength * problem.complexity_gradient(theta)[None])[0]
     return Draws(tangents, bias, residual_variance * labels / max(free / samples, 1.0))
+
+
+def _solved(solver: Solver, B: Float) -> Float:
+    found = solver.solve(B)
+    if found.stopped == "interrupted":  # x is as far as it got
+        raise KeyboardInterrupt
+    return found.x
 
 
 def right_sides(problem: Problem, K: int, rng: np.random.Generator) -> tuple[Float, Float]:

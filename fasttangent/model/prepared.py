@@ -156,17 +156,21 @@ class Prepared:
         tangents = {"strength": run.tangents[0]} if len(run.tangents) else {}
         noise, began = np.nan, time.perf_counter()
         if "posterior" in self.settings.tangents and run.stopped != "interrupted":
-            variance = problem.residual_variance(run.theta)
-            tangents["posterior"], tangents["bias"], noise = draw(
-                problem, run.theta, variance, self.settings.samples, self.settings.seed
-            )
+            try:
+                variance = problem.residual_variance(run.theta)
+                tangents["posterior"], tangents["bias"], noise = draw(
+                    problem, run.theta, variance, self.settings.samples, self.settings.seed
+                )
+            except KeyboardInterrupt:
+                run.stopped = "interrupted"
         seconds = {**run.seconds, "posterior_seconds": time.perf_counter() - began}
+        certificate = certified(problem, run)
         return self.model(
             problem,
             run.theta,
             tangents=tangents,
             noise=noise,
-            certificate=certified(problem, run),
+            certificate=certificate,
             interrupted=run.stopped == "interrupted",
             training={
                 **{

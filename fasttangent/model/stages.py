@@ -63,8 +63,9 @@ def two_stages(
 
 
 def certified(problem: Problem, run: Stages) -> Certificate:
-    """The certificate of what the stages ended with."""
+    """The certificate of what the stages ended with; the run is marked when Ctrl-C leaves it unmeasured."""
     try:
         return certify(problem, run.theta, run.tangents, run.notes)
     except KeyboardInterrupt:
+        run.stopped = "interrupted"
         return unmeasured("the certificate was not measured, because of an interrupt; fit again")
