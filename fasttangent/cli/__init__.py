@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fasttangent.cli.interrupts import whole_process
+
 
 def main() -> None:
     """Entry point of the command ``fasttangent``."""
-    from fasttangent.cli.app import cli
+    with whole_process():
+        from fasttangent.cli.app import cli
 
-    cli()
+        cli()

@@ -32,7 +32,7 @@ def cli() -> None:
     """Which unlabelled rows are worth a label: MLP regression that carries its regularity tangent.
 
     Tables are .csv, .csv.gz, .parquet or .npy. Exit code 0: fine; 1: the work failed; 2: bad usage or
-    bad input.
+    bad input; 130: interrupted.
     """
 
 

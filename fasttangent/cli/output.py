@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from fasttangent.cli.interrupts import INTERRUPTED, interrupt
 from fasttangent.common.errors import DivergenceError
 
 FAILED, BAD_INPUT = 1, 2
@@ -67,11 +68,22 @@ class Edge(click.Group):
                 say_json({"error": one_line(message), "exit_code": code})
         sys.exit(code if isinstance(code, int) else 0)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _aborted():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _aborted():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise click.Abort from None  # click itself would print an empty line first
+
+
+@contextmanager
+def _aborted() -> Iterator[None]:
+    """Ctrl-C as click knows it, which itself would print an empty line first."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.Abort from None
 
 
 def outcome(error: Exception) -> tuple[str, int]:
@@ -81,7 +93,7 @@ def outcome(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
     if isinstance(error, click.Abort):
-        return "interrupted; nothing was written", FAILED
+        return "interrupted; nothing was written", INTERRUPTED
     if isinstance(error, FailedError | DivergenceError):
         return str(error), FAILED
     if isinstance(error, FileNotFoundError | IsADirectoryError) and error.errno is None:
@@ -142,9 +154,6 @@ def _terminated_like_interrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

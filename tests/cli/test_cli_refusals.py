@@ -232,7 +232,7 @@ def test_an_interrupted_fit_keeps_its_model(trained, tmp_path, number):
         [sys.executable, "-c", INTERRUPTED, str(int(number)), *map(str, args)],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
-    assert process.returncode == 1, process.stderr
+    assert process.returncode == 130, process.stderr
     assert "Traceback" not in process.stderr
     assert process.stderr.splitlines()[-1] == (
         f"fasttangent: error: interrupted; the model of that moment was saved to {out}"
@@ -247,7 +247,7 @@ def test_an_interrupted_score_leaves_nothing(trained, tmp_path, monkeypatch):
 
     monkeypatch.setattr("fasttangent.model.scores.scored", interrupt)
     np.save(tmp_path / "p.npy", np.ones((10, 3)))
-    result = run("score", trained / "m.npz", tmp_path / "p.npy", "-o", tmp_path / "s.csv", code=1)
+    result = run("score", trained / "m.npz", tmp_path / "p.npy", "-o", tmp_path / "s.csv", code=130)
     assert result.stderr.splitlines()[-1] == "fasttangent: error: interrupted; nothing was written"
     assert os.listdir(tmp_path) == ["p.npy"]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fasttangent.cli.commands.models import described
+from fasttangent.cli.interrupts import INTERRUPTED
 from fasttangent.cli.options import FIT, JSON, OUTPUT, QUIET, THREADS, TrainingTable, training_table
-from fasttangent.cli.output import FAILED, say, shows_progress, tell
+from fasttangent.cli.output import say, shows_progress, tell
 
 if TYPE_CHECKING:
     from fasttangent.model.model import Model
@@ -55,7 +56,7 @@ def fit(
     say(as_json, document, f"{described(model)}\nsaved to {output}")
     if model.interrupted:
         tell("error", f"interrupted; the model of that moment was saved to {output}")
-        return FAILED
+        return INTERRUPTED
     if not model.certificate.trusted:
         tell("warning", "scores of this model are not to be trusted: " + "; ".join(model.certificate.reasons))
     return None
