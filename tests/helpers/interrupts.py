@@ -5,10 +5,21 @@ import sys
 
 
 class Aim:
-    """In a block: SIGINT at the n-th event (call, line, return) of the main thread in some files."""
+    """In a block: SIGINT at the n-th event (call, line, return) of this thread in some files.
+
+    Attributes
+    ----------
+    seen : int
+        Events so far.
+    hit : bool
+        Whether there were as many.
+    where : str
+        What was aimed at.
+    """
 
     def __init__(self, files, n):
-        self._files, self._left, self.hit, self.where = set(files), n, False, ""
+        self._files, self._n = set(files), n
+        self.seen, self.hit, self.where = 0, False, ""
 
     def __enter__(self):
         self._before = sys.gettrace()
@@ -21,8 +32,8 @@ class Aim:
     def _trace(self, frame, event, argument):
         if frame.f_code.co_filename not in self._files:
             return None
-        self._left -= 1
-        if self._left == 0:
+        self.seen += 1
+        if self.seen == self._n:
             self.hit, self.where = True, f"{frame.f_code.co_filename}:{frame.f_lineno} {event}"
             signal.raise_signal(signal.SIGINT)
         return self._trace
