@@ -24,6 +24,7 @@ COMMANDS = {  # name: (file, what it says)
     "selection-picks": ("selection.picks", "whether LCMD picks what bmdal_reg picks"),
     "learned-losses": ("errors.learned_losses", "which score finds the rows with large errors"),
     "calibration": ("errors.calibration", "whether posterior deviations are right"),
+    "reliability": ("reliability.command", "an hour of hostile random use, and whatever goes wrong"),
     "identity": ("identity", "digests of what a user can see, to compare two checkouts"),
     "render": ("render", "results into RESULTS.md and README.md"),
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.common.duplicates import row_keys, rows_among
+from fasttangent.common.maps import check_map
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ class ArrayPool:
         return len(self.rows)
 
     def chunks(self) -> Iterator[tuple[int, NDArray]]:
+        check_map(self.rows)
         yield 0, self.rows
 
     def take(self, numbers: Rows) -> NDArray:
+        check_map(self.rows)
         every = len(numbers) == len(self.rows) and bool((numbers == np.arange(len(numbers))).all())
         return self.rows if every else self.rows[numbers]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent.cli.tables.table import Table
+from fasttangent.common.checks import nearest
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
@@ -22,25 +23,27 @@ def training_rows(
     weighing = [] if weights is None else [table.column(weights)]
     left = columns_left(table, [*drop, *weighing])
     targets = [table.column(name) for name in target] or left[-1:]
-    for column in {*targets, *weighing}:
-        if [*targets, *weighing].count(column) > 1:
+    for column, count in Counter([*targets, *weighing]).items():
+        if count > 1:
             raise ValueError(
                 f"column {table.label(column)} is named twice by --target and --weights; once will do"
             )
-    features = [column for column in left if column not in targets]
+    taken = set(targets)
+    features = [column for column in left if column not in taken]
     if not features:
         raise ValueError(
             f"{table.path} has no column left for the features; it has {len(table.names)} in all"
         )
-    values = table.read([*features, *targets, *weighing])
-    for place, column in enumerate([*features, *targets, *weighing]):
-        bad = np.flatnonzero(~np.isfinite(values[:, place]))
-        if len(bad):
-            raise ValueError(
-                f"{table.path}: column {table.label(column)} is missing or infinite in {len(bad):,} of "
-                f"{len(values):,} rows, first in row {bad[0]} (counted from 0); fill it in, remove the rows, "
-                f"or leave the column out (--drop)"
-            )
+    wanted = [*features, *targets, *weighing]
+    values = table.read(wanted)
+    holes = ~np.isfinite(values)
+    if len(places := np.flatnonzero(holes.any(axis=0))):
+        bad = np.flatnonzero(holes[:, places[0]])
+        raise ValueError(
+            f"{table.path}: column {table.label(wanted[places[0]])} is missing or infinite in {len(bad):,} of "
+            f"{len(values):,} rows, first in row {bad[0]} (counted from 0); fill it in, remove the rows, "
+            f"or leave the column out (--drop)"
+        )
     d, m = len(features), len(targets)
     return {
         "X": values[:, :d],
@@ -88,8 +91,8 @@ def feature_columns(model: Model, table: Table, drop: Sequence[str]) -> list[int
 
 def _missing_columns(table: Table, missing: Sequence[str], present: Sequence[str]) -> str:
     def described(name: str) -> str:
-        near = difflib.get_close_matches(name, present, n=1)
-        return f"{name!r} (the nearest is {near[0]!r})" if near else repr(name)
+        near = nearest(name, present)
+        return repr(name) if near is None else f"{name!r} (the nearest is {near!r})"
 
     more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
     names = ", ".join(described(name) for name in missing[:5]) + more

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fasttangent.common.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +71,7 @@ def learning_curves(result: Mapping[str, Any], path: str | os.PathLike[str]) -> 
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    _save(figure, path)
 
 
 def _curve(axes: Axes, labelled: list[int], errors: np.ndarray, style: dict[str, Any]) -> None:
@@ -130,7 +133,12 @@ def fidelity(found: Fidelity, path: str | os.PathLike[str]) -> None:
         "Influence on complexity: each method against the exact solve (blue: trusted by its certificate)",
         fontsize=11,
     )
-    figure.savefig(path, dpi=DOTS_PER_INCH)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH, format=Path(path).suffix[1:].lower())
 
 
 def _against(axes: Axes, x: np.ndarray, series: Mapping[str, tuple[np.ndarray, str]]) -> None:

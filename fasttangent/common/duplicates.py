@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.maps import check_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,7 @@ def row_keys(rows: NDArray) -> Keys:
     keys = np.empty(len(rows), np.uint64)
     salts = np.random.default_rng(0).integers(0, 2**64, rows.shape[1], np.uint64)
     for start in range(0, len(rows), checks.ROWS_PER_CHECK):
+        check_map(rows)
         part = np.ascontiguousarray(rows[start : start + checks.ROWS_PER_CHECK], np.float64) + 0.0
         bits = part.view(np.uint64) ^ salts
         bits *= np.uint64(0xBF58476D1CE4E5B9)  # a finaliser of splitmix64: all bits of a value matter

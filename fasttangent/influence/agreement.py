@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fasttangent.common.vectors import power_of_two
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,8 +48,10 @@ def agreement(predicted: Any, measured: Any) -> Agreement:
         )
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
+    unit_of_a, unit_of_b = (power_of_two(np.max(abs(v), initial=0.0)) for v in (a, b))
+    a, b = a / unit_of_a, b / unit_of_b  # exact, so that squares are numbers in any unit
     length = float(np.sum(a * a))
-    factor = float(np.sum(a * b)) / length if length > 0 else np.nan
+    factor = float(np.sum(a * b) / length / unit_of_a * unit_of_b) if length > 0 else np.nan
     return Agreement(_correlation(a, b), _correlation(_ranks(a), _ranks(b)), factor, len(a))
 
 

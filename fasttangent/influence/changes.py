@@ -148,12 +148,12 @@ def _new_rows(model: Model, c: int, change: Change) -> tuple[Float, Float]:
     try:
         rows, labels = model.labelled_rows(X, y)
         checks.finite("X", rows)
+        near = model.scaling.near_inputs("X", rows), model.scaling.near_targets("y", labels)
     except (TypeError, ValueError) as error:
         raise type(error)(f"changes[{c}]: {error}") from None
     if len(rows) == 0:
         raise ValueError(f"changes[{c}] must add at least 1 row, got none")
-    float64 = np.dtype(np.float64)
-    return model.scaling.inputs(rows, float64), model.scaling.targets(labels, float64)
+    return near
 
 
 def listed(changes: Any) -> list[Change]:

@@ -20,6 +20,7 @@ from fasttangent.common import checks
 from fasttangent.common.blas import one_thread
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.common.progress import reporting
+from fasttangent.common.vectors import excess
 from fasttangent.common.warning import warn
 from fasttangent.influence.row_blocks import (
     blocks,
@@ -172,7 +173,7 @@ class Exact:
     def sensitivity(self, X: Any) -> Float:
         """d prediction / d strength of rows, as `Model.sensitivity`: (n,) or (n, n_outputs), units of y."""
         problem = self._unlabelled(X)
-        s = problem.jacobian_product(self.model.params, self.tangent[None])[0] * self.model.scaling.y_scale
+        s = self.model.scaling.changes(problem.jacobian_product(self.model.params, self.tangent[None])[0])
         return s[:, 0] if self.model.flat_targets else s
 
     def influence(
@@ -209,7 +210,8 @@ class Exact:
             If rows, labels, groups or the gradient do not fit the model or are not finite.
         """
         gradients = gradients_of(on, self.system)
-        found = self._influence(X, y, blocks(np.atleast_2d(gradients)), len(np.atleast_2d(gradients)), groups)
+        unit = excess(abs(np.atleast_2d(gradients)).max(axis=1))
+        found = self._influence(X, y, blocks(gradients / unit[:, None]), unit, groups)
         return found[:, 0] if gradients.ndim == 1 else found
 
     def influence_on_predictions(
@@ -235,7 +237,9 @@ class Exact:
         """
         targets = self._unlabelled(at, "at")
         m, n_outputs = targets.n_rows, self.model.n_outputs
-        found = self._influence(X, y, self._of_predictions(targets), m * n_outputs, groups, out)
+        part, unit = self.model.scaling.y_parts()
+        gradients = prediction_gradients(targets, self.model.params, part)
+        found = self._influence(X, y, gradients, np.tile(unit, m), groups, out)
         return found if n_outputs == 1 else found.reshape(len(found), m, n_outputs)
 
     def influence_on_loss(
@@ -266,12 +270,13 @@ class Exact:
         Top
             One entry per row of `at` (per row and output, if there are several outputs).
         """
-        rows = self._labelled(X, y)
+        rows, (unit, rest) = self._labelled(X, y), self.model.scaling.y_parts()
         if not 1 <= checks.integer("k", k, at_least=1) <= rows.n_rows:
             raise ValueError(f"k must be at most the number of rows, {rows.n_rows}, got {k}")
         places, values = [], []
-        for gradients in self._of_predictions(self._unlabelled(at, "at")):
+        for gradients in prediction_gradients(self._unlabelled(at, "at"), self.model.params, unit):
             found = influence_of_rows(rows, self.model.params, self._solve(gradients))
+            found *= np.resize(rest, len(gradients))
             best = np.argsort(-abs(found), axis=0, kind="stable")[:k].T
             places.append(best)
             values.append(np.take_along_axis(found.T, best, axis=1))
@@ -329,8 +334,6 @@ class Exact:
             prediction, residual = prediction[:, 0], residual[:, 0]
         return LeaveOneOut(prediction, residual, leverage)
 
-    # -----------------------------------------------------------------------------------------------------------
-
     def _solve(self, B: Float) -> Float:
         """A^-1 b for each row b of B (K, p); what is reported of it is kept."""
         self.last = self.solver.solve(B)
@@ -355,14 +358,14 @@ class Exact:
         X: Any,
         y: Any,
         targets: Iterator[Float],
-        n_targets: int,
+        unit: Float,
         groups: Any,
         out: NDArray | None = None,
     ) -> Float:
-        """-grad g . A^-1 grad loss for rows and gradients of g, block by block: (rows or groups, n_targets)."""
+        """-grad g . A^-1 grad loss for rows and gradients of g over a unit, in blocks: (rows or groups, targets)."""
         rows = self._labelled(X, y)
         members = None if groups is None else members_of(groups, rows.n_rows)
-        shape = (rows.n_rows if members is None else members.shape[0], n_targets)
+        shape = (rows.n_rows if members is None else members.shape[0], len(unit))
         if out is None:
             out = np.empty(shape)
         elif out.shape != shape:
@@ -371,13 +374,11 @@ class Exact:
         with reporting(self.progress) as report:
             for gradients in targets:
                 found = influence_of_rows(rows, self.model.params, self._solve(gradients))
-                out[:, start : start + len(gradients)] = found if members is None else members @ found
+                part = slice(start, start + len(gradients))
+                out[:, part] = (found if members is None else members @ found) * unit[part]
                 start += len(gradients)
-                report("influence", start, n_targets)
+                report("influence", start, len(unit))
         return out
-
-    def _of_predictions(self, rows: Problem) -> Iterator[Float]:
-        return prediction_gradients(rows, self.model.params, self.model.scaling.y_scale)
 
     def _hat(self) -> Float:
         """grad f_i . A^-1 grad f_i of training rows, without weights: (n, n_outputs, n_outputs)."""

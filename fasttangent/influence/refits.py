@@ -275,7 +275,7 @@ def _collected(
         if params is not None and end.settled:
             params[i] = end.theta
         if one.predictions is not None:
-            changes[:, i] = one.predictions * model.scaling.y_scale
+            changes[:, i] = model.scaling.changes(one.predictions)
     shaped: Any = changes[..., 0] if model.flat_targets else changes
     predictions = (None, None, None) if base.points is None else shaped
     return Refits(

@@ -46,10 +46,10 @@ def jacobians(rows: Problem, theta: Float, most: int = BLOCK_VALUES) -> Iterator
         yield part, rows.jacobian(theta, part)
 
 
-def prediction_gradients(rows: Problem, theta: Float, y_scale: Float) -> Iterator[Float]:
-    """Blocks (K, p) of gradients of the predictions, in units of y, row by row and output by output."""
+def prediction_gradients(rows: Problem, theta: Float, unit: Float) -> Iterator[Float]:
+    """Blocks (K, p) of gradients of the predictions over a unit of each, row by row and output by output."""
     for _, J in jacobians(rows, theta, BLOCK_TARGETS):
-        yield (J * y_scale[:, None]).reshape(-1, J.shape[2])
+        yield (J * unit[:, None]).reshape(-1, J.shape[2])
 
 
 def gradients_of(on: Any, system: System) -> Float:

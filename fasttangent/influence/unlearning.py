@@ -331,13 +331,13 @@ def _new_values(model: Model, X: Float, Y: Float, new_X: Any, new_y: Any) -> tup
     """Corrected values of rows X, Y, in standard units."""
     if new_X is None and new_y is None:
         raise ValueError("correct needs new_X or new_y, the values that the rows ought to have")
-    float64, k = np.dtype(np.float64), len(X)
+    k = len(X)
     if new_X is not None:
         rows = checks.features("new_X", new_X, model.n_features, model.feature_names)
         if len(rows) != k:
             raise ValueError(f"new_X must have {k} rows, one for each in correct, got {len(rows)}")
         checks.finite("new_X", rows)
-        X = model.scaling.inputs(rows, float64)
+        X = model.scaling.near_inputs("new_X", rows)
     if new_y is not None:
         labels = checks.array("new_y", new_y)
         shapes = {(k, model.n_outputs)} | ({(k,)} if model.n_outputs == 1 else set())
@@ -346,7 +346,7 @@ def _new_values(model: Model, X: Float, Y: Float, new_X: Any, new_y: Any) -> tup
                 f"new_y must have shape {' or '.join(map(str, sorted(shapes)))} to match correct, got {labels.shape}"
             )
         checks.finite("new_y", labels)
-        Y = model.scaling.targets(labels.reshape(k, -1), float64)
+        Y = model.scaling.near_targets("new_y", labels.reshape(k, -1))
     return X, Y
 
 

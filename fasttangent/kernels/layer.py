@@ -97,13 +97,14 @@ def add_gradient(G, h, d, rows, offsets, sums):
 
 
 @kernel
-def add_gradient_tangent(Gt, h, dt, ht, d, rows, rows_t, work):
+def add_gradient_tangent(Gt, h, dt, ht, d, turned, offsets, sums):
     """Gt += h dt^T + ht d^T, the second term absent (ht empty) from the Gauss-Newton product and in layer 0.
 
-    ht d^T is the change of the other factor of G: a second derivative of the network.  rows holds d^T already;
-    offsets and sums are those of `work`.
+    ht d^T is the change of the other factor of G: a second derivative of the network.  `turned` is d^T and room for
+    dt^T.
     """
-    (n_rows, n_out), offsets, sums = rows.shape, work.offsets, work.sums
+    rows, rows_t = turned
+    n_rows, n_out = rows.shape
     n = n_rows if len(ht) else 0
     if n_out <= NARROW:
         _add_narrow(Gt, h, dt, offsets, sums)

@@ -119,7 +119,7 @@ def head_epoch(descent, H, losses, course, head, pairs):
 
     losses (n,) float64: what v is to rank.
     """
-    state, slabs = descent.state, descent.slabs
+    state, penalty, optimizer, slabs = descent
     n, N, block = len(course.rates), len(course.order), block_rows(state.theta)
     through = n < 0  # false, but a variable: a literal would compile `head_backward` again
     room, mode, total, seen = room_for(head, state.theta), flush_denormals(), 0.0, 0
@@ -140,7 +140,7 @@ def head_epoch(descent, H, losses, course, head, pairs):
             total += _pair_adjoints(room, l, n_rows, width, head, pairs, 2.0 / n_paired)
             head_backward(row(slabs.G, 0), room, n_rows, width, state.theta, head, through)
         seen += n_paired // 2
-        update(descent, 0, state.theta.size, course.rates[b], course.done + b + 1)
+        update(state, penalty, optimizer, slabs, 0, state.theta.size, course.rates[b], course.done + b + 1)
     restore(mode)
     return total / max(seen, 1)
 
@@ -184,7 +184,7 @@ def add_joint_gradient(g, G, theta, params, joint, part, work, room):
         width = load_rows(work, rows.X, n_features, paired, first, last)
         forward(work, width, theta, none, network, exact)
         _block_losses(l, work.f, rows, paired, first, last, loss)
-        total += output_adjoints(work, rows, paired, first, last, part.scale, loss)
+        total += output_adjoints(work.f, work.ft, rows, paired, first, last, part.scale, loss)
         load_features(room, work, width, n_features, head)
         head_forward(room, width, params, head)
         pair_total += _pair_adjoints(room, l, last - first, width, head, joint.pairs, per_pair)
@@ -227,9 +227,9 @@ def _add_head_adjoint(e, D, first, scale, weight):
 @kernel
 def joint_epoch(descent, head_descent, joint, course, head_rates):
     """An epoch of network and head together; return the sum of row losses and the mean loss of a pair."""
-    state, slabs = descent.state, descent.slabs
-    head_state, head_slabs = head_descent.state, head_descent.slabs
-    n, N = len(course.rates), len(course.order)
+    state, penalty, optimizer, slabs = descent
+    head_state, head_penalty, head_optimizer, head_slabs = head_descent
+    n, N, n_head = len(course.rates), len(course.order), head_state.theta.size
     work, room = workspace(state.theta, 0, joint.data.network.table), room_for(joint.head, state.theta)
     mode, paired = flush_denormals(), np.empty(N // n + 1, np.int64)
     total, pair_total, seen = 0.0, 0.0, 0
@@ -244,7 +244,7 @@ def joint_epoch(descent, head_descent, joint, course, head_rates):
         value, pair_value = add_joint_gradient(g, G, state.theta, head_state.theta, joint, part, work, room)
         total, pair_total, seen = total + value / scale, pair_total + pair_value, seen + count // 2
         t = course.done + b + 1
-        update(descent, 0, state.theta.size, course.rates[b], t)
-        update(head_descent, 0, head_state.theta.size, head_rates[b], t)
+        update(state, penalty, optimizer, slabs, 0, state.theta.size, course.rates[b], t)
+        update(head_state, head_penalty, head_optimizer, head_slabs, 0, n_head, head_rates[b], t)
     restore(mode)
     return total, pair_total / max(seen, 1)

@@ -224,7 +224,7 @@ def backward(g, gt, work, n_rows, theta, tangents, network, curvature):
             ht = window(work.ht, (K * at + k * (n_in + 1)) * block, second, block, width)
             dt = stretch(flat_t, k * n_out * block, n_out * block)
             Gt = tangent_weights(gt, k, table, l)
-            add_gradient_tangent(Gt, h, dt, ht, flat, rows, rows_t, work)
+            add_gradient_tangent(Gt, h, dt, ht, flat, (rows, rows_t), work.offsets, work.sums)
         if l == 0:
             return
         # the adjoints of one layer stand in one half, those of the next in the other

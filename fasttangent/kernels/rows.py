@@ -60,35 +60,28 @@ class Chunks(NamedTuple):
     every: np.ndarray  # 0, 1 ... n - 1
 
 
-class Totals(NamedTuple):
-    """The sums of each chunk: value, gradient, curvature products."""
-
-    values: np.ndarray  # (chunks,)
-    G: np.ndarray  # (chunks, p)
-    GT: np.ndarray  # (chunks, K, p)
-
-
 @kernel
 def add_loss(g, gt, theta, tangents, data, part, work):
     """Add the gradient of a part of the data term to g (p,), and the products of its Hessian (or Gauss-Newton
     matrix) with `tangents` (K, p) to gt (K, p); return the part's value.
     """
-    rows, network = data.rows, data.network
-    block, curvature = block_rows(theta), len(tangents) > 0 and not data.gauss_newton
+    rows, network, loss, gauss_newton = data
+    order, start, stop, scale = part
+    X, n_features = rows.X, rows.X.shape[1]
+    block, curvature = block_rows(theta), len(tangents) > 0 and not gauss_newton
     total = 0.0
-    for first in range(part.start, part.stop, block):
-        last = min(first + block, part.stop)
-        width = load_rows(work, rows.X, rows.X.shape[1], part.order, first, last)
+    for first in range(start, stop, block):
+        last = min(first + block, stop)
+        width = load_rows(work, X, n_features, order, first, last)
         forward(work, width, theta, tangents, network, curvature)
-        total += output_adjoints(work, rows, part.order, first, last, part.scale, data.loss)
+        total += output_adjoints(work.f, work.ft, rows, order, first, last, scale, loss)
         backward(g, gt, work, last - first, theta, tangents, network, curvature)
     return total
 
 
 @kernel
-def output_adjoints(work, rows, order, first, last, scale, loss):
+def output_adjoints(f, ft, rows, order, first, last, scale, loss):
     """f <- d = w loss'(f, y),   ft <- dt = w loss''(f, y) ft, in place; return the sum of w loss(f, y)."""
-    f, ft = work.f, work.ft
     total, block, n_outputs = 0.0, block_rows(f), rows.Y.shape[1]
     for o in range(n_outputs):
         for j in range(last - first):
@@ -107,17 +100,17 @@ def output_adjoints(work, rows, order, first, last, scale, loss):
 
 
 @kernel
-def loss_of_chunks(totals, chunks, theta, tangents, data):
-    """The sums of chunks of the data term."""
-    G, GT, every = totals.G, totals.GT, chunks.every
+def loss_of_chunks(values, G, GT, chunks, theta, tangents, data):
+    """The data term's sums over each chunk: values (chunks,), gradients G (chunks, p), products GT (chunks, K, p)."""
+    first, last, size, every = chunks
     work = workspace(theta, len(tangents), data.network.table)
-    for c in range(chunks.first, chunks.last):
+    for c in range(first, last):
         g = G[c]
         for j in range(g.size):
             g[j] = 0
         fill(GT[c], 0)
-        part = Part(every, c * chunks.size, min((c + 1) * chunks.size, len(every)), 1.0)
-        totals.values[c] = add_loss(g, GT[c], theta, tangents, data, part, work)
+        part = Part(every, c * size, min((c + 1) * size, len(every)), 1.0)
+        values[c] = add_loss(g, GT[c], theta, tangents, data, part, work)
 
 
 @kernel

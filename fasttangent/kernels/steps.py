@@ -94,7 +94,8 @@ def train_steps(descent, data, batches):
     slabs and then updates of chunks of the parameters.  Each thread takes the next task, waits until those that
     it depends on are done, and does it; they were taken before, so somebody is at work on them.
     """
-    state, slabs, order, rates = descent.state, descent.slabs, batches.order, batches.rates
+    state, penalty, optimizer, slabs = descent
+    order, rates = batches.order, batches.rates
     n, p = len(order), state.theta.size
     n_slabs, n_chunks = len(slabs.G), (p + slabs.params - 1) // slabs.params
     per_step = n_slabs + n_chunks
@@ -122,21 +123,19 @@ def train_steps(descent, data, batches):
         else:
             begin = (i - n_slabs) * slabs.params
             end = min(begin + slabs.params, p)
-            update(descent, begin, end, rates[s], batches.done + s + 1)
+            update(state, penalty, optimizer, slabs, begin, end, rates[s], batches.done + s + 1)
         atomic_add(slabs.counters, 1, 1)
 
 
 @kernel
-def update(descent, begin, end, rate, t):
+def update(state, penalty, optimizer, slabs, begin, end, rate, t):
     """Step t of the parameters from `begin` to `end`, from the slabs' gradients, which are overwritten.
 
     Each loop is over a few vectors that are known to be contiguous, or the compiler does not vectorise it.
     """
-    state, optimizer, slabs = descent.state, descent.optimizer, descent.slabs
-    strength = descent.penalty.strength
-    n = end - begin
+    n, strength = end - begin, penalty.strength
     real = state.theta.dtype.type
-    theta, mask = stretch(state.theta, begin, n), stretch(descent.penalty.mask, begin, n)
+    theta, mask = stretch(state.theta, begin, n), stretch(penalty.mask, begin, n)
     g = row(slabs.G[:1, begin:end], 0)
     for i in range(1, len(slabs.G)):
         add(g, row(slabs.G[i : i + 1, begin:end], 0))

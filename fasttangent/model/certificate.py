@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fasttangent.common.blas import one_thread
 from fasttangent.problem.curvature import System
+from fasttangent.problem.dead_units import DEAD
 from fasttangent.problem.problem import Problem
-from fasttangent.solvers import Metric, norm
-from fasttangent.solvers.lanczos import curvature_bracket, largest_curvature
+from fasttangent.solvers import norm
+from fasttangent.solvers.extremes import curvature_bracket, largest_curvature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fasttangent.solvers.bracket import Bracket
 
     Float = NDArray[np.float64]
 
 LARGEST_GRADIENT = 1e-8
 LARGEST_RESIDUAL = 1e-6
 LARGEST_ERROR = 1e-3
-FLAT = 1e-12  # share of the largest curvature; what is smaller is zero to rounding
-PRECONDITIONER_RANK = (
-    600  # of the metric in Newton and Lanczos systems, where an iteration costs a product with H
-)
+NEAR = 1e-3  # gradient norm above which the smallest curvature is a hint at most
+NEAR_PRODUCTS, FAR_PRODUCTS = 5000, 100  # with the curvature at the most, to find it
+PRECONDITIONER_RANK = 600  # of the metric in Newton systems, where an iteration costs a product with H
 KINK = 1e-9  # a pre-activation of relu this small, in standard units, lies on the kink
 
 
@@ -40,8 +43,8 @@ class Certificate:
         ||(H + strength C'') tau + grad C|| / ||grad C|| on all training rows, in float64, with the exact
         Hessian; 0 for the implicit tangent, 1 for no tangent at all; trusted up to 1e-6.  nan without a tangent.
     smallest_curvature : float
-        Smallest eigenvalue of H + strength C'' (Lanczos).  The tangent exists where it is positive.  nan if it was
-        not found.
+        Smallest eigenvalue of H + strength C'' over all parameters but flat directions, from above, within a factor of
+        two where trusted.  The tangent exists where it is positive.  nan if it was not found.
     condition : float
         Largest over smallest eigenvalue; inf where the smallest is not positive.
     tangent_error : float
@@ -51,6 +54,12 @@ class Certificate:
         All of the above hold.
     reasons : tuple of str
         What does not hold and what to do; empty when trusted.
+    curvature_bound : float
+        Lower bound on the smallest eigenvalue: by a Cholesky factor, or for large networks by conjugate gradients,
+        wrong with a probability of one in a billion.  nan if none was found.
+    flat_directions : int
+        Biases of dead units that complexity "l2-weights" leaves free: directions without curvature, on which no
+        prediction and no score depends.
     """
 
     gradient_norm: float
@@ -60,6 +69,8 @@ class Certificate:
     tangent_error: float
     trusted: bool
     reasons: tuple[str, ...]
+    curvature_bound: float = np.nan
+    flat_directions: int = 0
 
     @property
     def warning(self) -> str:
@@ -83,36 +94,53 @@ def gradient_at(problem: Problem, theta: Float) -> tuple[float, Float]:
     return relative_gradient(problem, theta, gradient), gradient
 
 
-def certify(problem: Problem, theta: Float, tangents: Float, notes: tuple[str, ...] = ()) -> Certificate:
-    """Measure the certificate of parameters (p,) and tangents (K, p); `notes` are further reasons for distrust."""
+def certify(
+    problem: Problem,
+    theta: Float,
+    tangents: Float,
+    notes: tuple[str, ...] = (),
+    *,
+    bracket: Bracket | None = None,
+    deadline: float = np.inf,
+) -> Certificate:
+    """Measure the certificate of parameters (p,) and tangents (K, p).
+
+    Parameters
+    ----------
+    problem : Problem
+    theta, tangents : ndarray of float64
+    notes : tuple of str
+        Further reasons for distrust.
+    bracket : Bracket, optional
+        Of the smallest curvature there, if known.
+    deadline : float
+        Of `time.perf_counter`.  Once time is up the smallest curvature is no longer looked for; all else is measured.
+    """
+    system = System(problem, theta)
     gradient_norm, _ = gradient_at(problem, theta)
-    pull = norm(problem.complexity_gradient(theta))
-    system, metric = System(problem, theta), Metric(problem, theta, PRECONDITIONER_RANK)
-    # Far from a stationary point the number is a hint at most and not worth more than a hundred products.
-    bracket = curvature_bracket(system, metric, restarts=10 if gradient_norm <= 1e-3 else 2)
-    smallest = bracket.rayleigh
-    largest = largest_curvature(system)
-    if abs(smallest) <= FLAT * largest:
-        smallest = 0.0
-    condition = largest / smallest if smallest > 0 else (np.nan if np.isnan(smallest) else np.inf)
-    residual = error = np.nan
-    if len(tangents) and pull > 0:
-        off = max(norm(r) for r in problem.tangent_residual(theta, tangents))
-        residual = off / pull
-        length = min(norm(t) for t in tangents)
-        error = off / (bracket.lower * length) if bracket.lower > 0 and length > 0 else np.inf
+    if bracket is None:
+        most = NEAR_PRODUCTS if gradient_norm <= NEAR else FAR_PRODUCTS
+        bracket = curvature_bracket(system, most=most, deadline=deadline)
+    smallest, condition = _smallest(bracket), np.nan
+    if not np.isnan(smallest):
+        condition = largest_curvature(system) / smallest if smallest > 0 else np.inf
+    tangent = _tangent(system, tangents, bracket.lower)
     reasons = (
         *notes,
-        *_reasons(problem, theta, gradient_norm, residual, smallest, error, len(tangents) > 0),
+        *_why_not_stationary(problem, theta, gradient_norm),
+        *_why_not_definite(problem, bracket, gradient_norm),
+        *_why_not_exact(problem, theta, tangent, smallest > 0),
     )
     return Certificate(
         float(gradient_norm),
-        float(residual),
-        float(smallest),
+        tangent.residual if tangent else np.nan,
+        smallest,
         float(condition),
-        float(error),
+        tangent.error if tangent else np.nan,
         not reasons,
         reasons,
+        float(bracket.lower) if np.isfinite(bracket.lower) else np.nan,
+        len(system.flat_biases),
     )
 
 
@@ -121,16 +149,39 @@ def unmeasured(reason: str) -> Certificate:
     return Certificate(np.nan, np.nan, np.nan, np.nan, np.nan, False, (reason,))
 
 
-def _reasons(
-    problem: Problem,
-    theta: Float,
-    gradient_norm: float,
-    residual: float,
-    smallest: float,
-    error: float,
-    has_tangent: bool,
-) -> list[str]:
-    """What does not hold, each with what to do about it."""
+def _smallest(bracket: Bracket) -> float:
+    """The smallest curvature as far as it is known: nan where it may be anything below a positive number."""
+    if bracket.positive or bracket.negative:
+        return float(bracket.rayleigh)
+    return 0.0 if abs(bracket.rayleigh) <= 2 * bracket.zero else np.nan
+
+
+class _Tangent(NamedTuple):
+    residual: float
+    error: float
+
+
+def _tangent(system: System, tangents: Float, lower: float) -> _Tangent | None:
+    """The largest residual and bound on the error of the tangents; None without any, or if they have nothing to do.
+
+    The parts along flat biases are no error.  To scores they add what weights of dead units, which are zero
+    to rounding, let through: at most DEAD times their length, which is counted as an error.
+    """
+    pull, flat = norm(system.problem.complexity_gradient(system.theta)), system.flat_biases
+    if not len(tangents) or not pull > 0:
+        return None
+    held = tangents.copy()
+    held[:, flat] = 0
+    residual = off = max(norm(r) for r in system.problem.tangent_residual(system.theta, tangents))
+    if len(flat):
+        off = max(norm(r) for r in system.problem.tangent_residual(system.theta, held))
+    length, astray = min(norm(t) for t in held), max(norm(t) for t in tangents[:, flat])
+    if not (lower > 0 and length > 0):
+        return _Tangent(float(residual / pull), np.inf)
+    return _Tangent(float(residual / pull), float((off / lower + DEAD * astray) / length))
+
+
+def _why_not_stationary(problem: Problem, theta: Float, gradient_norm: float) -> list[str]:
     reasons = []
     if not gradient_norm <= LARGEST_GRADIENT:
         reasons.append(
@@ -142,38 +193,52 @@ def _reasons(
             f"{kinks} pre-activations of training rows lie on the kink of relu, where no gradient exists; "
             f"use a smooth activation (softplus, silu, tanh)"
         )
-    if np.isnan(smallest):
-        reasons.append(
-            "the smallest curvature was not found within the steps allowed; settle longer, or raise the strength"
-        )
-    elif not smallest > 0:
-        reasons.append(
+    return reasons
+
+
+def _why_not_definite(problem: Problem, bracket: Bracket, gradient_norm: float) -> list[str]:
+    smallest = _smallest(bracket)
+    if smallest > 0:
+        return []
+    if not np.isnan(smallest):
+        return [
             f"smallest curvature {smallest:.1e} is not positive, so the tangent is not unique; raise the strength"
             + _why_flat(problem)
-        )
-    if not has_tangent:
-        reasons.append('no tangent was carried; fit with tangents="strength"')
-    elif not norm(problem.complexity_gradient(theta)) > 1e-6:
-        reasons.append(
-            "the model has shrunk to a constant, so no row can change its complexity; lower the strength"
-        )
-    elif not residual <= LARGEST_RESIDUAL:
-        reasons.append(
-            f"tangent residual {residual:.1e} > {LARGEST_RESIDUAL:.0e}: the tangent of an early-stopped system; settle"
-        )
-    elif smallest > 0 and not error <= LARGEST_ERROR:
-        reasons.append(
-            f"the tangent may be off by {error:.0e} of its length; raise the strength, or settle longer"
-        )
-    return reasons
+        ]
+    if bracket.stopped == "out of time":
+        return [
+            "the smallest curvature was not measured, as the time allowed was up; settle longer (settle=seconds)"
+        ]
+    if gradient_norm > NEAR:
+        return []  # says little there, and that it is far from a stationary point is said already
+    return [
+        "the smallest curvature was not found within the steps allowed; settle longer, or raise the strength"
+    ]
+
+
+def _why_not_exact(problem: Problem, theta: Float, tangent: _Tangent | None, definite: bool) -> list[str]:
+    if not norm(problem.complexity_gradient(theta)) > 1e-6:
+        return ["the model has shrunk to a constant, so no row can change its complexity; lower the strength"]
+    if tangent is None:
+        return ['no tangent was carried; fit with tangents="strength"']
+    if not tangent.residual <= LARGEST_RESIDUAL:
+        return [
+            f"tangent residual {tangent.residual:.1e} > {LARGEST_RESIDUAL:.0e}: the tangent of an early-stopped "
+            f"system; settle"
+        ]
+    if definite and not tangent.error <= LARGEST_ERROR:
+        return [
+            f"the tangent may be off by {tangent.error:.0e} of its length; raise the strength, or settle longer"
+        ]
+    return []
 
 
 def _why_flat(problem: Problem) -> str:
     """Two settings under which a curvature of zero is no accident."""
-    if problem.objective.complexity == "l2-weights":
-        return ', or use complexity="l2" (biases of units that fit nothing are held by nothing)'
     if problem.network.activation == "identity" and problem.network.layout.n_layers > 1:
         return ", or use hidden=() (several linear layers in a row have a continuum of minima)"
+    if problem.objective.complexity == "l2-weights":
+        return ', or use complexity="l2" (biases of units that fit nothing are held by nothing)'
     return ""
 
 
@@ -182,7 +247,8 @@ def _kinks(problem: Problem, theta: Float) -> int:
     layout, h, kinks = problem.network.layout, problem.rows.X, 0
     for l in range(layout.n_layers - 1):
         W = layout.weights(theta, l)
-        z = h @ W + layout.biases(theta, l)
+        with one_thread():
+            z = h @ W + layout.biases(theta, l)
         kinks += int(np.count_nonzero((np.abs(z) <= KINK) & (np.abs(W).max(axis=0) > KINK)))
         h = np.maximum(z, 0)
     return kinks

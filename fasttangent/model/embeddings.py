@@ -279,24 +279,21 @@ def _each_chunk(
     from fasttangent.kernels.embedding import Inputs
 
     scaling, dtype = model.scaling, np.dtype(model.dtype)
+    scaling, divisor = scaling.readable(dtype)
     centre, inverse, shift = _standardisation(scaling, dtype)
 
     def one(start: int, rows: Readable) -> NDArray:
         return task(start, Inputs(rows.flat, rows.step, rows.centre, inverse, shift), rows.n)
 
-    return each_readable_chunk(scaling, centre, X, dtype, products, threads, one)
+    return each_readable_chunk(scaling, centre, X, dtype, products, threads, one, divisor)
 
 
-def _standardisation(scaling: Scaling, dtype: np.dtype) -> tuple[NDArray | None, NDArray, NDArray]:
+def _standardisation(scaling: Scaling, dtype: np.dtype) -> tuple[NDArray, NDArray, NDArray]:
     """(centre, inverse, shift), standard units being (x - centre) inverse + shift in `dtype`.
 
-    The shift is what rounding took from the centre.  Without a centre, where a scale is beyond the range of
-    `dtype`, rows are standardised in float64 before kernels see them.
+    The shift is what rounding took from the centre.
     """
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what does not fit is found below
+    with np.errstate(under="ignore"):
         centre, inverse = scaling.x_mean.astype(dtype), (1 / scaling.x_scale).astype(dtype)
         shift = ((centre - scaling.x_mean) / scaling.x_scale).astype(dtype)
-        normal = (inverse >= np.finfo(dtype).tiny) | (scaling.x_scale == np.inf)
-    if np.isfinite(centre).all() and np.isfinite(inverse).all() and normal.all():
-        return centre, inverse, shift
-    return None, np.ones_like(inverse), np.zeros_like(shift)
+    return centre, inverse, shift

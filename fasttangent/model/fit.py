@@ -48,9 +48,10 @@ def fit(
     Parameters
     ----------
     X : array_like of shape (n, n_features)
-        Labelled rows, any real dtype, in any units.  A data frame's column names are kept and checked later.
+        Labelled rows, any real dtype, in any units from 1e-300 to 1e300.  A data frame's column names are kept and
+        checked later.
     y : array_like of shape (n,) or (n, n_outputs)
-        Labels, in any units.
+        Labels, in any units from 1e-300 to 1e300.
     hidden : sequence of int
         Units of each hidden layer; () for a linear model.
     activation : {"tanh", "silu", "relu", "softplus", "gelu", "identity"}
@@ -83,10 +84,12 @@ def fit(
     curvature : {"gauss-newton", "hessian"}
         The matrix that propagates the tangent during minibatch steps.
     settle : bool or float
-        True: until stationary.  A number: for at most so many seconds, the certificate not counted.  False: not at
-        all; such a model scores with the tangent of an early-stopped system and says so.
+        True: until stationary.  A number: for at most so many seconds, within which the certificate looks for the
+        smallest curvature, too; what it had no time for it does not vouch for.  False: not at all; such a model
+        scores with the tangent of an early-stopped system and says so.
     standardize : bool
-        Fit means and standard deviations of inputs and targets, and work in those units inside.
+        Fit means and standard deviations of inputs and targets, and work in those units inside.  False: take values as
+        they are, whose squares must be numbers in `dtype`.
     validation : float, optional
         Share of the rows to hold back, to end minibatch steps when their loss stops falling.  The rows held back
         take no part in settling either.

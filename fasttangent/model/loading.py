@@ -1,26 +1,122 @@
-"""`load`: a model from the file that `Model.save` wrote, or an error that says what is wrong with it."""
+"""`load`: a model from the file that `Model.save` wrote, or an error that says what is wrong with it.
+
+Whoever sends a file may have written anything into it, so every field and every array has a rule here, sizes are
+compared with the network's before anything is unpacked, and nothing in it is run.  Fields of the header itself that
+are not known are passed over on purpose: a later version may have added them without a new format.  Unknown fields
+within its records, and unknown arrays but those of the history, are refused.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from io import BytesIO
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fasttangent._version import __version__
 from fasttangent.common.errors import ModelFileError
-from fasttangent.common.words import DTYPES
+from fasttangent.common.records import (
+    ANYTHING,
+    FLAG,
+    TEXT,
+    Rule,
+    check,
+    check_fields,
+    number,
+    one_of,
+    or_nan,
+    or_null,
+    parsed,
+    several,
+    shown,
+    whole,
+)
+from fasttangent.common.words import ACTIVATIONS, COMPLEXITIES, DTYPES, LOSSES
+from fasttangent.model.archive import Archive
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.model import Model
 from fasttangent.model.saving import FORMAT, HEADER, SCALING
-from fasttangent.model.settings import SCHEDULE, FitSettings
+from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.scaling import Scaling
+
+SMALL_HEADER = 2**20  # bytes; a larger one is no larger than the file
+MEASURED = or_nan(number(0, infinite=True))
+RECORD = Rule("a record of fields by name", lambda v: isinstance(v, dict))
+
+FIELDS = {
+    "format": whole(1, FORMAT),
+    "version": TEXT,
+    "sizes": several(whole(1), least=2),
+    "activation": one_of(ACTIVATIONS),
+    "objective": RECORD,
+    "certificate": RECORD,
+    "dtype": one_of(DTYPES),
+    "feature_names": or_null(several(TEXT, distinct=True)),
+    "flat_targets": FLAG,
+    "interrupted": FLAG,
+    "training": RECORD,
+    "settings": or_null(RECORD),
+    "noise": or_null(number(0)),
+    "arrays": several(TEXT, distinct=True),
+}
+LATER = ("settings", "noise", "arrays")  # fields that files of 0.1.0 may lack
+OBJECTIVE = {
+    "loss": one_of(LOSSES),
+    "delta": number(above=0),
+    "complexity": one_of(COMPLEXITIES),
+    "strength": number(0),
+}
+CERTIFICATE = {
+    "gradient_norm": MEASURED,
+    "tangent_residual": MEASURED,
+    "smallest_curvature": or_nan(number()),
+    "condition": or_nan(number(above=0, infinite=True)),
+    "tangent_error": MEASURED,
+    "trusted": FLAG,
+    "reasons": several(TEXT),
+    "curvature_bound": or_nan(number()),
+    "flat_directions": whole(0),
+}
+SINCE_2 = ("curvature_bound", "flat_directions")  # of the certificate; files of format 1 lack them
+TRAINING = {
+    "rows": whole(1),
+    "seed": whole(0),
+    "stopped": TEXT,
+    **{f"{stage}_seconds": number(0) for stage in ("training", "settling", "posterior")},
+}
+FIGURE = Rule(
+    "text, a finite number, true, false or null",
+    lambda v: v is None or isinstance(v, (str, bool)) or number().holds(v),
+)
+
+
+class Values(NamedTuple):
+    """What an array must be: its shape, of p parameters, d features and m outputs, and a rule for its values."""
+
+    shape: str
+    words: str = "finite"
+    hold: Callable[[NDArray], Any] = np.isfinite
+
+
+def _positive(a: NDArray) -> Any:
+    return (a > 0) & (a < np.inf)
+
+
+ARRAYS = {
+    "params": Values("p"),
+    "slope_squared": Values("m", "finite and >= 0", lambda a: (a >= 0) & (a < np.inf)),
+    "x_mean": Values("d"),
+    "x_scale": Values("d", "> 0 (inf for a constant column)", lambda a: a > 0),
+    "y_mean": Values("m"),
+    "y_scale": Values("m", "finite and > 0", _positive),
+}
+TANGENTS = {"tangent/strength": Values("p"), "tangent/posterior": Values("Kp"), "tangent/bias": Values("p")}
+HISTORY = "history/"
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -39,7 +135,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     FileNotFoundError
         If there is no such file.
     ModelFileError
-        (A ValueError.)  If the file is truncated, damaged, not a model, or written by a newer format.
+        (A ValueError.)  If the file is truncated, damaged, not a model, or written by a newer format, or if anything
+        in it is not what `Model.save` writes.
 
     Examples
     --------
@@ -52,44 +149,112 @@ def load(path: str | os.PathLike[str]) -> Model:
     >>> bool((again.predict(X) == model.predict(X)).all())
     True
     """
-    content = Path(path).read_bytes()  # errors of the file system end here; what follows is about the content
+    with open(path, "rb") as file:
+        if file.peek(4)[:4] != b"PK\x03\x04":  # nor is a large file of another kind read, or a device
+            raise _not_ours(path)
+        content = file.read()
+    # Errors of the file system end here; what follows is about the content.
     try:
-        with _archive(path, content) as archive:
-            if HEADER not in archive:
-                raise ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
-            header = json.loads(archive[HEADER].tobytes())
-            if header["format"] > FORMAT:
-                raise ModelFileError(
-                    f"{path} was written by fasttangent {header['version']} (format {header['format']}); this is "
-                    f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
-                )
-            if missing := set(header.get("arrays", ())) - set(archive.files):
-                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-            return _model(header, {name: archive[name] for name in archive.files})
+        archive = Archive(content)
+        if HEADER not in archive.names:
+            raise _not_ours(path)
+        header = _header(path, archive, len(content))
+        return _model(header, _arrays(header, archive))
     except ModelFileError:
         raise
     except Exception as error:  # a damaged archive can fail anywhere in zipfile, zlib, json and NumPy
-        raise _damaged(path, error) from error
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelFileError(
+            f"{path} is not a readable model: {detail}; it is damaged, truncated or another kind of file: take "
+            f"another copy of it, or fit again"
+        ) from error
 
 
-def _archive(path: str | os.PathLike[str], content: bytes) -> Any:
-    if not content.startswith(b"PK\x03\x04"):
-        raise ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
-    return np.load(BytesIO(content), allow_pickle=False)
+def _not_ours(path: str | os.PathLike[str]) -> ModelFileError:
+    return ModelFileError(f"{path} is not a fasttangent model; pass a file written by Model.save")
 
 
-def _damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
-    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ModelFileError(
-        f"{path} is not a readable model ({detail}); it is damaged, truncated or another kind of file"
-    )
+def _header(path: str | os.PathLike[str], archive: Archive, size: int) -> dict[str, Any]:
+    """The header, each of its fields checked, also against each other."""
+    text = archive.read(HEADER, ("|u1",), (None,)).tobytes()
+    if len(text) > max(SMALL_HEADER, size):
+        raise ValueError(f"the header must be no larger than the file, got {len(text):,} bytes")
+    header = parsed(text.decode())
+    check("the header", header, RECORD)
+    number = header.get("format")
+    if type(number) is int and number > FORMAT:
+        raise ModelFileError(
+            f"{path} was written by fasttangent {shown(header.get('version'))[1:-1]} (format {number}); this is "
+            f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
+        )
+    check_fields("the header", header, FIELDS, optional=LATER, others=ANYTHING)
+    check_fields("objective", header["objective"], OBJECTIVE)
+    check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
+    check_fields("training", header["training"], TRAINING, optional=set(TRAINING) - {"rows"}, others=FIGURE)
+    _check_agreement(header)
+    return header
+
+
+def _check_agreement(header: dict[str, Any]) -> None:
+    """Whether the fields of the header say the same."""
+    (d, *hidden, m), names, certificate = header["sizes"], header["feature_names"], header["certificate"]
+    if names is not None and len(names) != d:
+        raise ValueError(f"'feature_names' must have one name for each of {d} inputs, got {len(names)}")
+    if header["flat_targets"] and m > 1:
+        raise ValueError(f"'flat_targets' must be false for {m} outputs, got true")
+    if certificate["trusted"] == bool(certificate["reasons"]):
+        raise ValueError(
+            f"'trusted' of certificate must be true where there are no reasons against it and only there, got "
+            f"{certificate['trusted']} with {len(certificate['reasons'])} reasons"
+        )
+    if certificate["trusted"]:
+        for name in ("gradient_norm", "tangent_residual"):
+            check(f"{name!r} of a trusted certificate", certificate[name], number(0))
+    settings = header.get("settings") or {}
+    for name, wanted in (("hidden", hidden), ("activation", header["activation"])):
+        if settings.get(name, wanted) != wanted:
+            raise ValueError(f"{name!r} of settings must be that of the network, got {shown(settings[name])}")
+
+
+def _arrays(header: dict[str, Any], archive: Archive) -> dict[str, NDArray]:
+    """All arrays, of the sizes that the header says and with values that keep their rules."""
+    sizes, there = header["sizes"], {name for name in archive.names if name != HEADER}
+    lengths = {
+        "p": sum((n + 1) * above for n, above in pairwise(sizes)),
+        "d": sizes[0],
+        "m": sizes[-1],
+        "K": None,
+    }
+    if missing := (set(header.get("arrays", ())) | set(ARRAYS)) - there:
+        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    if header["certificate"]["trusted"] and "tangent/strength" not in there:
+        raise ValueError("it is trusted and lacks tangent/strength")
+    if "tangent/posterior" in there and ("tangent/bias" not in there or header.get("noise") is None):
+        raise ValueError("it has tangent/posterior and lacks tangent/bias or noise, which go with it")
+    found, rules = {}, ARRAYS | TANGENTS
+    for name in archive.names:
+        if name in rules:
+            values = rules[name]
+            a = archive.read(name, ("<f8",), [lengths[letter] for letter in values.shape])
+            if not (good := values.hold(a)).all():
+                raise ValueError(f"{name!r} must be {values.words}, got {a[~good][0]}")
+            found[name] = a
+        elif name.startswith(HISTORY):
+            found[name] = archive.read(name, ("<f8", "<i8"), (None,))
+        elif name != HEADER:
+            raise ValueError(f"it has the entry {shown(name)}, which no model has")
+    if unnamed := there - set(header.get("arrays", there)):
+        raise ValueError(
+            f"it has {', '.join(map(shown, sorted(unnamed)))}, which the field 'arrays' does not name"
+        )
+    return found
 
 
 def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
     network = Network(tuple(header["sizes"]), header["activation"])
     names = header["feature_names"]
     certificate = {**header["certificate"], "reasons": tuple(header["certificate"]["reasons"])}
-    model = Model(
+    return Model(
         network=network,
         objective=Objective(**header["objective"]),
         scaling=Scaling(*(arrays[name] for name in SCALING)),
@@ -106,14 +271,13 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
         settings=_settings(header, arrays),
         noise=float("nan") if (noise := header.get("noise")) is None else float(noise),
     )
-    _check_shapes(model)
-    return model
 
 
 def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings | None:
     """What `fit` was told; of files written before models kept it, as far as they say."""
-    if header.get("settings") is not None:
-        return FitSettings(**header["settings"])
+    if (settings := header.get("settings")) is not None:
+        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING))
+        return FitSettings(**settings)
     training = header["training"]
     if "epochs" not in training:
         return None
@@ -127,27 +291,6 @@ def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings
         **header["objective"],
         **{name: training[name] for name in (*SCHEDULE, "seed") if name in training},
     )
-
-
-def _check_shapes(model: Model) -> None:
-    p, d, m = model.network.layout.n_params, model.n_features, model.n_outputs
-    scaling = model.scaling
-    one_each = [t[0] if name == "posterior" else t for name, t in model.tangents.items()]
-    wanted = (
-        (p, (model.params, *one_each)),
-        (d, (scaling.x_mean, scaling.x_scale)),
-        (m, (scaling.y_mean, scaling.y_scale, model.slope_squared)),
-    )
-    for length, arrays in wanted:
-        for a in arrays:
-            if a.shape != (length,) or a.dtype != np.float64:
-                raise ValueError(
-                    f"an array has shape {a.shape} and dtype {a.dtype}, not ({length},) and float64"
-                )
-    if model.feature_names is not None and len(model.feature_names) != d:
-        raise ValueError(f"{len(model.feature_names)} feature names for {d} inputs")
-    if model.dtype not in DTYPES:
-        raise ValueError(f"unknown dtype {model.dtype!r}")
 
 
 def _under(prefix: str, arrays: dict[str, NDArray]) -> dict[str, NDArray]:

@@ -89,6 +89,10 @@ class Model:
         """Number of outputs."""
         return self.network.sizes[-1]
 
+    @property
+    def _output_dtype(self) -> np.dtype:
+        return self.scaling.output_dtype(np.dtype(self.dtype))
+
     def __repr__(self) -> str:
         trusted = "trusted" if self.certificate.trusted else "not trusted"
         return f"Model({self.network}, strength={self.objective.strength:g}, {trusted})"
@@ -121,7 +125,8 @@ class Model:
         Returns
         -------
         ndarray of `dtype`, shape (n,) or (n, n_outputs); or two of them
-            In the units of y, of the shape y had.
+            In the units of y, of the shape y had.  Of float64 where float32 could not hold those units: if the training
+            labels were above 1e30, or their standard deviation below 1e-30.  inf beyond the range of float64.
 
         Raises
         ------
@@ -130,7 +135,7 @@ class Model:
             without tangents of noise.
         """
         rows = self._rows(X)
-        found = np.empty((len(rows), self.n_outputs), self.dtype)
+        found = np.empty((len(rows), self.n_outputs), self._output_dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.predictions(f)
@@ -138,7 +143,7 @@ class Model:
         self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish)
         if not return_std:
             return self._shaped(found)
-        deviation = np.sqrt(self._label_variance(rows, threads)) * self.scaling.y_scale
+        deviation = self.scaling.changes(np.sqrt(self._label_variance(rows, threads)))
         return self._shaped(found), self._shaped(deviation)
 
     def posterior(self, X: Any, samples: int | None = None, *, threads: int | None = None) -> NDArray:
@@ -155,8 +160,8 @@ class Model:
 
         Returns
         -------
-        ndarray of `dtype`, shape (samples, n) or (samples, n, n_outputs)
-            In the units of y.
+        ndarray, shape (samples, n) or (samples, n, n_outputs)
+            In the units of y; the dtype is that of `predict`.
 
         Raises
         ------
@@ -181,7 +186,7 @@ class Model:
                 f"samples must be at most {drawn}, the model's tangents of noise, got {K}; "
                 f"draw more: model.with_posterior(X, y, samples={K})"
             )
-        found = np.empty((K, len(rows), self.n_outputs), self.dtype)
+        found = np.empty((K, len(rows), self.n_outputs), self._output_dtype)
         found[:] = self.predict(X, threads=threads).reshape(len(rows), -1)
         for part, E in self._noise_embeddings(rows, K, threads):
             found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
@@ -338,8 +343,8 @@ class Model:
 
         Returns
         -------
-        ndarray of `dtype`, shape (n,) or (n, n_outputs)
-            Units of y per unit of strength.
+        ndarray, shape (n,) or (n, n_outputs)
+            Units of y per unit of strength; the dtype is that of `predict`.
 
         Raises
         ------
@@ -351,10 +356,10 @@ class Model:
         Eaton 2024, arXiv 2411.15292.
         """
         rows = self._rows(X)
-        found = np.empty((len(rows), self.n_outputs), self.dtype)
+        found = np.empty((len(rows), self.n_outputs), self._output_dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            found[part] = ft[:, 0] * self.scaling.y_scale
+            found[part] = self.scaling.changes(ft[:, 0])
 
         self._each_chunk(rows, self._tangent()[None], threads, finish)
         return self._shaped(found)
@@ -383,11 +388,10 @@ class Model:
             As for `sensitivity`, or if y does not match X or is not finite.
         """
         rows, labels = self.labelled_rows(X, y)
-        found = np.empty(len(rows))
+        found, y_standard = np.empty(len(rows)), self.scaling.near_targets("y", labels)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            y_standard = self.scaling.targets(labels[part], np.dtype(float))
-            found[part] = scores.influence(self.objective, f, y_standard, ft[:, 0])
+            found[part] = scores.influence(self.objective, f, y_standard[part], ft[:, 0])
 
         self._each_chunk(rows, self._tangent()[None], threads, finish)
         return found
@@ -444,11 +448,15 @@ class Model:
         -------
         Scores
         """
-        found = scores.scored(self, self._rows(X), threads)
+        rows = self._rows(X)
+        found = scores.scored(self, rows, threads)
         self._warn_of_mistrust()
         if len(found.bad):
             count = "1 row holds" if len(found.bad) == 1 else f"{len(found.bad)} rows hold"
-            warn(f"{count} a value that is not finite (first: row {found.bad[0]}); scores there are nan")
+            where = f" in {self.dtype}" if np.isfinite(rows[found.bad]).all(axis=1).any() else ""
+            warn(
+                f"{count} a value that is not finite{where} (first: row {found.bad[0]}); scores there are nan"
+            )
         return found.scores
 
     def problem(self, X: Any, y: Any, sample_weight: Any = None, *, threads: int | None = None) -> Problem:
@@ -479,12 +487,11 @@ class Model:
             raise ValueError("X must have at least 1 row, got none")
         checks.finite("X", rows)
         w = checks.row_weights("sample_weight", sample_weight, len(rows))
-        float64 = np.dtype(np.float64)
         return Problem(
             self.network,
             self.objective,
-            self.scaling.inputs(rows, float64),
-            self.scaling.targets(labels, float64),
+            self.scaling.near_inputs("X", rows),
+            self.scaling.near_targets("y", labels),
             w,
             checks.thread_count(self.threads if threads is None else threads),
         )
@@ -493,7 +500,7 @@ class Model:
         """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
 
         The file is written under another name and renamed, so `path` holds the old model or the new one, never
-        half of one.
+        half of one.  Of a symbolic link the file it leads to is replaced.
 
         Parameters
         ----------
@@ -502,7 +509,7 @@ class Model:
         Raises
         ------
         OSError
-            If the folder is not writable or the disk is full.
+            If the folder is not writable, the disk is full, or there is a folder, a device or a pipe at `path`.
         """
         saving.save(self, path)
 
@@ -545,7 +552,7 @@ class Model:
         """
         rows = checks.features(name, X, self.n_features, self.feature_names)
         checks.finite(name, rows)
-        return self.scaling.inputs(rows, np.dtype(np.float64))
+        return self.scaling.near_inputs(name, rows)
 
     def labelled_rows(self, X: Any, y: Any) -> tuple[NDArray, NDArray]:
         """Rows and their labels, checked against each other and the model.
@@ -583,12 +590,19 @@ class Model:
         if len(bad):
             i = int(bad[0])
             if np.isfinite(rows[i]).all():
-                largest = float(abs(rows[i].astype(np.float64)).max())
-                raise ValueError(
-                    f"X must be within the range of {self.dtype}, in which the model computes, got {largest:g} in "
-                    f'row {i}; fit with dtype="float64", or drop such rows'
-                )
+                raise ValueError(self._beyond(rows, i))
             raise ValueError(checks.non_finite_message("X", rows, i, np.isfinite(rows[i : i + 1])))
+
+    def _beyond(self, rows: NDArray, i: int) -> str:
+        """What to say of a row that is finite and too far from the training rows for the dtype of the model."""
+        x, away = rows[i].astype(np.float64), self.scaling.inputs(rows[i : i + 1], np.dtype(np.float64))[0]
+        fits = abs(x).max() <= np.finfo(self.dtype).max
+        unit = ", in standard deviations of the training rows" if fits else ""
+        wider = 'fit with dtype="float64", or ' if self.dtype == "float32" else ""
+        return (
+            f"X must be within the range of {self.dtype}, in which the model computes{unit}, got "
+            f"{x[np.argmax(abs(away if fits else x))]:g} in row {i}; {wider}drop such rows"
+        )
 
     def _tangent(self) -> Float:
         tangent = scores.strength_tangent(self)
@@ -635,10 +649,15 @@ class Model:
             )
         if not (np.isfinite(v).all() and (v >= 0).all()):
             raise ValueError("variance must be finite and >= 0; it is a variance of y, in units of y squared")
-        standard = (v[:, None] if v.ndim == 1 else v) / self.scaling.y_scale**2
+        standard = self.scaling.standard_variance(v[:, None] if v.ndim == 1 else v)
+        if not np.isfinite(standard).all():
+            raise ValueError(
+                f"variance must be a number in variances of y, got {float(v.max()):g} where y has a standard deviation "
+                f"of {float(self.scaling.y_scale.min()):g}; it is in units of y squared"
+            )
         return scores.expected_slope_squared(self.objective, standard)
 
     def _shaped(self, values: NDArray) -> NDArray:
-        """(n, n_outputs) in the dtype of the model and the shape of y."""
-        values = values.astype(self.dtype, copy=False)
+        """(n, n_outputs) in the dtype of predictions and the shape of y."""
+        values = values.astype(self._output_dtype, copy=False)
         return values[:, 0] if self.flat_targets else values

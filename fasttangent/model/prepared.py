@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,14 @@ from fasttangent.model.scores import slope
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.stages import Stages, certified, two_stages
 from fasttangent.problem.problem import Problem
-from fasttangent.problem.scaling import Scaling, fit_scaling, identity_scaling, transferred
+from fasttangent.problem.scaling import (
+    Scaling,
+    check_squares,
+    fit_scaling,
+    identity_scaling,
+    largest_square_root,
+    transferred,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,13 +109,17 @@ class Prepared:
         self.rng = np.random.default_rng(settings.seed)
         self.keep, self.held_back = _split(data.w, settings.validation, self.rng)
         self.scaling = self._scaling()
+        if start is not None:
+            _check_transferred(self.first_params(), self.kind)
         self._problem: Problem | None = None
 
     def _scaling(self) -> Scaling:
         X, Y, w = self.data.X, self.data.Y, self.data.w
         if not self.settings.standardize:
+            check_squares("X", X, w > 0, self.kind)
+            check_squares("y", Y, w > 0, self.kind)
             return identity_scaling(X.shape[1], Y.shape[1])
-        return fit_scaling(X[self.keep], Y[self.keep], w[self.keep])
+        return fit_scaling(X[self.keep], Y[self.keep], w[self.keep], self.data.names)
 
     def warn(self) -> None:
         """Tell the caller of columns that are constant."""
@@ -136,17 +148,17 @@ class Prepared:
             return self.network.initial_params(self.rng)
         return transferred(self.start.params, self.network.layout, self.start.scaling, self.scaling)
 
-    def standard(self, chosen: NDArray[np.int64]) -> tuple[Float, Float, Float]:
-        """Inputs, targets and weights of the chosen rows, in standard units."""
-        X, Y, float64 = self.data.X[chosen], self.data.Y[chosen], np.dtype(np.float64)
-        return self.scaling.inputs(X, float64), self.scaling.targets(Y, float64), self.data.w[chosen]
+    def standard(self, chosen: NDArray[np.int64], which: str = "") -> tuple[Float, Float, Float]:
+        """Inputs, targets and weights of the chosen rows, in standard units; `which` rows, for errors."""
+        X, Y, scaling = self.data.X[chosen], self.data.Y[chosen], self.scaling
+        near = scaling.near_inputs(f"X{which}", X), scaling.near_targets(f"y{which}", Y)
+        return *near, self.data.w[chosen]
 
     def train(self, problem: Problem, tangents: int, report: Callable[..., None]) -> Stages:
         """Both stages, without the certificate, with so many tangents of the strength, 0 or 1."""
         start = self.first_params(), np.zeros((tangents, self.network.layout.n_params))
-        return two_stages(
-            problem, self.settings, start, self.rng, report, held_back=self.standard(self.held_back)
-        )
+        held_back = self.standard(self.held_back, " of the rows held back")
+        return two_stages(problem, self.settings, start, self.rng, report, held_back=held_back)
 
     def run(self, progress: bool | Callable[..., None]) -> Model:
         """Train, settle, certify."""
@@ -209,6 +221,16 @@ def _check_start(start: Any, network: Network) -> None:
         )
 
 
+def _check_transferred(theta: Float, dtype: np.dtype) -> None:
+    """Raise unless the function to start from has parameters in the units of the rows."""
+    most = largest_square_root(dtype)
+    if not (abs(theta) <= most).all():
+        raise ValueError(
+            f"start must be a model of rows in comparable units, got one whose parameters are above {most:.0e} in the "
+            f"units of X and y; give them in the units it was fitted on, or leave start out"
+        )
+
+
 def mean_slope_squared(problem: Problem, theta: Float) -> Float:
     """Weighted mean of loss'^2 over the training rows, per output: what curiosity takes for E[loss'^2]."""
     residual = problem.predictions(theta) - problem.rows.Y
@@ -220,7 +242,7 @@ def _names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | No
     if names is not None and len(names) != n_features:
         raise ValueError(f"feature_names must have {n_features} names, one per column of X, got {len(names)}")
     if names is not None and len(set(names)) != len(names):
-        twice = next(c for c in names if names.count(c) > 1)
+        twice = next(c for c, count in Counter(names).items() if count > 1)
         raise ValueError(f"feature_names must differ, got {twice!r} more than once; rename the columns")
     return names
 

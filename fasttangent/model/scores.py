@@ -97,11 +97,8 @@ def each_chunk(
 
     network, scaling, dtype = model.network, model.scaling, np.dtype(model.dtype)
     n_outputs, K = network.sizes[-1], len(tangents)
-    folded = _folded(network, scaling, model.params, tangents, dtype)
-    if folded is None:
-        weights, centre = np.vstack([model.params, tangents]).astype(dtype), None
-    else:
-        weights, centre = folded
+    scaling, divisor = scaling.readable(dtype)
+    weights, centre = _folded(network, scaling, model.params, tangents, dtype)
     turned = network.layout.transposed(weights)
 
     def task(start: int, rows: Readable) -> NDArray:
@@ -110,13 +107,13 @@ def each_chunk(
         finish(slice(start, start + rows.n), f, ft)
         return f[:, 0]
 
-    return each_readable_chunk(scaling, centre, X, dtype, network.layout.n_params, threads, task)
+    return each_readable_chunk(scaling, centre, X, dtype, network.layout.n_params, threads, task, divisor)
 
 
 class Scores(NamedTuple):
     """All scores of rows from one pass; nan where a row holds a value that is not finite."""
 
-    prediction: NDArray  # (n,) or (n, n_outputs), units of y
+    prediction: NDArray  # (n,) or (n, n_outputs), units of y; see `Model.predict`
     sensitivity: NDArray  # the same shape, units of y per unit of strength
     curiosity: NDArray  # (n,), without unit
 
@@ -153,13 +150,14 @@ def strength_tangent(model: Trained) -> Float:
 
 def scored(model: Trained, rows: NDArray, threads: int | None = None) -> Scored:
     """All scores of rows, without a warning about rows or trust; `rows` match the model's features."""
-    n, n_outputs, dtype = len(rows), model.network.sizes[-1], np.dtype(model.dtype)
+    n, n_outputs = len(rows), model.network.sizes[-1]
+    dtype = model.scaling.output_dtype(np.dtype(model.dtype))
     prediction, sensitivity = (np.empty((n, n_outputs), dtype) for _ in range(2))
     curious = np.empty(n)
 
     def keep(part: slice, f: NDArray, ft: NDArray) -> None:
         prediction[part] = model.scaling.predictions(f)
-        sensitivity[part] = ft[:, 0] * model.scaling.y_scale
+        sensitivity[part] = model.scaling.changes(ft[:, 0])
         curious[part] = curiosity(model.slope_squared, ft[:, 0])
 
     n_threads = checks.thread_count(model.threads if threads is None else threads)
@@ -172,24 +170,21 @@ def scored(model: Trained, rows: NDArray, threads: int | None = None) -> Scored:
 
 def _folded(
     network: Network, scaling: Scaling, theta: Float, tangents: Float, dtype: np.dtype
-) -> tuple[NDArray, NDArray] | None:
+) -> tuple[NDArray, NDArray]:
     """(weights (1 + K, p), centre) such that the network of these weights takes raw rows less the centre.
 
     Scales go into the first layer's weights.  Means do not: a product with the mean would cancel, and in float32
     a column of years would lose three digits.  They are subtracted, rounded to `dtype`, and what rounding took
-    away is added to the first layer's biases.  None where a scale is beyond the range of `dtype`.
+    away is added to the first layer's biases.
     """
     layout, weights = network.layout, np.vstack([theta, tangents])
     W = layout.weights(weights, 0)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what does not fit is found below
-        centre = scaling.x_mean.astype(dtype)
-        shift = (centre - scaling.x_mean) / scaling.x_scale
-        layout.biases(weights, 0)[:] += np.einsum("i,kio->ko", shift, W)
-        W /= scaling.x_scale[:, None]
-        cast, one = weights.astype(dtype), (1 / scaling.x_scale).astype(dtype)
-    normal = (one == 0) == (scaling.x_scale == np.inf)
-    fits = np.isfinite(cast).all() and np.isfinite(centre).all() and np.isfinite(one).all() and normal.all()
-    return (cast, centre) if fits else None
+    centre = scaling.x_mean.astype(dtype)
+    shift = (centre - scaling.x_mean) / scaling.x_scale
+    layout.biases(weights, 0)[:] += np.einsum("i,kio->ko", shift, W)
+    W /= scaling.x_scale[:, None]
+    with np.errstate(over="ignore", under="ignore"):
+        return weights.astype(dtype), centre
 
 
 def influence(objective: Objective, f: NDArray, y: NDArray, s: NDArray) -> Float:

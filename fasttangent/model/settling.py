@@ -22,15 +22,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.model.certificate import FLAT, PRECONDITIONER_RANK, relative_gradient
+from fasttangent.model.certificate import PRECONDITIONER_RANK, relative_gradient
 from fasttangent.model.lbfgs import minimize
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, conjugate_gradients, dot, norm
-from fasttangent.solvers.lanczos import curvature_bracket
+from fasttangent.solvers.extremes import curvature_bracket
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fasttangent.solvers.bracket import Bracket
 
     Float = NDArray[np.float64]
     Report = Callable[..., None]
@@ -63,6 +65,8 @@ class Settling:
         "settled", "out of time", "interrupted" or "no further progress".
     history : dict of list of float
         "seconds", "gradient_norm", "objective" after each round of L-BFGS and each Newton step.
+    bracket : Bracket or None
+        Of the smallest curvature at theta, where it settled.
     """
 
     problem: Problem
@@ -73,6 +77,7 @@ class Settling:
     value: float = field(init=False)
     gradient: Float = field(init=False)
     stopped: str = "no further progress"
+    bracket: Bracket | None = None  # of the curvature where it settled
     history: dict[str, list[float]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -151,11 +156,10 @@ def _rounds(state: Settling) -> None:
                 continue
         saddle = _newton(state)
         if saddle is None and state.gradient_norm <= ENOUGH:
-            metric = _metric(state)
-            bracket = curvature_bracket(System(state.problem, state.theta), metric)
-            saddle = bracket.direction if bracket.rayleigh < -FLAT * metric.largest else None
+            bracket = curvature_bracket(System(state.problem, state.theta), deadline=state.deadline)
+            saddle = bracket.direction if bracket.negative else None
             if saddle is None:
-                state.stopped = "settled"
+                state.stopped, state.bracket = "settled", bracket
                 return
         if saddle is not None and _leave_saddle(state, saddle):
             continue

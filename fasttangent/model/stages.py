@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from fasttangent.model.settings import FitSettings
     from fasttangent.problem.problem import Problem
+    from fasttangent.solvers.bracket import Bracket
 
     Float = NDArray[np.float64]
 
@@ -32,6 +33,8 @@ class Stages:
     notes: tuple[str, ...]  # reasons for distrust that no measurement shows
     history: dict[str, list[float]]
     seconds: dict[str, float]  # "training_seconds", "settling_seconds"
+    bracket: Bracket | None = None  # of the smallest curvature there, if settling found it
+    deadline: float = np.inf  # of the budget of settling, which the certificate shares
 
 
 def two_stages(
@@ -59,12 +62,23 @@ def two_stages(
     notes = () if second.stopped == "settled" else (f"settling ended early: {second.stopped}",)
     seconds["settling_seconds"] = clock() - began
     history = {**first.history, **second.history}
-    return Stages(second.theta, second.tangents, second.stopped, notes, history, seconds)
+    return Stages(
+        second.theta,
+        second.tangents,
+        second.stopped,
+        notes,
+        history,
+        seconds,
+        second.bracket,
+        began + settings.budget,
+    )
 
 
 def certified(problem: Problem, run: Stages) -> Certificate:
     """The certificate of what the stages ended with."""
     try:
-        return certify(problem, run.theta, run.tangents, run.notes)
+        return certify(
+            problem, run.theta, run.tangents, run.notes, bracket=run.bracket, deadline=run.deadline
+        )
     except KeyboardInterrupt:
         return unmeasured("the certificate was not measured, because of an interrupt; fit again")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fasttangent.common.blas import one_thread
+from fasttangent.problem.dead_units import flat_biases
 from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class System:
     def diagonal_term(self) -> Float:
         """The diagonal of strength C'' (p,), zero if not regularized."""
         return (self.problem.objective.strength if self.regularized else 0.0) * self.problem.mask
+
+    @property
+    def flat_biases(self) -> NDArray[np.int64]:
+        """Numbers of the parameters that no prediction and no other parameter depends on: see `dead_units`."""
+        return flat_biases(self.problem.network.layout, self.theta, self.diagonal_term)
 
     def product(self, V: Float) -> Float:
         """The rows A v, for V (K, p)."""

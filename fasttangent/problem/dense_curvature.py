@@ -47,7 +47,6 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
 def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[_Term]:
     from fasttangent.kernels import hessian
     from fasttangent.kernels.network import block_rows
-    from fasttangent.kernels.rows import DataTerm
 
     table, n, n_threads = problem.network.layout.table, problem.n_rows, problem.threads
     places, n_R, n_P = _places(table, gauss_newton)
@@ -57,8 +56,7 @@ def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[
     chunk = _room(table, rows, n_R, n_P)
     terms = _terms(chunk, table, places, gauss_newton)
     tasks = [(t, start) for t in terms for start in range(0, t.C.shape[1], _panel(t))]
-    network, loss = problem.network.kernel_view, problem.objective.kernel_loss
-    data = DataTerm(problem.rows, network, loss, gauss_newton)
+    data = problem.data_term(gauss_newton)
     none = np.empty((0, 0))
 
     for start in range(0, n, rows):

@@ -15,7 +15,7 @@ from fasttangent.problem.objective import Objective
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasttangent.kernels.rows import Rows
+    from fasttangent.kernels.rows import Chunks, DataTerm, Rows
 
     Float = NDArray[np.float64]
 
@@ -57,16 +57,17 @@ class Problem:
         self._set_rows(X, Y, w, float(w.sum()), threads)
 
     def _set_rows(self, X: Float, Y: Float, w: Float, total: float, threads: int) -> None:
-        from fasttangent.kernels.rows import Rows
+        from fasttangent.kernels.rows import Chunks, Rows
 
         self.total, self.threads = total, threads
         self.rows: Rows = Rows(X, Y, w / total)
         self.every = np.arange(len(X))
         most = max(1, min(self.MOST_CHUNKS, self.MOST_SUMS // self.network.layout.n_params))
         blocks = -(-len(X) // self.CHUNK_ROWS)
-        self._chunk = self.CHUNK_ROWS * max(1, -(-blocks // most))
-        self._n_chunks = -(-len(X) // self._chunk)
+        size = self.CHUNK_ROWS * max(1, -(-blocks // most))
+        self._chunks: Chunks = Chunks(0, -(-len(X) // size), size, self.every)
         self._kept: tuple[Float, Float, Float] | None = None
+        self._data: dict[bool, DataTerm] = {}
 
     def with_rows(self, X: Float, Y: Float, w: Float, threads: int) -> Problem:
         """The same network and objective at other rows, whose weights are divided by S already."""
@@ -128,16 +129,12 @@ class Problem:
 
     def jacobian_transposed_product(self, theta: Float, U: Float) -> Float:
         """J^T u for each u of U (K, n, n_outputs): (K, p)."""
-        from fasttangent.kernels.rows import Chunks, add_up, weighted_gradients
+        from fasttangent.kernels.rows import add_up, weighted_gradients
 
         values, _, G = self._room(len(U))
         U, X, network = np.ascontiguousarray(U), self.rows.X, self.network.kernel_view
-
-        def chunks(first: int, last: int) -> None:
-            weighted_gradients(G, Chunks(first, last, self._chunk, self.every), theta, U, X, network)
-
-        self._share(chunks)
-        add_up(values, np.empty((self._n_chunks, 0)), G)
+        self._share(lambda chunks: weighted_gradients(G, chunks, theta, U, X, network))
+        add_up(values, np.empty((len(G), 0)), G)
         return G[0].copy()
 
     def _outputs(self, theta: Float, V: Float, part: slice = slice(None)) -> tuple[Float, Float]:
@@ -172,35 +169,40 @@ class Problem:
         return self.rows.w[:, None] * D
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
-        from fasttangent.kernels.rows import Chunks, DataTerm, Totals, add_up, loss_of_chunks
+        from fasttangent.kernels.rows import add_up, loss_of_chunks
 
-        C, p, K = self._n_chunks, len(theta), len(V)
-        values, G, GT = self._room(K)
-        V, totals = np.ascontiguousarray(V), Totals(values, G, GT)
-        data = DataTerm(self.rows, self.network.kernel_view, self.objective.kernel_loss, gauss_newton)
-
-        def chunks(first: int, last: int) -> None:
-            loss_of_chunks(totals, Chunks(first, last, self._chunk, self.every), theta, V, data)
-
-        if min(self.threads, C) > 1 and self.n_rows * p * (3 + 6 * K) > self.LEAST_PRODUCTS:
-            self._share(chunks)
+        values, G, GT = self._room(len(V))
+        V, data = np.ascontiguousarray(V), self.data_term(gauss_newton)
+        products = self.n_rows * len(theta) * (3 + 6 * len(V))
+        if min(self.threads, len(G)) > 1 and products > self.LEAST_PRODUCTS:
+            self._share(lambda chunks: loss_of_chunks(values, G, GT, chunks, theta, V, data))
         else:
-            chunks(0, C)
+            loss_of_chunks(values, G, GT, self._chunks, theta, V, data)
         return add_up(values, G, GT), G[0].copy(), GT[0].copy()
 
-    def _share(self, chunks: Callable[[int, int], None]) -> None:
-        """Call chunks(first, last) for ranges of all chunks, at most two for a thread.
+    def data_term(self, gauss_newton: bool) -> DataTerm:
+        """What kernels know of the data term."""
+        if gauss_newton not in self._data:  # made once: records cost as much as the sums over a few rows
+            from fasttangent.kernels.rows import DataTerm
+
+            network, loss = self.network.kernel_view, self.objective.kernel_loss
+            self._data[gauss_newton] = DataTerm(self.rows, network, loss, gauss_newton)
+        return self._data[gauss_newton]
+
+    def _share(self, task: Callable[[Chunks], None]) -> None:
+        """Call task(chunks) for parts of all chunks, at most two for a thread.
 
         A call costs 10 microseconds, and to other threads the interpreter's lock.
         """
-        n = min(self._n_chunks, 2 * self.threads)
-        borders = [self._n_chunks * i // n for i in range(n + 1)]
-        parallel.run(lambda i: chunks(borders[i], borders[i + 1]), n, self.threads)
+        C, every = self._chunks.last, self._chunks
+        n = min(C, 2 * self.threads)
+        parts = [every._replace(first=C * i // n, last=C * (i + 1) // n) for i in range(n)]
+        parallel.run(lambda i: task(parts[i]), n, self.threads)
 
     def _room(self, K: int) -> tuple[Float, Float, Float]:
         """What chunks write to, kept from call to call."""
         if self._kept is None or self._kept[2].shape[1] != K:
-            C, p = self._n_chunks, self.network.layout.n_params
+            C, p = self._chunks.last, self.network.layout.n_params
             self._kept = np.empty(C), np.empty((C, p)), np.empty((C, K, p))
         return self._kept
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.common import parallel
+from fasttangent.common.maps import check_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,12 +40,13 @@ def each_readable_chunk(
     products: int,
     threads: int,
     task: Callable[[int, Readable], NDArray],
+    divisor: NDArray | None = None,
 ) -> NDArray[np.int64]:
     """Call task(first row, rows) for chunks of rows, in any order and from any thread.
 
-    With a `centre`, what the task gets are the rows as they are, to be centred by it; without, rows in standard
-    units.  `products` is the work for a row, in multiplications.  A task returns a value per row, nan where the row
-    is not finite; the numbers of such rows are returned, ascending.
+    With a `centre`, what the task gets are the rows as they are, or over the `divisor`, to be centred by it; without,
+    rows in standard units.  `products` is the work for a row, in multiplications.  A task returns a value per row, nan
+    where the row is not finite; the numbers of such rows are returned, ascending.
     """
     n, readable, zero = len(X), _readable(X, dtype), np.zeros(X.shape[1], dtype)
 
@@ -52,16 +54,20 @@ def each_readable_chunk(
         """Rows that kernels can read, and what they are to subtract from them."""
         if centre is None:
             return scaling.inputs(rows, dtype), zero
-        if readable:
+        if readable and divisor is None:
             return rows, centre
-        with np.errstate(over="ignore"):  # infinite in `dtype`: reported below as not finite
-            return np.ascontiguousarray(rows - centre.astype(np.float64), dtype), zero
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # infinite in `dtype`: reported below as not finite
+            near = rows if divisor is None else rows / divisor
+            return np.ascontiguousarray(near - centre.astype(np.float64), dtype), zero
 
     chunk = min(CHUNK, max(256, CHUNK_PRODUCTS // products))
     n_chunks = -(-n // chunk)
     bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
 
     def one(c: int) -> None:
+        check_map(X)
         start = c * chunk
         rows, subtract = inputs(X[start : start + chunk])
         wrong = np.flatnonzero(np.isnan(task(start, Readable(len(rows), *_flat(rows), subtract))))

@@ -1,15 +1,27 @@
-"""Standardisation: what the model sees against what the user sees."""
+"""Standardisation: what the model sees against what the user sees.
+
+Units cost nothing: values are brought near 1 by powers of two, which is exact, before anything is squared, so that
+data in units from 1e-300 to 1e300 give the same parameters to the bit.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttangent.common.vectors import excess, power_of_two
 from fasttangent.problem.layout import Layout
 
 Float = NDArray[np.float64]
+
+LARGEST = (
+    2.0**1010
+)  # 1.1e304, the largest value to learn from: above it is room for what is predicted far away
+SMALLEST = 2.0**-1010  # 9.1e-305, the smallest standard deviation: below it values lose digits
+FARTHEST = 2.0**500  # 3.3e150 standard deviations: squares of products with it are still numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +38,63 @@ class Scaling:
     y_scale: Float
 
     def inputs(self, X: NDArray, dtype: np.dtype) -> NDArray:
-        """Rows in standard units, C-contiguous; the subtraction is in float64."""
-        return np.ascontiguousarray((X - self.x_mean) / self.x_scale, dtype)
+        """Rows in standard units, C-contiguous; the subtraction is in float64.  What `dtype` cannot hold is inf."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.ascontiguousarray((X - self.x_mean) / self.x_scale, dtype)
 
     def targets(self, Y: NDArray, dtype: np.dtype) -> NDArray:
-        """Targets (n, n_outputs) in standard units."""
-        return np.ascontiguousarray((Y - self.y_mean) / self.y_scale, dtype)
+        """Targets (n, n_outputs) in standard units.  What `dtype` cannot hold is inf."""
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray((Y - self.y_mean) / self.y_scale, dtype)
+
+    def near_inputs(self, name: str, X: NDArray) -> Float:
+        """Rows in standard units and float64, to be computed with: none is farther away than squares allow."""
+        return _near(name, X, self.inputs(X, np.dtype(np.float64)), "column")
+
+    def near_targets(self, name: str, Y: NDArray) -> Float:
+        """The same of targets (n, n_outputs)."""
+        return _near(name, Y, self.targets(Y, np.dtype(np.float64)), "output")
 
     def predictions(self, F: NDArray) -> Float:
-        """Predictions in the units of y."""
-        return F * self.y_scale + self.y_mean
+        """Predictions in the units of y; inf beyond the range of float64."""
+        with np.errstate(over="ignore"):
+            return F * self.y_scale + self.y_mean
+
+    def changes(self, D: NDArray) -> Float:
+        """Differences and derivatives of predictions, outputs last, in the units of y; inf beyond the range."""
+        with np.errstate(over="ignore"):
+            return D * self.y_scale
+
+    def standard_variance(self, v: Float) -> Float:
+        """A variance in units of y squared in standard units; inf beyond the range of float64."""
+        exact = power_of_two(self.y_scale)
+        with np.errstate(over="ignore", under="ignore"):
+            return v / (self.y_scale / exact) ** 2 / exact / exact
+
+    def y_parts(self) -> tuple[Float, Float]:
+        """(a, b) with a b = y_scale, b a power of two, 1 if it may be, and a such that its square is a number."""
+        exact = excess(self.y_scale)
+        return self.y_scale / exact, exact
+
+    def output_dtype(self, dtype: np.dtype) -> np.dtype:
+        """`dtype`, or float64 where it cannot hold the units of y with room for what is far from the training rows."""
+        scales, means = self.y_scale.tolist(), self.y_mean.tolist()
+        fits = max(scales + means) < 2.0**100 and min(means) > -(2.0**100) and min(scales) > 2.0**-100
+        return dtype if fits else np.dtype(np.float64)
+
+    def readable(self, dtype: np.dtype) -> tuple[Scaling, Float | None]:
+        """(scaling, divisor): rows over the divisor, None for 1, lose nothing in `dtype`, and that is their scaling.
+
+        Kernels take rows less their mean in `dtype`, the scales in the weights, and numbers below the normal range for
+        zero, which must be no more than rounding.  The divisor is made of powers of two, so it changes no result.
+        """
+        largest = 2.0**103 if dtype == np.float32 else 2.0**970  # rounding over the least normal number
+        scale, mean = np.where(self.x_scale < np.inf, self.x_scale, 1.0), self.x_mean
+        if scale.max() <= largest and scale.min() >= 1 / largest and max(-mean.min(), mean.max()) <= largest:
+            return self, None
+        exact = power_of_two(self.x_scale)
+        divisor = np.where(self.x_scale < np.inf, exact, np.inf)  # a column that was constant is 0
+        return Scaling(self.x_mean / divisor, self.x_scale / exact, self.y_mean, self.y_scale), divisor
 
 
 def identity_scaling(n_features: int, n_outputs: int) -> Scaling:
@@ -43,10 +102,33 @@ def identity_scaling(n_features: int, n_outputs: int) -> Scaling:
     return Scaling(np.zeros(n_features), np.ones(n_features), np.zeros(n_outputs), np.ones(n_outputs))
 
 
-def fit_scaling(X: NDArray, Y: NDArray, w: Float) -> Scaling:
-    """Weighted means and standard deviations, so that a weight of 2 means a row twice and 0 no row."""
-    x_mean, x_scale = _moments(X, w)
-    y_mean, y_scale = _moments(Y, w)
+def largest_square_root(dtype: np.dtype) -> float:
+    """Up to here squares, and sums of many, are numbers in `dtype`."""
+    return 2.0**60 if dtype == np.float32 else FARTHEST
+
+
+def check_squares(name: str, A: NDArray, used: NDArray[np.bool_], dtype: np.dtype) -> None:
+    """Raise unless the squares of used rows, which are to be taken as they are, are numbers in `dtype`."""
+    most = largest_square_root(dtype)
+    bad = np.argwhere(~(abs(A) <= most) & used[:, None])
+    if len(bad):
+        i, j = (int(n) for n in bad[0])
+        raise ValueError(
+            f"{name} must be at most {most:.1e} in size with standardize=False, so that its squares are numbers in "
+            f"{dtype}, got {float(A[i, j]):g} in row {i}, column {j}; leave standardize=True, or divide it by "
+            f"{float(A[i, j]):.0e}"
+        )
+
+
+def fit_scaling(X: NDArray, Y: NDArray, w: Float, names: Sequence[str] | None = None) -> Scaling:
+    """Weighted means and standard deviations, so that a weight of 2 means a row twice and 0 no row.
+
+    `names` are those of the columns of X, for errors.
+    """
+    columns = [f" in column {name!r}" for name in (range(X.shape[1]) if names is None else names)]
+    outputs = [f" in output {o}" for o in range(Y.shape[1])] if Y.shape[1] > 1 else [""]
+    x_mean, x_scale = _moments("X", X, w, columns)
+    y_mean, y_scale = _moments("y", Y, w, outputs)
     if not y_scale.all():
         o = int(np.argmin(y_scale))
         which = f" (output {o})" if len(y_scale) > 1 else ""
@@ -66,22 +148,59 @@ def transferred(theta: Float, layout: Layout, old: Scaling, new: Scaling) -> Flo
     Inputs constant in the rows of either have no weights to take over; they begin at 0.
     """
     theta, last = theta.copy(), layout.n_layers - 1
-    W, b = layout.weights(theta, 0), layout.biases(theta, 0)
-    seen = np.isfinite(old.x_scale) & np.isfinite(new.x_scale)
-    rates = np.where(seen, W.T / old.x_scale, 0.0).T  # per unit of x
-    b += np.einsum("i,io->o", new.x_mean - old.x_mean, rates)
-    W[:] = (rates.T * np.where(seen, new.x_scale, 0.0)).T
-    W, b = layout.weights(theta, last), layout.biases(theta, last)
-    W *= old.y_scale / new.y_scale
-    b[:] = (b * old.y_scale + old.y_mean - new.y_mean) / new.y_scale
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # `Prepared` looks whether the function has numbers there
+        W, b = layout.weights(theta, 0), layout.biases(theta, 0)
+        seen = np.isfinite(old.x_scale) & np.isfinite(new.x_scale)
+        exact = power_of_two(old.x_scale)
+        rates = np.where(seen, W.T / (old.x_scale / exact), 0.0).T  # per unit of x / exact
+        b += np.einsum("i,io->o", (new.x_mean / exact) - (old.x_mean / exact), rates)
+        W[:] = (rates.T * np.where(seen, new.x_scale / exact, 0.0)).T
+        W, b = layout.weights(theta, last), layout.biases(theta, last)
+        W *= old.y_scale / new.y_scale
+        exact = power_of_two(new.y_scale)
+        moved = b * (old.y_scale / exact) + old.y_mean / exact - new.y_mean / exact
+        b[:] = moved / (new.y_scale / exact)
     return theta
 
 
-def _moments(A: NDArray, w: Float) -> tuple[Float, Float]:
-    """Weighted mean and standard deviation of each column; 0 exactly where a column is constant."""
-    seen = A[w > 0].astype(np.float64)
+def _moments(name: str, A: NDArray, w: Float, places: Sequence[str]) -> tuple[Float, Float]:
+    """Weighted mean and standard deviation of each column; 0 exactly where a column is constant.
+
+    `places` say where a column is, in errors.
+    """
+    with np.errstate(over="ignore"):
+        seen = A[w > 0].astype(np.float64)
     v = (w[w > 0] / w.sum())[:, None]
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    largest = np.maximum(-low, high)
+    if (large := largest > LARGEST).any():
+        j = int(np.argmax(large))
+        raise ValueError(
+            f"{name} must be at most {LARGEST:.1e} in size, got {seen[np.argmax(abs(seen[:, j])), j]:g}{places[j]}; "
+            f"divide it by 1e100"
+        )
+    exact = power_of_two(largest)
+    seen /= exact
     mean = np.sum(v * seen, axis=0)
-    scale = np.sqrt(np.sum(v * (seen - mean) ** 2, axis=0))
-    scale[np.ptp(seen, axis=0) == 0] = 0
-    return mean, scale
+    scale = np.sqrt(np.sum(v * (seen - mean) ** 2, axis=0)) * exact
+    if (small := (low < high) & (scale < SMALLEST)).any():
+        j = int(np.argmax(small))
+        raise ValueError(
+            f"{name} must have a standard deviation of at least {SMALLEST:.1e}, or be constant, got "
+            f"{scale[j]:g}{places[j]}; multiply it by 1e100"
+        )
+    scale[low == high] = 0
+    return mean * exact, scale
+
+
+def _near(name: str, A: NDArray, Z: Float, place: str) -> Float:
+    """Z, values of A in standard units, unless one is too far to be computed with."""
+    if Z.size == 0 or (Z.min() >= -FARTHEST and Z.max() <= FARTHEST):
+        return Z
+    i, j = (int(n) for n in np.argwhere(~(abs(Z) <= FARTHEST))[0])
+    raise ValueError(
+        f"{name} must be within {FARTHEST:.1e} standard deviations of the training rows, got {A[i, j]:g} in row {i}, "
+        f"{place} {j}; drop or correct such rows"
+    )

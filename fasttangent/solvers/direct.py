@@ -13,7 +13,7 @@ from fasttangent.common.errors import IndefiniteError
 from fasttangent.problem.curvature import System
 from fasttangent.solvers import dense
 from fasttangent.solvers.base import Solver, own_strength, plain_complexity, relative_norms
-from fasttangent.solvers.factor import factor, smallest_eigenvalue
+from fasttangent.solvers.factor import factor, leave_out, smallest_eigenvalue
 from fasttangent.solvers.memory import allowed, in_gb
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ class Direct(Solver):
 class CholeskySolver(Direct):
     """`cholesky`: A = L L^T, dense; p^3 / 3 multiplications and additions once, 2 p^2 for each right-hand side.
 
+    Solutions are zero along flat biases (`problem/dead_units.py`), where A is zero.
+
     Parameters
     ----------
     system, memory, residuals
@@ -118,6 +120,8 @@ class CholeskySolver(Direct):
     ) -> None:
         super().__init__(system, memory, residuals)
         strict, A = checks.flag("strict", strict), system.dense()
+        self._flat = system.flat_biases
+        leave_out(A, self._flat)
         try:
             self._factor = (factor if strict else dense.Cholesky)(A, system.problem.threads)
         except dense.NotPositiveDefinite as error:
@@ -140,7 +144,9 @@ class CholeskySolver(Direct):
         return shift
 
     def _apply(self, B: Float, shift: float) -> Float:
-        return self._factor.solve(B)
+        X = self._factor.solve(B)
+        X[:, self._flat] = 0
+        return X
 
 
 def _not_definite(system: System, smallest: float) -> str:
@@ -180,7 +186,10 @@ class Spectrum(Direct):
 
         super().__init__(system, memory, residuals)
         A, self._free_definite = system.dense(), True
-        self._held, self._free = np.flatnonzero(system.problem.mask), np.flatnonzero(system.problem.mask == 0)
+        free = system.problem.mask == 0
+        self._held = np.flatnonzero(~free)
+        free[system.flat_biases] = False  # A is zero there, and so is what is found
+        self._free = np.flatnonzero(free)
         if len(self._free):
             self._inverse, self._free_definite = _inverse(A[np.ix_(self._free, self._free)])
             with one_thread():
@@ -237,7 +246,7 @@ class Spectrum(Direct):
             X = (X @ self._V / (self.eigenvalues + shifts)) @ self._V.T
             if not len(self._free):
                 return X
-            found = np.empty_like(B)
+            found = np.zeros_like(B)
             found[:, self._held] = X
             found[:, self._free] = B[:, self._free] @ self._inverse - X @ self._T.T
         return found

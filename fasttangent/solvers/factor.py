@@ -34,6 +34,15 @@ def factor(A: Float, threads: int) -> Cholesky:
     return found
 
 
+def leave_out(A: Float, numbers: NDArray[np.int64]) -> None:
+    """Put a multiple of the identity in place of these rows and columns of A (p, p), among its largest values."""
+    if len(numbers):
+        largest = np.diag(A).max()
+        A[numbers] = 0
+        A[:, numbers] = 0
+        A[numbers, numbers] = largest
+
+
 def smallest_eigenvalue(A: Float, threads: int) -> float:
     """Of A symmetric and not positive definite, to a few per cent; an upper bound.
 

@@ -14,8 +14,8 @@ from fasttangent.common.vectors import norms
 from fasttangent.problem.curvature import System
 from fasttangent.solvers.base import Solver, relative_norms
 from fasttangent.solvers.block_cg import block_conjugate_gradients
+from fasttangent.solvers.extremes import curvature_bracket
 from fasttangent.solvers.krylov import conjugate_gradients
-from fasttangent.solvers.lanczos import curvature_bracket
 from fasttangent.solvers.lissa import MARGIN, lissa
 from fasttangent.solvers.metric import Metric
 from fasttangent.solvers.minres import minres
@@ -33,7 +33,7 @@ class Iterative(Solver):
     The residual that a method updates drifts from the true one by rounding; a pass on the true one makes up for it.
     """
 
-    METRIC_RANK = 600  # of the metric of Lanczos, where the solver has none
+    METRIC_RANK = 600  # of the metric for bounds on eigenvalues, where the solver has none
 
     PASSES = 6
     LEAST_GAIN = 0.5  # of the residual in a pass; less is rounding
@@ -44,8 +44,8 @@ class Iterative(Solver):
         self.most = checks.integer("most", most, at_least=1)
 
     def definite(self) -> bool:
-        """By the smallest eigenvalue, found by Lanczos."""
-        return bool(curvature_bracket(self.system, self._metric()).lower > 0)
+        """By bounds on the smallest eigenvalue."""
+        return curvature_bracket(self.system, self._metric).lower > 0
 
     def _metric(self) -> Metric:
         return Metric(self.system.problem, self.system.theta, self.METRIC_RANK)

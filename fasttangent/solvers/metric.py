@@ -105,6 +105,12 @@ class Metric:
         """M^-1 v, for v (p,)."""
         return self._change(v, self._S) / self.floor
 
+    def sample(self, seed: int) -> Float:
+        """A random vector (p,) whose covariance is M."""
+        rng = np.random.default_rng(seed)
+        along = np.einsum("i,ij->j", rng.normal(size=len(self._B)), self._B)
+        return along + np.sqrt(self.floor) * rng.normal(size=self._B.shape[1])
+
     def scale(self, u: Float) -> Float:
         """T u: theta = T u are the variables in which M is floor times the identity."""
         return self._change(u, self._RT)

@@ -112,6 +112,27 @@ def test_a_bad_row_late_in_the_pool_leaves_the_old_scores(trained, tmp_path, mon
     assert sorted(os.listdir(tmp_path)) == ["p.csv", "s.csv"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no file is cut short there while it is read")
+def test_a_pool_that_is_cut_short_while_it_is_scored(trained, tmp_path, monkeypatch):
+    """It was mapped once, and the process died of SIGBUS."""
+    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 1000)
+    monkeypatch.setattr("fasttangent.cli.tables.npy_file.CHUNK_ROWS", 1000)
+    np.save(tmp_path / "p.npy", np.random.default_rng(0).normal(size=(20_000, 3)))
+    scored = ft.model.scores.scored
+
+    def cut(*arguments):
+        os.truncate(tmp_path / "p.npy", 100_000)
+        return scored(*arguments)
+
+    monkeypatch.setattr("fasttangent.model.scores.scored", cut)
+    result = run("score", trained / "m.npz", tmp_path / "p.npy", "-o", tmp_path / "s.csv", code=1)
+    assert result.stderr.splitlines()[-1] == (
+        f"fasttangent: error: {tmp_path / 'p.npy'} was cut short while it was read; "
+        "run the command again on a whole file"
+    )
+    assert os.listdir(tmp_path) == ["p.npy"]
+
+
 def test_the_pool_is_never_overwritten(trained, pool):
     before = pool.read_bytes()
     assert "is the pool itself" in refused("score", trained / "m.npz", pool, "-o", pool)

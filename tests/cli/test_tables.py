@@ -4,16 +4,22 @@ import gzip
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers import counting
 from pyarrow import parquet
 
+from fasttangent.cli import columns
 from fasttangent.cli.tables import csv_file, npy_file, parquet_file
+from fasttangent.cli.tables import table as table_module
 from fasttangent.cli.tables import writing as table_output
 from fasttangent.cli.tables.reading import open_table
+from fasttangent.cli.tables.table import Table
 from fasttangent.cli.tables.writing import check_writable, replacing, write_table, writing
 
 ROWS = 1000
@@ -133,6 +139,59 @@ def test_columns_by_name_and_number(tmp_path):
         table.column("3")
     with pytest.raises(ValueError, match="no column names"):
         open_table(text(tmp_path, "1,2\n")).column("x")
+
+
+class Wide(Table):
+    """A table of one row of zeros."""
+
+    def blocks(self, columns):
+        yield np.zeros((1, len(columns)))
+
+    def take(self, indices):
+        return {name: np.zeros(len(indices)) for name in self.names}
+
+
+def test_work_grows_with_the_number_of_columns_and_not_with_its_square():
+    n = 3000
+    wanted = counting.names(n)
+    table = Wide(Path("wide"), wanted, True, 1)
+    model = SimpleNamespace(feature_names=tuple(reversed(wanted)), n_features=n)
+    assert columns.feature_columns(model, table, wanted[n:]) == list(range(n))[::-1]
+    assert columns.columns_left(table, wanted[: n // 2]) == list(range(n // 2, n))
+    rows = columns.training_rows(table, wanted[n // 2 :], None, ())
+    assert rows["feature_names"] == wanted[: n // 2]
+    assert rows["y"].shape == (1, n // 2)
+    assert counting.Name.compared < 10 * n
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_twenty_thousand_columns(tmp_path, ending):
+    """Opening twice as many took half a minute once."""
+    n = 20_000
+    values = np.arange(2.0 * n).reshape(2, n)
+    path, names = tmp_path / f"wide{ending}", [f"x{i}" for i in range(n)]
+    if ending == ".csv":
+        path.write_text("\n".join(",".join(map(str, line)) for line in [names, *values.tolist()]))
+    else:
+        parquet.write_table(pa.table({name: values[:, i] for i, name in enumerate(names)}), path)
+    table = open_table(path)
+    assert np.array_equal(table.read([19_999, 5]), values[:, [19_999, 5]])
+    assert table.column("x19999") == table.column("-1") == 19_999
+
+
+def test_rows_longer_than_a_block(tmp_path):
+    values = np.full((3, 230_000), 1 / 3)
+    path = text(tmp_path, "\n".join(",".join(map(repr, line)) for line in values.tolist()))
+    assert np.array_equal(open_table(path).read([0, 229_999]), values[:, :2])
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".npy"])
+def test_fewer_rows_at_a_time_where_they_are_wide(tmp_path, X, ending, monkeypatch):
+    monkeypatch.setattr(table_module, "CHUNK_VALUES", 100)
+    table = open_table(saved(tmp_path, ending, X))
+    blocks = list(table.blocks([0, 1, 2]))
+    assert max(map(len, blocks)) == 33
+    assert np.array_equal(np.concatenate(blocks), X)
 
 
 def test_taken_columns_keep_their_own_types(tmp_path):
@@ -387,12 +446,108 @@ def test_npy_cut_short(tmp_path, X, length):
         open_table(text(tmp_path, whole[:length], "half.npy"))
 
 
-def test_npy_is_never_copied_whole(tmp_path, X):
-    np.save(tmp_path / "t.npy", np.asfortranarray(X))
+@pytest.mark.parametrize("arranged", [np.ascontiguousarray, np.asfortranarray])
+def test_npy_is_never_copied_whole(tmp_path, arranged, monkeypatch):
+    monkeypatch.setattr(npy_file, "CHUNK_ROWS", 1000)
+    X = np.random.default_rng(0).normal(size=(50_000, 4))
+    np.save(tmp_path / "t.npy", arranged(X))
     table = open_table(tmp_path / "t.npy")
-    assert isinstance(table.array, np.memmap)
-    assert not table.array.flags.writeable
-    assert np.array_equal(table.read([1]), X[:, [1]])
+    tracemalloc.start()
+    assert np.array_equal(table.take(np.array([49_999, 3]))["2"], X[[49_999, 3], 2])
+    for start, rows in table.chunks(1000, [3, 1]):
+        assert np.array_equal(rows, X[start : start + 1000, [3, 1]])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < X.nbytes / 4
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<f2", "?", "<i8", ">u2", "g"])
+@pytest.mark.parametrize("arranged", [np.ascontiguousarray, np.asfortranarray])
+def test_npy_of_many_kinds(tmp_path, arranged, dtype):
+    X = arranged((np.arange(21).reshape(7, 3) % 5).astype(dtype))
+    np.save(tmp_path / "t.npy", X)
+    table = open_table(tmp_path / "t.npy")
+    assert np.array_equal(table.read(), X.astype(float))
+    assert np.array_equal(table.read([2, 0]), X[:, [2, 0]].astype(float))
+    taken = table.take(np.array([6, 0, 2]))["1"]
+    assert taken.dtype == X.dtype
+    assert np.array_equal(taken, X[[6, 0, 2], 1])
+
+
+def npy(head, data=b"", version=(1, 0)):
+    """The bytes of a .npy file with this head, whatever it says."""
+    text = head.encode()
+    return (
+        b"\x93NUMPY"
+        + bytes(version)
+        + len(text).to_bytes(2 if version == (1, 0) else 4, "little")
+        + text
+        + data
+    )
+
+
+def shape(text):
+    return f"{{'descr': '<f8', 'fortran_order': False, 'shape': {text}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy(shape("(-1, 3)"), bytes(240)), r"no array has the shape \(-1, 3\)"),
+        (npy(shape("(2, -3)"), bytes(48)), r"no array has the shape \(2, -3\)"),
+        (npy(shape("(-2, -3)"), bytes(48)), r"no array has the shape \(-2, -3\)"),
+        (
+            npy(shape(f"(2, {2**62})"), bytes(48)),
+            r"takes \d{20} bytes and the file has \d{3}; is it cut short",
+        ),
+        (npy(shape(f"({10**30}, 3)"), bytes(48)), r"takes \d{32} bytes"),
+        (npy(shape(f"(0, {2**62})"), bytes(48)), "holds no rows"),
+        (
+            npy(shape("(3, 2)"), bytes(47)),
+            "takes 1[0-9]{2} bytes and the file has 1[0-9]{2}; is it cut short",
+        ),
+        (npy(shape("(3, 'a')"), bytes(48)), "shape is not valid"),
+        (npy(shape("3"), bytes(48)), "shape is not valid"),
+        (npy("[" * 9000), "cannot be read as .npy"),
+        (npy("{'a': (((\n"), "cannot be read as .npy"),
+        (npy("{[]: 1}"), "cannot be read as .npy"),
+        (npy("\\"), "cannot be read as .npy"),
+        (npy(shape("(3, 2)"), bytes(48), (3, 0)), "version 3.0 is for records, or unknown"),
+        (npy(shape("(3, 2)"), bytes(48), (9, 1)), "version 9.1 is for records, or unknown"),
+    ],
+    ids=range(15),
+)
+def test_npy_with_a_head_that_makes_no_sense(tmp_path, content, message):
+    with pytest.raises((OSError, ValueError), match=message) as caught:
+        open_table(text(tmp_path, content, "t.npy"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_npy_of_both_versions_and_longer_than_its_head_says(tmp_path, version):
+    values = np.arange(6.0).reshape(3, 2)
+    path = text(tmp_path, npy(shape("(3, 2)"), values.tobytes() + b"more", version), "t.npy")
+    assert np.array_equal(open_table(path).read(), values)
+
+
+@pytest.mark.parametrize("arranged", [np.ascontiguousarray, np.asfortranarray])
+def test_npy_that_changes_while_it_is_read(tmp_path, X, arranged, monkeypatch):
+    monkeypatch.setattr(npy_file, "CHUNK_ROWS", 100)
+    path = tmp_path / "t.npy"
+    np.save(path, arranged(X))
+    table = open_table(path)
+    blocks = table.blocks([0, 1, 2])
+    next(blocks)
+    os.truncate(path, 5000)
+    with pytest.raises(OSError, match="was cut short while it was read"):
+        list(blocks)
+    for read in (table.read, lambda: table.take(np.array([3]))):
+        with pytest.raises(OSError, match="the file has 5000; is it cut short"):
+            read()
+    np.save(tmp_path / "other.npy", X)
+    os.replace(tmp_path / "other.npy", path)
+    with pytest.raises(OSError, match="was replaced by another file meanwhile"):
+        table.read()
 
 
 def test_files_that_are_none(tmp_path):

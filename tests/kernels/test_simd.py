@@ -635,8 +635,9 @@ def test_a_whole_tile_stays_in_the_registers(real):
         tile.finalize()
     assembly = tile.get_asm_str()
     size = processor.TILE_ROWS * processor.tile_vectors()
-    whole = [body for body in loops(assembly) if sum("vfmadd" in line for line in body) == size]
-    assert len(whole) == 2, "one loop for A B and one for A2 B2"
+    counted = [(sum("vfmadd" in line for line in body), body) for body in loops(assembly)]
+    whole = [body for n, body in counted if n > 0 and n % size == 0]  # unrolled for some processors
+    assert len(whole) >= 2, "one loop for A B and one for A2 B2"
     for body in whole:
         stored = [line for line in body if re.search(r",\s*-?\w*\(%r[sb]p", line)]
         assert not stored, stored

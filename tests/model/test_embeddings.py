@@ -282,12 +282,21 @@ def test_a_column_of_years_keeps_its_digits():
 
 def test_constant_columns_and_scales_beyond_the_range():
     double, single = made((3, 9, 1)), made((3, 9, 1), dtype="float32")
-    for model in (double, single):
-        model.scaling = Scaling(np.zeros(3), np.array([1.0, np.inf, 1e-50]), np.zeros(1), np.ones(1))
-    X = np.column_stack([np.arange(5.0), [7, 1, -3, 0, 1e30], 1e-50 * np.arange(5)])
-    np.testing.assert_array_equal(embed(single, X, "input").E, np.column_stack([range(5), [0] * 5, range(5)]))
-    for kind in KINDS:
-        assert relative(embed(single, X, kind).E, embed(double, X, kind).E) <= 1e-5
+    for small in (2.0**-166, 1e-50):
+        for model in (double, single):
+            model.scaling = Scaling(np.zeros(3), np.array([1.0, np.inf, small]), np.zeros(1), np.ones(1))
+        X = np.column_stack([np.arange(5.0), [7, 1, -3, 0, 1e30], small * np.arange(5)])
+        for kind in KINDS:
+            assert relative(embed(single, X, kind).E, embed(double, X, kind).E) <= 1e-5
+        found = embed(single, X, "input").E
+        if small == 2.0**-166:
+            np.testing.assert_array_equal(found, np.column_stack([range(5), [0] * 5, range(5)]))
+        single.scaling = Scaling(
+            np.zeros(3), np.array([1.0, np.inf, small * 2**166]), np.zeros(1), np.ones(1)
+        )
+        np.testing.assert_array_equal(
+            found, embed(single, X * [1, 1, 2.0**166], "input").E
+        )  # in units near 1
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

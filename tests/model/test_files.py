@@ -215,7 +215,10 @@ def header_with(saved, **changes):
 
 def test_a_newer_format(saved):
     newer = header_with(saved, format=saving.FORMAT + 1, version="99.0")
-    refused(rewritten(saved, **{saving.HEADER: newer}), "written by fasttangent 99.0 (format 2)")
+    refused(
+        rewritten(saved, **{saving.HEADER: newer}),
+        f"written by fasttangent 99.0 (format {saving.FORMAT + 1})",
+    )
     with pytest.raises(ft.ModelFileError, match="upgrade fasttangent"):
         ft.load(saved)
 
@@ -304,6 +307,21 @@ def test_unwritable_places(model, tmp_path):
     with pytest.raises(IsADirectoryError):
         model.save(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_only_regular_files_are_replaced_and_links_are_followed(model, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to a pipe").symlink_to("pipe")
+    for name in ("pipe", "to a pipe"):
+        with pytest.raises(OSError, match="is a pipe and no regular file; give another name"):
+            model.save(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("model.npz")
+    model.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    same_models(model, ft.load(tmp_path / "model.npz"))
+    assert sorted(os.listdir(tmp_path)) == ["link", "model.npz", "pipe", "to a pipe"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])

@@ -249,7 +249,7 @@ def test_ctrl_c_twice(monkeypatch):
     """The second one does not wait."""
     measured, go = threading.Event(), threading.Event()
 
-    def certify(*_):
+    def certify(*_, **__):
         measured.set()
         go.wait(60)
         return unmeasured("")

@@ -14,7 +14,7 @@ from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, conjugate_gradients
-from fasttangent.solvers.lanczos import curvature_bracket
+from fasttangent.solvers.extremes import curvature_bracket
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(80, 2))
@@ -243,7 +243,7 @@ def test_the_bracket_holds_the_smallest_eigenvalue(wide_net, noise):
     problem, settled_theta, *_ = wide_net
     theta = settled_theta + noise * np.random.default_rng(2).normal(size=len(settled_theta))
     smallest = np.linalg.eigvalsh(dense_hessian(problem, theta))[0]
-    bracket = curvature_bracket(System(problem, theta), Metric(problem, theta, 600))
+    bracket = curvature_bracket(System(problem, theta))
     if smallest > 0:
         assert bracket.lower <= smallest * (1 + 1e-9)
     assert bracket.rayleigh >= smallest - 1e-12

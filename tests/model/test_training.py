@@ -9,6 +9,7 @@ import pytest
 from helpers import naive, quiet, random_problem, relative
 
 import fasttangent as ft
+from fasttangent.model import minibatch
 from fasttangent.model.minibatch import Schedule, train
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import FitSettings
@@ -260,6 +261,28 @@ def test_an_interrupt_returns_what_there_is(stage, after):
     assert model.training["stopped"] == "interrupted"
     if stage == "training":
         assert len(model.history["loss"]) == after
+
+
+@pytest.mark.parametrize("what", ["tangents", "theta"])
+def test_an_interrupt_right_after_an_overflow_returns_no_nan(monkeypatch, what, tmp_path):
+    """Ctrl-C is noticed when a kernel returns, before anybody has looked at what it left."""
+    steps = minibatch._Run._steps
+
+    def interrupted(run, order, first, rates):
+        steps(run, order, first, rates)
+        getattr(run.state, what)[:] = np.nan
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(minibatch._Run, "_steps", interrupted)
+    if what == "theta":
+        with pytest.raises(ft.DivergenceError, match="training diverged in epoch 1"):
+            ft.fit(X, Y, hidden=(5,), epochs=10)
+    else:
+        model = ft.fit(X, Y, hidden=(5,), epochs=10)
+        assert model.interrupted
+        assert model.tangents == {}
+        model.save(tmp_path / "m.npz")
+        assert ft.load(tmp_path / "m.npz").interrupted
 
 
 @pytest.mark.parametrize("validation", [None, 0.2])

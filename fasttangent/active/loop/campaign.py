@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,18 +23,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent._version import __version__
+from fasttangent.active.loop.events import FORMAT, check_event, check_manifest
+from fasttangent.active.loop.folder import JOURNAL, MANIFEST, lock, make, tidy
 from fasttangent.active.loop.journal import Journal, read, sync_folder, uninterrupted
 from fasttangent.active.loop.state import Label, State
 from fasttangent.common.errors import CampaignError
 from fasttangent.common.files import replacing
+from fasttangent.common.maps import check_map
+from fasttangent.common.records import parsed, shown
+from fasttangent.problem.scaling import LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.model.model import Model
 
-FORMAT = 1  # raise it when a version writes what an older one cannot read
-MANIFEST, JOURNAL, LOCK = "manifest.json", "journal.jsonl", "lock"
 _HERE: weakref.WeakValueDictionary[str, Campaign] = weakref.WeakValueDictionary()  # open in this process
 
 
@@ -72,15 +74,14 @@ class Campaign:
         if self.folder is None:
             self.manifest = dict(manifest or {})
             return
-        _make(self.folder, begun=manifest is None)
+        make(self.folder, begun=manifest is None)
         if (mine := _HERE.get(str(self.folder))) is not None:
             mine.close("a later one of this process took the folder over")
-        self._lock = _locked(self.folder)
+        self._lock = lock(self.folder)
         try:
             self.manifest = _manifest(self.folder, manifest)
             self._journal = Journal(self.folder / JOURNAL)
-            for event in self._journal.records:
-                self.state.apply(event)
+            _replay(self._journal.records, self.state, self.manifest, self.folder / JOURNAL)
             self._sweep()
         except BaseException:
             self.close()
@@ -96,8 +97,8 @@ class Campaign:
         if self._journal is not None:
             self._journal.close()
         if self._lock is not None:
-            lock, self._lock = self._lock, None
-            os.close(lock)  # which unlocks it
+            handle, self._lock = self._lock, None
+            os.close(handle)  # which unlocks it
 
     def record(self, event: str, **values: Any) -> None:
         """Note an event, on disk when this returns."""
@@ -148,12 +149,8 @@ class Campaign:
 
     def _sweep(self) -> None:
         """Remove models before the last one and what a killed process left half written."""
-        if self.folder is None:
-            return
-        last = self.state.fits[-1]["file"] if self.state.fits else None
-        for path in (*self.folder.glob("model-*.npz"), *self.folder.glob(".*.tmp")):
-            if path.name != last:
-                path.unlink(missing_ok=True)
+        if self.folder is not None:
+            tidy(self.folder, self.state.fits[-1]["file"] if self.state.fits else None)
 
 
 def status(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], State]:
@@ -165,11 +162,24 @@ def status(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], State]:
         If there is no campaign, or its journal is damaged.
     """
     path = Path(os.path.realpath(folder))
-    _make(path, begun=True)
-    state = State()
-    for event in read(path / JOURNAL)[0]:
+    make(path, begun=True)
+    state, manifest = State(), _manifest(path, None)
+    _replay(read(path / JOURNAL)[0], state, manifest, path / JOURNAL)
+    return manifest, state
+
+
+def _replay(
+    events: Sequence[Mapping[str, Any]], state: State, manifest: Mapping[str, Any], path: Path
+) -> None:
+    """Take the state to where the events lead; every one of them must be one that a campaign writes."""
+    for line, event in enumerate(events, start=1):
+        try:
+            check_event(dict(event), state, manifest["pool"]["rows"])
+        except ValueError as error:
+            raise CampaignError(
+                f"{path} holds in line {line} what no campaign writes: {error}; put back a copy of the file"
+            ) from None
         state.apply(event)
-    return _manifest(path, None), state
 
 
 def tell(campaign: Campaign, labels: Mapping[int, Any], *, correct: bool = False, **values: Any) -> int:
@@ -239,60 +249,16 @@ def _label(row: int, value: Any, outputs: Sequence[int] | None) -> Label:
         raise ValueError(f"the label of row {row} must be finite, got {value}; nan or None: it failed")
     if np.isnan(label).any():
         return None
+    if abs(label).max() > LARGEST:
+        raise ValueError(
+            f"the label of row {row} must be at most {LARGEST:.1e} in size, got {value}; tell all labels in a larger "
+            f"unit, or None: it failed"
+        )
     return (label if outputs is None else label.reshape(outputs)).tolist()
 
 
 def _more(rows: Sequence[int]) -> str:
     return f", nor were {len(rows) - 1} others" if len(rows) > 1 else ""
-
-
-def _make(folder: Path, *, begun: bool) -> None:
-    """Make the folder unless the campaign must have begun."""
-    if begun and not (folder / MANIFEST).exists():
-        raise CampaignError(
-            f"{folder} holds no campaign ({MANIFEST} is not there); begin one, or name its folder"
-        )
-    try:
-        folder.mkdir(exist_ok=True)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"the folder {folder.parent} does not exist; create it first") from None
-    except FileExistsError:
-        raise FileExistsError(f"{folder} is a file; name a folder") from None
-    if not (folder / MANIFEST).exists() and (folder / JOURNAL).exists():
-        raise CampaignError(
-            f"{folder} has a {JOURNAL} but no {MANIFEST}; put the manifest back, or use another folder"
-        )
-
-
-def _locked(folder: Path) -> int:
-    """Hold the lock of the folder, for as long as the file stays open."""
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        _lock_file(handle)
-    except OSError:
-        owner = os.pread(handle, 200, 0).decode(errors="replace").strip() if hasattr(os, "pread") else ""
-        os.close(handle)
-        raise CampaignError(
-            f"{folder} is in use by {owner or 'another process'}; wait for it, or end it, or use another folder"
-        ) from None
-    try:
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _lock_file(handle: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _manifest(folder: Path, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -305,14 +271,16 @@ def _manifest(folder: Path, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
         sync_folder(folder)
         return manifest
     try:
-        manifest = json.loads(path.read_text())
-        number = int(manifest["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        manifest = parsed(path.read_text())
+        number = manifest.get("format")
+        if type(number) is not int or number <= FORMAT:
+            check_manifest(manifest)
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CampaignError(f"{path} is damaged ({error}); put back a copy of it") from None
     if number > FORMAT:
         raise CampaignError(
-            f"{path} was written by fasttangent {manifest.get('version')} (format {number}); this is {__version__}, "
-            f"which reads up to format {FORMAT}: upgrade fasttangent"
+            f"{path} was written by fasttangent {shown(manifest.get('version'))[1:-1]} (format {number}); this is "
+            f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
         )
     changed = list(_changes(manifest, plain(wanted), ())) if wanted is not None else []
     if changed:
@@ -342,6 +310,7 @@ def fingerprint(*arrays: NDArray) -> str:
     for a in arrays:
         digest.update(repr(a.shape).encode())
         for start in range(0, len(a), 65_536):
+            check_map(a)
             digest.update(np.ascontiguousarray(a[start : start + 65_536], "<f8").tobytes())
     return digest.hexdigest()
 

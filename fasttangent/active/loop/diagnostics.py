@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common.errors import DivergenceError
+from fasttangent.common.vectors import root_mean_square
 from fasttangent.common.warning import warn
 from fasttangent.influence.agreement import agreement
 from fasttangent.model.fit import fit
@@ -31,7 +32,7 @@ def errors(predictions: Any, labels: Any) -> tuple[float, float]:
     difference = np.asarray(predictions, np.float64) - np.asarray(labels, np.float64)
     if difference.size == 0:
         return math.nan, math.nan
-    return float(np.sqrt(np.mean(difference**2))), float(np.mean(abs(difference)))
+    return float(root_mean_square(difference)), float(np.mean(abs(difference)))
 
 
 def outlook(X: NDArray, y: NDArray, settings: Mapping[str, Any], seed: int) -> dict[str, float] | None:
@@ -110,7 +111,7 @@ def finds_errors(scores: Any, predictions: Any, labels: Any) -> float:
     """Spearman correlation of the scores of picked rows with their errors before they were learned."""
     scores = np.asarray(scores, np.float64)
     difference = np.asarray(predictions, np.float64) - np.asarray(labels, np.float64)
-    size = np.sqrt(np.mean(difference.reshape(len(difference), -1) ** 2, axis=1))
+    size = root_mean_square(difference.reshape(len(difference), -1), axis=1)
     found = agreement(scores, size)
     return found.spearman if found.n >= 3 else math.nan
 
@@ -132,7 +133,7 @@ def enough(
         values = [h[which] for h in history if h[which] is not None]
         if len(values) >= 2 * patience:
             before, after = (
-                math.sqrt(np.mean(np.square(part)))
+                float(root_mean_square(np.array(part, np.float64)))
                 for part in (values[-2 * patience : -patience], values[-patience:])
             )
             if after > (1 - min_gain) * before:

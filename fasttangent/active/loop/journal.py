@@ -25,7 +25,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records, whole = read(path)
-        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
             if os.fstat(self._file).st_size > whole:
                 os.ftruncate(self._file, whole)
@@ -110,9 +110,9 @@ def _record(line: bytes, number: int) -> dict[str, Any] | None:
         record = json.loads(line)
         found = record.pop("n")
         del record["crc"]
-    except (ValueError, KeyError, AttributeError, TypeError):
+        return record if found == number and _line(number, record) == line else None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
-    return record if found == number and _line(number, record) == line else None
 
 
 def sync_folder(folder: Path) -> None:

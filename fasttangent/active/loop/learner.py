@@ -54,8 +54,8 @@ class ActiveLearner:
     oracle : callable or array_like, optional
         Who knows the labels.  A function of rows (m, n_features) that returns m labels; if a further parameter is
         called ``rows``, it also gets their numbers.  Or an array of the labels of the whole pool, nan for none.
-        None: a person, by `ask` and `tell`.  Rows for which the function raises or returns nan have failed: they are
-        recorded, not asked again, and do not count.
+        None: a person, by `ask` and `tell`.  Rows for which the function raises or returns nan, inf or a number above
+        1e304 have failed: they are recorded, not asked again, and do not count.
     strategy : str or callable
         As for `select`; or a function ``(model, pool, k, labeled=, seed=)`` that returns k row numbers of `pool`.
     batch : int
@@ -281,7 +281,8 @@ class ActiveLearner:
         Raises
         ------
         ValueError
-            If a row was not asked, or has another label already; then nothing is recorded.
+            If a row was not asked, has another label already, or a label is infinite or above 1e304; then nothing is
+            recorded.
         """
         if not isinstance(labels, Mapping):
             rows = list(self.campaign.state.open)

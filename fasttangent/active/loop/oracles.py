@@ -13,6 +13,7 @@ from fasttangent.active.loop.campaign import Campaign, tell
 from fasttangent.active.loop.state import State
 from fasttangent.common import checks
 from fasttangent.common.errors import CampaignError
+from fasttangent.problem.scaling import LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,13 @@ class ArrayOracle:
 
     def __init__(self, values: Any, n: int) -> None:
         self.values = checks.targets("oracle", values, n)
+        large = (abs(self.values) > LARGEST) & (abs(self.values) < np.inf)
+        if large.any():
+            row = int(np.argwhere(large)[0][0])
+            raise ValueError(
+                f"oracle must hold labels of at most {LARGEST:.1e} in size, got {self.values[row]} in row {row}; "
+                f"divide all by 1e100"
+            )
         self.shape: tuple[int, ...] | None = self.values.shape[1:]
 
     def __call__(self, rows: NDArray[np.int64]) -> Answer:
@@ -50,7 +58,8 @@ class FunctionOracle:
         except Exception as error:
             return [None] * len(rows), f"{type(error).__name__}: {error}"
         values = self._checked(found, len(rows))
-        return _or_none(values), "no finite label"
+        large = abs(values[np.isfinite(values)]).max(initial=0.0) > LARGEST
+        return _or_none(values), f"a label above {LARGEST:.1e}" if large else "no finite label"
 
     def _checked(self, found: Any, m: int) -> NDArray[np.float64]:
         """The labels as (m,) or (m, outputs): a mistake in the function is not a row without a label."""
@@ -84,8 +93,8 @@ def made(oracle: Any, X: NDArray, at_once: int) -> Oracle | None:
 
 
 def _or_none(values: NDArray[np.float64]) -> list[Any]:
-    """A label per row as plain values, None where one is not finite."""
-    return [v.tolist() if np.isfinite(v).all() else None for v in values]
+    """A label per row as plain values, None where one is not finite or too large to learn from."""
+    return [v.tolist() if (abs(v) <= LARGEST).all() else None for v in values]
 
 
 def consult(campaign: Campaign, oracle: Oracle, in_doubt: Any, beside: State | None) -> None:

@@ -14,6 +14,7 @@ from fasttangent.active.loop.campaign import fingerprint
 from fasttangent.common import checks
 from fasttangent.common.duplicates import row_keys, rows_among
 from fasttangent.common.warning import warn
+from fasttangent.problem.scaling import LARGEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,22 +82,28 @@ class Sources:
 def _labelled_rows(name: str, X: Any, y: Any, n_features: int, names: Sequence[str] | None) -> Labelled:
     """Rows and their labels, all finite."""
     rows = checks.features(name, X, n_features, names)
-    labels = checks.targets("y" if name == "X" else f"y of {name}", y, len(rows))
-    checks.finite(name, rows)
-    checks.finite("y", labels)
+    name_of_y = "y" if name == "X" else f"y of {name}"
+    labels = checks.targets(name_of_y, y, len(rows))
+    for what, values in ((name, rows), (name_of_y, labels)):
+        checks.finite(what, values)
+        if len(values) and (largest := float(abs(values).max())) > LARGEST:
+            raise ValueError(
+                f"{what} must be at most {LARGEST:.1e} in size, got {largest:g}; divide by 1e100"
+            )
     return rows, labels.astype(np.float64)
 
 
 def _finite_rows(X: NDArray) -> NDArray[np.bool_]:
     """Which rows of the pool can be asked; a warning counts the others."""
-    good = checks.finite_rows(X)
+    good = checks.finite_rows(X, LARGEST)
     bad = len(X) - np.count_nonzero(good)
     if bad == len(X):
         raise ValueError("X_pool has no row whose values are all finite; fill in what is missing")
     if bad:
+        first = int(np.argmin(good))
+        what = f"above {LARGEST:.1e}" if np.isfinite(X[first]).all() else "that is not finite"
         warn(
-            f"{bad:,} of {len(X):,} rows of X_pool hold a value that is not finite (first: row "
-            f"{int(np.argmin(good))}) and are never asked"
+            f"{bad:,} of {len(X):,} rows of X_pool hold a value {what} (first: row {first}) and are never asked"
         )
     return good
 

@@ -42,8 +42,11 @@ def _linear_model(batch: Batch) -> _Linear:
 
 def _least_variance(batch: Batch) -> Rows:
     from fasttangent.active.covariances import variance_reduction
+    from fasttangent.common.vectors import power_of_two
 
     E, noise, targets, weight = _linear_model(batch)
+    if weight is not None:  # they are averaged with, so their unit is free, and one that float32 holds
+        weight = weight / power_of_two(weight.max())
     return variance_reduction(E, batch.k, noise, targets, weight, threads=batch.threads)
 
 

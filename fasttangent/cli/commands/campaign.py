@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from fasttangent.active.loop.folder import REMEMBERED, check_records, records
 from fasttangent.cli.options import FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
 from fasttangent.cli.output import FailedError, aligned, say, shown, shows_progress
 from fasttangent.common.warning import warn
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from fasttangent.cli.tables.reading import Table
     from fasttangent.model.model import Model
 
-REMEMBERED = "command.json"  # what `next` was given when the campaign began
 FOLDER = click.option(
     "--folder", required=True, type=click.Path(file_okay=False), help="Where the campaign is kept."
 )
@@ -74,6 +74,7 @@ def next_rows(
             raise click.UsageError(f"Missing option '{name}'.", ctx)
     assert k is not None
     assert output is not None
+    _check_folder(folder)
     given = {
         name: value
         for name, value in options.items()
@@ -93,17 +94,14 @@ def next_rows(
 def _next(
     asked: dict[str, Any], folder: str, k: int, output: str, skip: bool, threads: int | None, quiet: bool, as_json: bool
 ) -> None:  # fmt: skip
+    from fasttangent.cli.outputs import WITH_TEXT, Input, Output, check_outputs
     from fasttangent.cli.tables.picks import untold, write_picks
     from fasttangent.cli.tables.reading import open_table
-    from fasttangent.cli.tables.writing import check_writable
     from fasttangent.common.progress import reporting
 
-    check_writable(output, (".csv", ".csv.gz", ".parquet"))
-    for name in ("pool", "labeled"):
-        if asked[name] is not None and os.path.realpath(output) == os.path.realpath(asked[name]):
-            raise ValueError(
-                f"{output} is the --{name} table itself and would be overwritten; give another --output"
-            )
+    read = [Input("the pool", asked["pool"]), Input("the table of --labeled", asked["labeled"])]
+    own = [Input("a record of the campaign", record) for record in records(folder)]
+    check_outputs([Output("--output", output, WITH_TEXT)], [*read, *own])
     table = open_table(asked["pool"], asked["header"])
     rows = _rows(table, asked)
     with reporting(shows_progress(quiet)) as report:
@@ -185,12 +183,33 @@ def _learner(
     )  # fmt: skip
 
 
-def _remembered(folder: str) -> dict[str, Any]:
-    path = Path(folder) / REMEMBERED
+def _check_folder(folder: str) -> None:
+    from fasttangent.common.errors import CampaignError
+
     try:
-        return dict(json.loads(path.read_text())) if path.exists() else {}
-    except ValueError as error:
+        check_records(folder)
+    except CampaignError as error:
+        raise FailedError(str(error)) from error
+
+
+def _remembered(folder: str) -> dict[str, Any]:
+    from fasttangent.common import records
+
+    path = Path(folder) / REMEMBERED
+    if not path.exists():
+        return {}
+    fields = {
+        "pool": records.TEXT,
+        "header": records.or_null(records.FLAG),
+        "names": records.several(records.TEXT, least=1),
+        "label_names": records.several(records.TEXT, least=1, distinct=True),
+    }
+    try:
+        found = records.parsed(path.read_text())
+        records.check_fields("it", found, fields, others=records.ANYTHING)
+    except (ValueError, RecursionError) as error:
         raise FailedError(f"{path} is damaged ({error}); put back a copy of it") from None
+    return dict(found)
 
 
 def _remember(folder: str, what: dict[str, Any]) -> None:
@@ -239,13 +258,13 @@ def _say_status(folder: str, as_json: bool) -> None:
     except CampaignError as error:
         raise FailedError(str(error)) from error
     first = (manifest["labeled"] or {}).get("rows", 0)
-    records = history(state, first)
+    rounds = history(state, first)
     document = summary(state, first, _remembered(folder).get("budget"), None)
     columns = ("round", "labels", "asked", "got", "failed", "open", "batch_rmse", "redundancy", "trusted")
-    table = [columns, *([_cell(record[name]) for name in columns] for record in records)]
+    table = [columns, *([_cell(record[name]) for name in columns] for record in rounds)]
     widths = [max(len(line[i]) for line in table) for i in range(len(columns))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
-    say(as_json, {**document, "history": records}, "\n".join([aligned(_counts(document)), "", *lines]))
+    say(as_json, {**document, "history": rounds}, "\n".join([aligned(_counts(document)), "", *lines]))
 
 
 def _cell(value: Any) -> str:
@@ -267,10 +286,14 @@ def tell_labels(picks: str, folder: str, correct: bool, as_json: bool) -> None:
     from fasttangent.cli.tables.picks import check_own_columns, read_labels
     from fasttangent.cli.tables.reading import open_table
     from fasttangent.common.errors import CampaignError
+    from fasttangent.common.files import same_file
 
+    _check_folder(folder)
     remembered = _remembered(folder)
     if not remembered:
         raise FailedError(f"{folder} holds no campaign of `fasttangent next`; begin one, or name its folder")
+    if any(same_file(picks, record) for record in records(folder)):
+        raise ValueError(f"{picks} is a record of the campaign itself; name the table that you filled in")
     table = open_table(picks, True)
     names: Sequence[str] = remembered["label_names"]
     labels, waiting = read_labels(table, names)

@@ -28,9 +28,9 @@ from fasttangent.cli.output import say, shows_progress
 @JSON
 def demo(quiet: bool, as_json: bool, **settings: Any) -> None:
     """Choose experiments on a robot arm by curiosity and by chance, and say which was better."""
-    from fasttangent.cli.tables.writing import check_writable
+    from fasttangent.cli.outputs import PICTURES, Output, check_outputs
 
-    check_writable(settings["picture"], (".png", ".pdf", ".svg"))
+    check_outputs([Output("--picture", settings["picture"], PICTURES)])
     from fasttangent.cli import demo as arm
     from fasttangent.common.progress import reporting
 

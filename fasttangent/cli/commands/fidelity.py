@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -29,14 +28,12 @@ def fidelity(
     gradient alone. For each: correlation with the exact influence and with the change that refitting
     measures, seconds, memory, and whether its certificate trusts it. The last lines say whether that was right.
     """
-    from fasttangent.cli.tables.writing import check_writable, write_table
+    from fasttangent.cli.outputs import PICTURES, WITH_TEXT, Input, Output, check_outputs
+    from fasttangent.cli.tables.writing import write_table
 
-    if output is not None:
-        check_writable(output, (".csv", ".csv.gz", ".parquet"))
-        if os.path.realpath(output) == os.path.realpath(table.data):
-            raise ValueError(f"{output} is the data itself and would be overwritten; give another --output")
+    outputs = [Output("--output", output, WITH_TEXT), Output("--plot", plot, PICTURES)]
+    check_outputs(outputs, [Input("the data", table.data)])
     if plot is not None:
-        check_writable(plot, (".png", ".pdf", ".svg"))
         from fasttangent.cli import plots
 
         plots.require()

@@ -34,9 +34,9 @@ def fit(
     table: TrainingTable, output: str, posterior: bool, quiet: bool, as_json: bool, **settings: Any
 ) -> int | None:
     """Train a model on the table DATA and settle it, tangent included."""
-    from fasttangent.cli.tables.writing import check_writable
+    from fasttangent.cli.outputs import MODELS, Input, Output, check_outputs
 
-    check_writable(output, (".npz",))
+    check_outputs([Output("--output", output, MODELS)], [Input("the data", table.data)])
     rows = table.rows()
 
     import fasttangent as ft

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +13,12 @@ if TYPE_CHECKING:
 
 
 def model_and_pool(
-    model_path: str, pool: str, output: str, drop: Sequence[str], header: bool | None
+    model_path: str, pool: str, drop: Sequence[str], header: bool | None
 ) -> tuple[Model, Table, list[int]]:
-    """Everything that can be wrong with the arguments of score and select, before the work."""
+    """What score and select read, and where the pool has the columns of the model."""
     from fasttangent.cli.columns import feature_columns
     from fasttangent.cli.tables.reading import open_table
-    from fasttangent.cli.tables.writing import check_writable
 
-    check_writable(output)
-    if os.path.realpath(output) == os.path.realpath(pool):
-        raise ValueError(f"{output} is the pool itself and would be overwritten; give another --output")
     model = loaded(model_path)
     table = open_table(pool, header)
     return model, table, feature_columns(model, table, drop)

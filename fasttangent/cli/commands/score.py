@@ -40,9 +40,14 @@ def score(
     squared change of the model's complexity if the row were labelled. A row with a missing value gets empty
     scores. The pool is read in chunks; it may be larger than the memory.
     """
+    from fasttangent.cli.outputs import Input, Output, check_outputs
+    from fasttangent.cli.tables.table import SUFFIXES
     from fasttangent.cli.tables.writing import writing
 
-    model, table, columns = model_and_pool(model_path, pool, output, drop, header)
+    check_outputs(
+        [Output("--output", output, SUFFIXES)], [Input("the pool", pool), Input("the model", model_path)]
+    )
+    model, table, columns = model_and_pool(model_path, pool, drop, header)
     started = time.perf_counter()
     scored = Scored(model, table, columns, threads, quiet)
     with writing(output) as write:
@@ -62,6 +67,7 @@ class Scored:
         self.first_missing: int | None = None
 
     def __iter__(self) -> Iterator[tuple[int, Scores]]:
+        from fasttangent.cli.tables.table import height
         from fasttangent.common.errors import UntrustedTangentWarning
         from fasttangent.common.progress import reporting
         from fasttangent.model.scores import scored
@@ -70,7 +76,7 @@ class Scored:
             warn(self.model.certificate.warning, UntrustedTangentWarning)
         with reporting(shows_progress(self.quiet)) as report:
             report("scoring", 0, self.table.rows or 0)
-            for start, X in self.table.chunks(POOL_ROWS, self.columns):
+            for start, X in self.table.chunks(height(POOL_ROWS, len(self.columns)), self.columns):
                 scores, bad = scored(self.model, X, self.threads)
                 yield start, scores
                 if len(bad) and self.first_missing is None:

@@ -42,12 +42,16 @@ def select(
     are in memory together.
     """
     from fasttangent.active.selection import Asked, selected
+    from fasttangent.cli.outputs import Input, Output, check_outputs
+    from fasttangent.cli.tables.table import SUFFIXES
     from fasttangent.cli.tables.writing import write_table
     from fasttangent.common.progress import reporting
 
     labeled, drop, header = (settings.pop(name) for name in ("labeled", "drop", "header"))
     _check_use(settings)
-    model, table, columns = model_and_pool(model_path, pool, output, drop, header)
+    read = [Input("the pool", pool), Input("the model", model_path), Input("the table of --labeled", labeled)]
+    check_outputs([Output("--output", output, SUFFIXES)], read)
+    model, table, columns = model_and_pool(model_path, pool, drop, header)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
     if settings["prefilter"] == "none":
         settings["prefilter"] = None
@@ -100,9 +104,11 @@ class TablePool:
         return self._rows
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
+        from fasttangent.cli.tables.table import height
+
         total = self._rows or 0
         self.report("reading", 0, total)
-        for start, rows in self.table.chunks(CHUNK_ROWS, self.columns):
+        for start, rows in self.table.chunks(height(CHUNK_ROWS, len(self.columns)), self.columns):
             yield start, rows
             self.report("reading", start + len(rows), total)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ def arrow() -> Any:
     return pyarrow
 
 
-def block(batch: Any) -> np.ndarray:
-    """A record batch of numbers as a float64 array (rows, columns)."""
+def block(batch: Any, columns: Iterable[np.ndarray]) -> np.ndarray:
+    """The columns of a record batch, made numbers one after the other, as a float64 array (rows, columns)."""
     block = np.empty((batch.num_rows, batch.num_columns))
-    for i, column in enumerate(batch.columns):
-        block[:, i] = numbers(column)
+    for i, column in enumerate(columns):
+        block[:, i] = column
     return block
 
 
@@ -30,12 +30,16 @@ def numbers(column: Any) -> np.ndarray:
     import pyarrow.compute as pc
 
     pa = arrow()
+    if column.type == pa.float64():
+        return column.to_numpy(zero_copy_only=False)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_temporal(column.type):
         raise pa.ArrowNotImplementedError("a point in time is no number")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = pc.utf8_trim_whitespace(column)
+    if pa.types.is_float16(column.type):  # which pyarrow casts to nothing else before version 16
+        return column.to_numpy(zero_copy_only=False).astype(np.float64)
     return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
@@ -43,10 +47,11 @@ def gather(path: Path, batches: Iterator[tuple[int, Any]], indices: np.ndarray) 
     """The rows `indices`, in that order, of a stream of (first row, record batch)."""
     pa = arrow()
     order = np.argsort(indices, kind="stable")
-    wanted, found, parts = indices[order], 0, []
+    wanted, found, parts = indices[order], 0, list[Any]()
     for start, batch in batches:
         low, high = np.searchsorted(wanted, [start, start + batch.num_rows])
-        parts.append(batch.take(pa.array(wanted[low:high] - start)))
+        if low < high or not parts:  # an empty part costs as much as any where there are many columns
+            parts.append(batch.take(pa.array(wanted[low:high] - start)))
         found += high - low
         if found == len(wanted):
             break

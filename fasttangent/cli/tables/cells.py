@@ -11,7 +11,7 @@ MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA"]
 ) | {"NULL", "NaN", "n/a", "nan", "null"}
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
-CODE = re.compile(r"[+-]?0\d", re.ASCII)  # 007 is a name, not a number
+CODE = re.compile(r"[+-]?0[\dx]", re.ASCII | re.IGNORECASE)  # 007 and 0x10 are names, not numbers
 
 
 def looks_like_names(cells: Sequence[str]) -> bool:

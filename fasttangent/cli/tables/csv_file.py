@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.arrow import arrow, block, gather
+from fasttangent.cli.tables.arrow import arrow, block, gather, numbers
 from fasttangent.cli.tables.cells import CODE, MISSING, is_number, looks_like_names
 from fasttangent.cli.tables.table import Table, first_line
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 4 << 20  # of text that is converted at a time, at the least
+BLOCK_ROWS, CELL_BYTES = 64, 20  # and room for so many rows: wide tables cost work per column and block
+LONGEST_LINE = 2**25  # characters
 
 
 class CsvTable(Table):
@@ -51,7 +53,7 @@ class CsvTable(Table):
         try:
             opened: Any = gzip.open if self.gzipped else open
             with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-                reader = csv.reader(handle)
+                reader = csv.reader(self._lines(handle))
                 for cells in reader:
                     yield reader.line_num, cells
         except UnicodeDecodeError as error:
@@ -61,11 +63,20 @@ class CsvTable(Table):
         except (EOFError, zlib.error) as error:
             raise OSError(f"{path} cannot be read: {error}; is it cut short?") from None
 
+    def _lines(self, handle: Any) -> Iterator[str]:
+        """Each line, up to a length that fits into memory: a file of zeros has only one."""
+        while line := handle.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise ValueError(
+                    f"{self.path} has a line of more than {LONGEST_LINE:,} characters; write a line for each row"
+                )
+            yield line
+
     def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
         pa = arrow()
         try:
             for _, batch in self._batches(columns, pa.float64()):
-                yield block(batch)
+                yield block(batch, map(numbers, batch.columns))
         except pa.ArrowInvalid as error:
             raise ValueError(self._what_is_wrong(columns) or f"{self.path}: {first_line(error)}") from None
 
@@ -76,7 +87,8 @@ class CsvTable(Table):
             table = gather(self.path, self._batches(everything, pa.string()), indices)
         except pa.ArrowInvalid as error:
             raise ValueError(self._what_is_wrong([]) or f"{self.path}: {first_line(error)}") from None
-        return {self.names[i] or f"column_{i}": _with_type(table.column(i)) for i in everything}
+        missing = pa.array(sorted(MISSING))
+        return {self.names[i] or f"column_{i}": _with_type(table.column(i), missing) for i in everything}
 
     def _batches(self, columns: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:
         """Yield (first row, record batch), each cell converted to one Arrow type."""
@@ -85,8 +97,9 @@ class CsvTable(Table):
 
         positions = [str(i) for i in range(len(self.names))]
         read = arrow_csv.ReadOptions(
-            column_names=positions, skip_rows_after_names=self.skipped, block_size=BLOCK_BYTES
-        )
+            column_names=positions, skip_rows_after_names=self.skipped,
+            block_size=max(BLOCK_BYTES, BLOCK_ROWS * CELL_BYTES * len(positions)),
+        )  # fmt: skip
         convert = arrow_csv.ConvertOptions(
             include_columns=[str(i) for i in columns],
             column_types=dict.fromkeys(positions, kind),
@@ -125,12 +138,12 @@ class CsvTable(Table):
         return None
 
 
-def _with_type(column: Any) -> Any:
+def _with_type(column: Any, words: Any) -> Any:
     """A column of CSV text as integers or floats if all of it is that, else as the text it was."""
     import pyarrow.compute as pc
 
     pa = arrow()
-    missing = pc.is_in(column, pa.array(sorted(MISSING)))
+    missing = pc.is_in(column, words)
     cells = pc.if_else(missing, pa.scalar(None, pa.string()), column)
     if cells.null_count == len(cells) or any(CODE.match(cell or "") for cell in cells.to_pylist()):
         return column

@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttangent.cli.tables.arrow import arrow, block, gather, numbers
 from fasttangent.cli.tables.cells import is_number
-from fasttangent.cli.tables.table import CHUNK_ROWS, Table, first_line
+from fasttangent.cli.tables.table import CHUNK_ROWS, Table, first_line, height
 
 
 class ParquetTable(Table):
@@ -20,7 +20,8 @@ class ParquetTable(Table):
     def __init__(self, path: Path) -> None:
         with self._readable(path), self._opened(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-            self.groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+            groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+        self.starts = np.cumsum([0, *groups])  # of the row groups, and where the last one ends
         if not len(schema.names):
             raise ValueError(f"{path} has no columns")
         super().__init__(path, schema.names, True, rows)
@@ -45,16 +46,15 @@ class ParquetTable(Table):
             raise OSError(f"{path} cannot be read: {first_line(error)}; is it cut short?") from None
 
     def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
-        for start, batch in self._batches(range(len(self.groups)), columns):
-            for place, column in enumerate(columns):
-                self._check_numbers(column, batch.column(place), start)
-            yield block(batch)
+        for start, batch in self._batches(range(len(self.starts) - 1), columns):
+            of = zip(columns, batch.columns, strict=True)
+            yield block(batch, (self._numbers(column, values, start) for column, values in of))
 
     def take(self, indices: np.ndarray) -> dict[str, Any]:
         # Row groups without a picked row are not read at all.
-        groups = np.unique(np.searchsorted(np.cumsum(self.groups), indices, side="right"))
+        groups = np.unique(np.searchsorted(self.starts[1:], indices, side="right"))
         everything = range(len(self.names))
-        table = gather(self.path, self._batches(groups[groups < len(self.groups)], everything), indices)
+        table = gather(self.path, self._batches(groups[groups < len(self.starts) - 1], everything), indices)
         return {self.names[i]: table.column(i) for i in everything}
 
     def _batches(self, groups: Iterable[int], columns: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -62,15 +62,16 @@ class ParquetTable(Table):
         names = [self.names[i] for i in columns]
         with self._readable(self.path), self._opened(self.path) as file:
             for group in groups:
-                start = sum(self.groups[:group])
-                for batch in file.iter_batches(CHUNK_ROWS, row_groups=[int(group)], columns=names):
+                start = int(self.starts[group])
+                rows = height(CHUNK_ROWS, len(names))
+                for batch in file.iter_batches(rows, row_groups=[int(group)], columns=names):
                     yield start, batch.select(names)
                     start += batch.num_rows
 
-    def _check_numbers(self, column: int, values: Any, start: int) -> None:
-        """Raise unless all values of one column of a batch, whose first row is `start`, are numbers."""
+    def _numbers(self, column: int, values: Any, start: int) -> np.ndarray:
+        """One column of a batch, whose first row is `start`; raises unless all of its values are numbers."""
         try:
-            numbers(values)
+            return numbers(values)
         except (ValueError, NotImplementedError):
             bad = (
                 (row, value)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from statistics import median
 from typing import Any
 
 import numpy as np
 
+from fasttangent.cli.tables.cells import is_number
 from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.table import Table
 from fasttangent.cli.tables.writing import write_table
@@ -35,10 +38,11 @@ def read_labels(table: Table, label_names: Sequence[str]) -> tuple[dict[int, Any
         if name not in table.names:
             raise ValueError(f"{table.path} has no column {name!r}; keep the columns that `next` wrote")
     numbers = table.read([table.column("row")])[:, 0]
-    bad = np.flatnonzero(~np.isfinite(numbers) | (numbers != np.floor(numbers)))
+    bad = np.flatnonzero(~((numbers == np.floor(numbers)) & (numbers >= 0) & (numbers < 2**53)))
     if len(bad):
         raise ValueError(
-            f"{table.path}: column 'row' must hold row numbers, got {numbers[bad[0]]} in line {bad[0]}"
+            f"{table.path}: column 'row' must hold the row numbers that `next` wrote, got {numbers[bad[0]]:g} in row "
+            f"{bad[0]} (counted from 0)"
         )
     columns = table.take(np.arange(len(numbers)))
     cells = list(zip(*(_plain(columns[name]) for name in label_names), strict=True))
@@ -75,22 +79,22 @@ def _cell(table: Table, row: int, value: Any) -> Any:
         return "waiting"
     if word in FAILED:
         return None
-    try:
-        return float(word)
-    except ValueError:
+    if not is_number(word):  # float() also takes 1_000, which may have been meant as a list or a fraction
         raise ValueError(
             f"{table.path}: the label of row {row} is {value!r}; write a number with a point, 'failed' if there is "
             f"none, or leave it empty"
-        ) from None
+        )
+    return float(word)
 
 
 def check_own_columns(picks: Table, pool: Table, names: Sequence[str], label_names: Sequence[str]) -> None:
-    """Raise if a row's own columns are those of another row: only part of the table was sorted.
+    """Raise if a row's own columns are not those of the pool: edited, or of another row, as if a part was sorted.
 
-    Programs round numbers when they save them, so that a row must only be nearer to itself than to the others.
+    Programs round numbers when they save them; that much they may differ.
     """
     given = {name: f"pool_{name}" if name in ("row", *label_names) else name for name in names}
-    there = [name for name in names if given[name] in picks.names]
+    kept = set(picks.names)
+    there = [name for name in names if given[name] in kept]
     if not there:
         return
     rows = picks.read([picks.column("row")])[:, 0].astype(int)
@@ -99,24 +103,62 @@ def check_own_columns(picks: Table, pool: Table, names: Sequence[str], label_nam
     for start, block in pool.chunks(columns=[pool.column(name) for name in there]):
         inside = np.flatnonzero((rows >= start) & (rows < start + len(block)))
         truth[inside] = block[rows[inside] - start]
+    changed = abs(values - truth) > rounding(values, truth)
+    if not changed.any():
+        return
+    i, j = (int(n) for n in np.argwhere(changed)[0])
     scale = np.nanstd(truth, axis=0)
     scale[~(scale > 0)] = 1
-    for i, row in enumerate(rows):
-        distance = np.nansum(abs(truth - values[i]) / scale, axis=1)
-        nearest = int(np.argmin(distance))
-        if distance[nearest] < 0.5 * distance[i]:
-            raise ValueError(
-                f"{picks.path}: row {row} has the values of row {rows[nearest]}; was only part of the table sorted? "
-                f"Put columns and row numbers together again"
-            )
+    distance = np.nansum(abs(truth - values[i]) / scale, axis=1)
+    nearest = int(np.argmin(distance))
+    if distance[nearest] < 0.5 * distance[i]:
+        raise ValueError(
+            f"{picks.path}: row {rows[i]} has the values of row {rows[nearest]}; was only part of the table sorted? "
+            f"Put columns and row numbers together again"
+        )
+    raise ValueError(
+        f"{picks.path}: row {rows[i]} has {float(values[i, j])!r} in column {given[there[j]]!r} and "
+        f"{float(truth[i, j])!r} in the pool, to which its label will belong; put the value back, or remove the column"
+    )
+
+
+def rounding(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How far values may be from the truth if each column was saved with as many digits as it mostly shows."""
+    allowed = 1e-6 * abs(truth)
+    for j in np.flatnonzero((abs(values - truth) > allowed).any(axis=0)):
+        column = values[np.isfinite(values[:, j]), j]
+        digits = [Decimal(repr(value)).normalize().as_tuple() for value in column.tolist()]
+        decimals = median(max(0, -int(d.exponent)) for d in digits)
+        unit = np.full(len(values), 10.0**-decimals)
+        if not np.array_equal(column, np.rint(column)):  # whole numbers end in zeros that say nothing
+            significant = median(len(d.digits) for d in digits)
+            with np.errstate(divide="ignore"):
+                magnitude = np.floor(np.log10(abs(values[:, j])))
+            unit = np.fmax(unit, 10.0 ** (magnitude - significant + 1))
+        allowed[:, j] = np.fmax(allowed[:, j], 0.5000001 * unit)
+    return allowed
 
 
 def untold(path: str, label_names: Sequence[str], open_rows: Mapping[int, Any]) -> list[int]:
-    """Open rows for which the table at `path` holds labels that nobody told yet."""
+    """Open rows for which the table at `path` holds labels that nobody told yet.
+
+    Raises
+    ------
+    ValueError
+        If the table has labels, and one that cannot be read.
+    """
     if not os.path.exists(path):
         return []
     try:
-        labels, _ = read_labels(open_table(path), label_names)
+        table = open_table(path)
     except (ValueError, OSError):
         return []
+    if not {"row", *label_names} <= set(table.names):
+        return []
+    try:
+        labels, _ = read_labels(table, label_names)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{path} may hold labels that were not told yet ({error}); correct and tell it, or give another --output"
+        ) from None
     return [row for row in labels if row in open_rows]

@@ -9,6 +9,7 @@ from fasttangent.cli.tables.csv_file import CsvTable
 from fasttangent.cli.tables.npy_file import NpyTable
 from fasttangent.cli.tables.parquet_file import ParquetTable
 from fasttangent.cli.tables.table import SUFFIXES, Table, either, suffix
+from fasttangent.common.files import irregular
 
 
 def open_table(path: str | os.PathLike[str], header: bool | None = None) -> Table:
@@ -39,6 +40,9 @@ def open_table(path: str | os.PathLike[str], header: bool | None = None) -> Tabl
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; check the spelling and the current folder")
     kind = suffix(path)
+    what = irregular(path)
+    if what is not None:
+        raise ValueError(f"{path} is {what}, and a table is read several times; save it to a file first")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); was it written completely?")
     if kind == ".npy":

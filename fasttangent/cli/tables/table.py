@@ -6,17 +6,25 @@ float64 with NaN for a missing cell.
 
 from __future__ import annotations
 
-import difflib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fasttangent.common.checks import nearest
+
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npy")
 CHUNK_ROWS = 65_536
+CHUNK_VALUES = 1 << 25  # 256 MB of numbers
+
+
+def height(rows: int, columns: int) -> int:
+    """So many rows at a time, or fewer of very wide ones."""
+    return max(1, min(rows, CHUNK_VALUES // max(1, columns)))
 
 
 def suffix(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES, advice: str = "convert it") -> str:
@@ -56,10 +64,10 @@ class Table(ABC):
         self.named = named
         self.index: frozenset[int] = frozenset()
         self.rows = rows
-        counts = {name: self.names.count(name) for name in self.names if name} if named else {}
-        twice = [name for name, count in counts.items() if count > 1]
+        twice = [name for name, count in Counter(self.names).items() if name and count > 1]
         if twice:
             raise ValueError(f"{path} has two columns named {twice[0]!r}; rename one of them")
+        self._places = {name: i for i, name in reversed(list(enumerate(self.names)))} if named else {}
 
     @abstractmethod
     def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
@@ -81,25 +89,29 @@ class Table(ABC):
         """
 
     def chunks(
-        self, rows: int = CHUNK_ROWS, columns: Sequence[int] | None = None
+        self, rows: int | None = None, columns: Sequence[int] | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield ``(start_row, block)``: float64 blocks of exactly `rows` rows, the last one perhaps fewer.
+
+        By default as many rows as make a table of ordinary size.
 
         Raises
         ------
         ValueError
             If a cell is no number, the rows differ in length, or there is no row at all.
         """
-        start, height, waiting = 0, 0, list[np.ndarray]()
-        for block in self.blocks(range(len(self.names)) if columns is None else columns):
+        columns = range(len(self.names)) if columns is None else columns
+        rows = height(CHUNK_ROWS, len(columns)) if rows is None else rows
+        start, filled, waiting = 0, 0, list[np.ndarray]()
+        for block in self.blocks(columns):
             while len(block):
-                part, block = block[: rows - height], block[rows - height :]
+                part, block = block[: rows - filled], block[rows - filled :]
                 waiting.append(part)
-                height += len(part)
-                if height == rows:
+                filled += len(part)
+                if filled == rows:
                     yield start, np.concatenate(waiting)
-                    start, height, waiting = start + rows, 0, []
-        if height:
+                    start, filled, waiting = start + rows, 0, []
+        if filled:
             yield start, np.concatenate(waiting)
         elif not start:
             raise ValueError(f"{self.path} holds no rows")
@@ -116,8 +128,8 @@ class Table(ABC):
         ValueError
             If there is no such column; the message has the nearest name.
         """
-        if self.named and wanted in self.names:
-            return self.names.index(str(wanted))
+        if wanted in self._places:
+            return self._places[str(wanted)]
         try:
             number = int(wanted)
         except ValueError:
@@ -133,8 +145,8 @@ class Table(ABC):
     def _no_column(self, wanted: str) -> str:
         if not self.named:
             return f"{self.path} has no column names to find {wanted!r} in; give the column's number (from 0)"
-        near = difflib.get_close_matches(wanted, self.names, n=1)
-        hint = f"the nearest is {near[0]!r}" if near else f"it has {_listed(self.names)}"
+        near = nearest(wanted, self.names)
+        hint = f"it has {_listed(self.names)}" if near is None else f"the nearest is {near!r}"
         return f"{self.path} has no column {wanted!r}; {hint}"
 
     def _not_a_number(self, column: int, value: Any, row: int, where: str = "") -> str:

@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from fasttangent.cli.tables.arrow import arrow
 from fasttangent.cli.tables.table import SUFFIXES, kind_of, suffix
-from fasttangent.common.files import replacing
+from fasttangent.common.files import check_folder, irregular, replacing
 
 
 def write_table(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
@@ -57,27 +56,28 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, Any
 
 
 def check_writable(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES) -> None:
-    """Raise now what writing `path` would raise later: unknown suffix, missing or unwritable folder.
+    """Raise now what writing `path` would raise later: unknown suffix, no regular file, missing or unwritable folder.
 
     Raises
     ------
     ValueError
-        If the suffix is not among `known`, or the folder does not exist.
+        If the suffix is not among `known`, something else than a regular file is there, or the folder does not exist.
     OSError
         If the folder cannot be written to.
     """
     suffix(path, known, "choose another name")
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
+    what = irregular(path)
+    if what == "a folder":
         raise ValueError(f"{path} is a folder; give the name of a file in it")
-    if not target.parent.is_dir():
-        raise ValueError(f"{path}: the folder {target.parent} does not exist; create it first")
-    probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    if what is not None:
+        raise ValueError(f"{path} is {what} and no regular file; give another name")
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise ValueError(f"{path}: the folder {folder} does not exist; create it first")
     try:
-        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        probe.unlink()
+        check_folder(path)
     except OSError as error:
-        raise OSError(f"{path}: the folder {target.parent} is not writable ({error.strerror})") from None
+        raise OSError(f"{path}: the folder {folder} is not writable ({error.strerror})") from None
 
 
 @contextmanager

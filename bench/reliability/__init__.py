@@ -1,0 +1,1 @@
+"""Random hostile use of the library: every case from a seed, which repeats it."""

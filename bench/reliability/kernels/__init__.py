@@ -1,0 +1,1 @@
+"""Kernels against NumPy, in guarded memory."""
