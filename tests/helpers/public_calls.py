@@ -194,7 +194,7 @@ INFLUENCES = {
     "refit_curves": lambda: ft.refit_curves(small(), X, y, CHANGES, **HOW),
     "unlearn": lambda: ft.unlearn(small(), X, y, remove=[3, 4], **HOW),
     "fidelity": lambda: (
-        ft.fidelity(X, y, hidden=(8,), strength=0.05, epochs=20, candidates=200, refits=4, **HOW).rows
+        ft.fidelity(X, y, hidden=(8,), strength=0.05, epochs=20, candidates=200, refits=10, **HOW).rows
     ),
     "ActiveLearner": campaign,
 }
