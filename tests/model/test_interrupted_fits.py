@@ -26,9 +26,9 @@ def fit(**more):
 
 
 def pressed_before(function):
-    def press(*arguments):
+    def press(*arguments, **named):
         signal.raise_signal(signal.SIGINT)
-        return function(*arguments)
+        return function(*arguments, **named)
 
     return press
 
