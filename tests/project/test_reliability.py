@@ -1,4 +1,4 @@
-"""The campaign of hostile cases: a little of every part always, minutes of what has nothing open among the slow tests."""
+"""The campaign of hostile cases: a little of every part always, minutes of some among the slow tests."""
 
 import ast
 import json
