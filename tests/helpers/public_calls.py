@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
 
@@ -194,7 +194,7 @@ INFLUENCES = {
     "refit_curves": lambda: ft.refit_curves(small(), X, y, CHANGES, **HOW),
     "unlearn": lambda: ft.unlearn(small(), X, y, remove=[3, 4], **HOW),
     "fidelity": lambda: [
-        replace(row, seconds=0.0, memory=0)
+        row._replace(seconds=0.0, memory=0)
         for row in ft.fidelity(
             X, y, hidden=(8,), strength=0.05, epochs=20, candidates=200, refits=10, **HOW
         ).rows
