@@ -1,4 +1,4 @@
-"""The campaign of hostile cases: a little of every part always, minutes of some among the slow tests."""
+"""The campaign of hostile cases: a little of every part."""
 
 import ast
 import json
@@ -39,20 +39,6 @@ def test_a_little_of_every_part(name):
 def test_every_part_is_there():
     assert set(CASES) == {name for name, part in PARTS.items() if part.share}
     assert sum(part.share for part in PARTS.values()) == pytest.approx(1)
-
-
-CLOSED = ("disks", "shared", "threads", "certificates")  # parts that find nothing any more
-
-
-@pytest.mark.slow
-def test_minutes_of_the_parts_that_find_nothing_any_more(tmp_path):
-    words = [*CLOSED, "--seconds", "120", "--seed", "1000000", "-o", str(tmp_path / "found.json")]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.reliability", *words], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    (run,) = json.loads((tmp_path / "found.json").read_text())
-    assert all(part["cases"] > 0 for part in run["parts"].values())
 
 
 def test_what_the_campaign_makes_of_cases_that_go_wrong():
