@@ -100,7 +100,7 @@ def _after(struck: Ended, signal: int, about: str) -> str:
     if signal == SIGKILL:
         check(struck.code == -SIGKILL, f"exit code {struck.code} before SIGKILL", f"{struck.err}; {about}")
         return "struck"
-    if struck.code in (-SIGINT, 1, 130) and "Traceback" in struck.err and "fasttangent" not in struck.err:
+    if struck.code in (-SIGINT, 1) and "Traceback" in struck.err and "in main\n" not in struck.err:
         return "struck before the program began"
     if struck.code == -SIGINT and not struck.err:
         return "struck before the program began"

@@ -12,6 +12,7 @@ from types import FrameType
 
 INTERRUPTED = 130  # what shells call the end by Ctrl-C
 SOON = 0.02  # seconds
+heard: list[int] = []  # signals that came since the command began
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -19,6 +20,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
     Inside an import it would not always come out as what it is: callbacks print it and go on, libraries catch it.
     """
+    heard.append(number)
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             start_new_thread(_again, (number,))
@@ -27,9 +29,19 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def heed() -> None:
+    """Raise KeyboardInterrupt if a signal has come: called before the work, and before something is written.
+
+    What a handler raises can get lost: compiled code may call Python and ignore how that ends.
+    """
+    if heard:
+        raise KeyboardInterrupt
+
+
 def _again(number: int) -> None:
     time.sleep(SOON)
-    interrupt_main(signal.Signals(number))
+    if heard:  # and not ended by `heed` meanwhile
+        interrupt_main(signal.Signals(number))
 
 
 @contextmanager

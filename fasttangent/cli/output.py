@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from fasttangent.cli.interrupts import INTERRUPTED, interrupt
+from fasttangent.cli.interrupts import INTERRUPTED, heard, interrupt
 from fasttangent.common.errors import DivergenceError
 
 FAILED, BAD_INPUT = 1, 2
@@ -160,6 +160,7 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+        heard.clear()
 
 
 def say(as_json: bool, document: Mapping[str, Any], text: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fasttangent.active.loop.folder import records
+from fasttangent.cli.interrupts import heed
 from fasttangent.cli.tables.writing import check_writable
 from fasttangent.common.files import same_file, sweep
 
@@ -57,6 +58,7 @@ def check_outputs(outputs: Iterable[Output], inputs: Sequence[Input] = ()) -> No
                 )
         before.append(output)
         sweep(Path(os.path.realpath(output.path)).parent)
+    heed()
 
 
 def _check_unread(option: str, path: str, inputs: Sequence[Input]) -> None:

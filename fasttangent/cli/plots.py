@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasttangent.cli.interrupts import heed
 from fasttangent.common.files import replacing
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ def fidelity(found: Fidelity, path: str | os.PathLike[str]) -> None:
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH, format=Path(path).suffix[1:].lower())
+        heed()
 
 
 def _against(axes: Axes, x: np.ndarray, series: Mapping[str, tuple[np.ndarray, str]]) -> None:

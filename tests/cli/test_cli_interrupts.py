@@ -35,6 +35,22 @@ sys.addaudithook(count)
 main()
 """
 
+SWALLOWED = """
+import signal
+from fasttangent.cli import main
+from fasttangent.cli.tables import reading
+
+def swallowing(*arguments):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+    return open_table(*arguments)
+
+open_table, reading.open_table = reading.open_table, swallowing
+main()
+"""
+
 AT_EXIT = """
 import atexit, signal, threading
 from fasttangent.cli import main
@@ -72,6 +88,16 @@ def test_in_imports(select, tmp_path):
         assert done.returncode == 130, (n, done.stderr)
         assert len(set(done.stderr.splitlines()) & LINES) == 1, (n, done.stderr)
         assert "Traceback" not in done.stderr, (n, done.stderr)
+        assert os.listdir(tmp_path) == []
+
+
+def test_one_that_others_swallow(select, trained, tmp_path):
+    """Compiled code calls Python now and then and ignores how that ends."""
+    fit = ["fit", trained / "data.csv", *QUICK, "--threads", 2]
+    for command, out in ((select, "s.csv"), (fit, "m.npz")):
+        done = script(SWALLOWED, *command, "-o", tmp_path / out)
+        assert (done.returncode, done.stdout) == (130, "")
+        assert len(set(done.stderr.splitlines()) & LINES) == 1, done.stderr
         assert os.listdir(tmp_path) == []
 
 

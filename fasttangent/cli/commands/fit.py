@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fasttangent.cli.commands.models import described
-from fasttangent.cli.interrupts import INTERRUPTED
+from fasttangent.cli.interrupts import INTERRUPTED, heed
 from fasttangent.cli.options import FIT, JSON, OUTPUT, QUIET, THREADS, TrainingTable, training_table
 from fasttangent.cli.output import say, shows_progress, tell
 
@@ -47,6 +47,8 @@ def fit(
         model = ft.fit(**rows, **settings, progress=report)
         if posterior and not model.interrupted:
             model = _with_noise(model, rows)
+    if not model.interrupted:
+        heed()
     try:
         model.save(output)
     except OSError as error:

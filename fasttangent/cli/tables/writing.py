@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fasttangent.cli.interrupts import heed
 from fasttangent.cli.tables.arrow import arrow
 from fasttangent.cli.tables.table import SUFFIXES, kind_of, suffix
 from fasttangent.common.files import check_folder, irregular, replacing
@@ -53,6 +54,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, Any
     sink = {".parquet": _parquet_sink, ".npy": _npy_sink}.get(suffix(path), _csv_sink)
     with replacing(path) as temporary, sink(temporary, Path(path)) as write:
         yield write
+        heed()
 
 
 def check_writable(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES) -> None:
