@@ -100,7 +100,7 @@ def _poisoned(arrays: list[Any], given: Any, method: str, about: str) -> None:
         values = np.asarray(found)
         ok = np.isfinite(values)
         if method == "score":
-            ok = ok.reshape(len(a), -1).all(axis=1)
+            ok = ok.all(axis=tuple(range(1, ok.ndim)))
             check((ok <= good).all(), "a number for a row that is not finite", about)
             beyond = abs(a).max(axis=1) > 3e38
             check(ok[good & ~beyond].all(), f"silent nan in {method}", about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -58,33 +58,35 @@ class ArrayPool:
 class Usable(NamedTuple):
     """Which rows of a pool can be picked."""
 
-    numbers: Rows  # finite, without a label, one of each kind of equals; ascending
-    bad: Rows  # rows with a value that is not finite, ascending
+    numbers: Rows  # near, without a label, one of each kind of equals; ascending
+    bad: Rows  # rows with a value that is not finite, or too far away to be computed with, ascending
 
 
-def usable(pool: Pool, known: NDArray | None, k: int) -> Usable:
-    """Numbers of the finite rows that have no label, one of each kind of equals; at least k of them.
+def usable(pool: Pool, known: NDArray | None, k: int, near: Callable[[NDArray], NDArray[np.bool_]]) -> Usable:
+    """Numbers of the rows that are `near` and have no label, one of each kind of equals; at least k of them.
 
     Of every row a key and two flags are kept; the rows themselves are read again only where keys are equal.
     """
     keys, good, had = np.empty(len(pool), np.uint64), np.empty(len(pool), bool), np.zeros(len(pool), bool)
     for start, rows in pool.chunks():
         part = slice(start, start + len(rows))
-        keys[part], good[part] = row_keys(rows), checks.finite_rows(rows)
+        keys[part], good[part] = row_keys(rows), near(rows)
         if known is not None:
             had[part] = rows_among(rows, keys[part], known)
     bad = np.flatnonzero(~good)
     if len(bad):
+        count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
         warn(
-            f"{len(bad)} {'row holds' if len(bad) == 1 else 'rows hold'} a value that is not finite (first: row "
-            f"{bad[0]}) and cannot be picked"
+            f"{count} a value that is not finite or too far from all training rows (first: row {bad[0]}) and cannot be "
+            f"picked"
         )
     alike = _copies(pool, keys, np.flatnonzero(good))
     numbers = np.flatnonzero(good & ~alike & ~had)
     if k > len(numbers):
         raise ValueError(
             f"k must be at most the {len(numbers)} rows of the pool that can be picked, got {k}: {len(bad)} are not "
-            f"finite, {np.count_nonzero(had)} have a label, {np.count_nonzero(alike & ~had)} equal an earlier row"
+            f"finite or too far away, {np.count_nonzero(had)} have a label, {np.count_nonzero(alike & ~had)} equal an "
+            f"earlier row"
         )
     return Usable(numbers, bad)
 

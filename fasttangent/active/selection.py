@@ -175,7 +175,7 @@ def selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable]
     model_for_it = _prepared(model, strategy, embedding, known, asked.threads)
     if (isinstance(weight, str) or (strategy.thinned and how in WEIGHTS)) and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
-    able = usable(pool, known, k)
+    able = usable(pool, known, k, lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)))
     batch = Batch(model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads)
     if strategy.thinned and len(batch.usable) > most:
         batch = replace(batch, usable=_thinned(batch, how, int(most)))
@@ -199,6 +199,7 @@ def _given_rows(model: Model, name: str, given: Any) -> NDArray | None:
     checks.finite(name, rows)
     if len(rows) == 0:
         raise ValueError(f"{name} must have at least 1 row, got none; leave it out")
+    model.scaling.near_inputs(name, rows)
     return rows
 
 

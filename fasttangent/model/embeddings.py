@@ -20,7 +20,7 @@ import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.model.scores import Parameters
-from fasttangent.problem.rows import Readable, each_readable_chunk
+from fasttangent.problem.rows import Readable, beyond, each_readable_chunk, sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def embed(
     def task(start: int, inputs: Inputs, n: int) -> NDArray:
         part = E[start : start + n]
         kernel(part, theta, inputs, network.kernel_view)
-        return part[:, 0]
+        return sizes(part)
 
     return Embedding(E, _each_chunk(model, X, work, threads, task))
 
@@ -143,7 +143,9 @@ def gradient_norms(model: Trained, X: NDArray, *, threads: int = 1) -> Float:
     def task(start: int, inputs: Inputs, n: int) -> NDArray:
         part = squares[start : start + n]
         norms(part, theta, inputs, model.network.kernel_view)
-        return part
+        size = sizes(np.sqrt(part))
+        part[beyond(size)] = np.nan
+        return size
 
     _each_chunk(model, X, (1 + model.network.sizes[-1]) * len(theta), threads, task)
     return squares

@@ -453,7 +453,11 @@ class Model:
         self._warn_of_mistrust()
         if len(found.bad):
             count = "1 row holds" if len(found.bad) == 1 else f"{len(found.bad)} rows hold"
-            where = f" in {self.dtype}" if np.isfinite(rows[found.bad]).all(axis=1).any() else ""
+            where = (
+                f", or too far away for {self.dtype}"
+                if np.isfinite(rows[found.bad]).all(axis=1).any()
+                else ""
+            )
             warn(
                 f"{count} a value that is not finite{where} (first: row {found.bad[0]}); scores there are nan"
             )
@@ -586,7 +590,7 @@ class Model:
         self._refuse(rows, scores.each_chunk(self, tangents, rows, n_threads, finish))
 
     def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
-        """Raise if any row number is `bad`: a value that is not finite, or is so in the dtype of the model."""
+        """Raise if any row number is `bad`: not finite, or too far away for the dtype of the model."""
         if len(bad):
             i = int(bad[0])
             if np.isfinite(rows[i]).all():
@@ -597,11 +601,15 @@ class Model:
         """What to say of a row that is finite and too far from the training rows for the dtype of the model."""
         x, away = rows[i].astype(np.float64), self.scaling.inputs(rows[i : i + 1], np.dtype(np.float64))[0]
         fits = abs(x).max() <= np.finfo(self.dtype).max
+        if self.dtype == "float64":
+            return (
+                "X must be so near to the training rows that squares of what the model computes are numbers, got "
+                f"{x[np.argmax(abs(away))]:g} in row {i}; drop or correct such rows"
+            )
         unit = ", in standard deviations of the training rows" if fits else ""
-        wider = 'fit with dtype="float64", or ' if self.dtype == "float32" else ""
         return (
             f"X must be within the range of {self.dtype}, in which the model computes{unit}, got "
-            f"{x[np.argmax(abs(away if fits else x))]:g} in row {i}; {wider}drop such rows"
+            f'{x[np.argmax(abs(away if fits else x))]:g} in row {i}; fit with dtype="float64", or drop such rows'
         )
 
     def _tangent(self) -> Float:

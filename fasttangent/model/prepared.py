@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -242,6 +242,8 @@ def mean_slope_squared(problem: Problem, theta: Float) -> Float:
 
 
 def _names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | None:
+    if given and not isinstance(source, Iterable):
+        raise TypeError(f"feature_names must be one name per column of X, got {source!r}")
     names = tuple(map(str, source)) if given else checks.column_names(source)
     if names is not None and len(names) != n_features:
         raise ValueError(f"feature_names must have {n_features} names, one per column of X, got {len(names)}")

@@ -17,7 +17,7 @@ import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.problem.objective import Objective
-from fasttangent.problem.rows import Readable, each_readable_chunk
+from fasttangent.problem.rows import Readable, beyond, each_readable_chunk, sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def each_chunk(
     """Call finish(part of rows, f (n, n_outputs), ft (n, K, n_outputs)) for all chunks, in any order, from any thread.
 
     ft are the derivatives of f along the K tangents; both in standard units.  Returns the numbers of rows with a value
-    that is not finite, ascending; f and ft are nan there.
+    that is not finite, or too far away to be computed with, ascending; f and ft are nan there.
     """
     from fasttangent.kernels.scoring import outputs
 
@@ -104,8 +104,11 @@ def each_chunk(
     def task(start: int, rows: Readable) -> NDArray:
         f, ft = np.empty((rows.n, n_outputs), dtype), np.empty((rows.n, K, n_outputs), dtype)
         outputs(f, ft, turned[0], turned[1:], rows.flat, rows.step, rows.centre, network.kernel_view)
+        size = sizes(f, ft)
+        if (far := beyond(size)).any():
+            f[far] = ft[far] = np.nan
         finish(slice(start, start + rows.n), f, ft)
-        return f[:, 0]
+        return size
 
     return each_readable_chunk(scaling, centre, X, dtype, network.layout.n_params, threads, task, divisor)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from fasttangent.common import parallel
 from fasttangent.common.maps import check_map
+from fasttangent.problem.scaling import FARTHEST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,8 +46,8 @@ def each_readable_chunk(
     """Call task(first row, rows) for chunks of rows, in any order and from any thread.
 
     With a `centre`, what the task gets are the rows as they are, or over the `divisor`, to be centred by it; without,
-    rows in standard units.  `products` is the work for a row, in multiplications.  A task returns a value per row, nan
-    where the row is not finite; the numbers of such rows are returned, ascending.
+    rows in standard units.  `products` is the work for a row, in multiplications.  A task returns the `sizes` of what
+    it computed for its rows; the numbers of rows that are `beyond` are returned, ascending.
     """
     n, readable, zero = len(X), _readable(X, dtype), np.zeros(X.shape[1], dtype)
 
@@ -70,12 +71,25 @@ def each_readable_chunk(
         check_map(X)
         start = c * chunk
         rows, subtract = inputs(X[start : start + chunk])
-        wrong = np.flatnonzero(np.isnan(task(start, Readable(len(rows), *_flat(rows), subtract))))
+        wrong = np.flatnonzero(beyond(task(start, Readable(len(rows), *_flat(rows), subtract))))
         if len(wrong):
             bad[c] = start + wrong
 
     parallel.run(one, n_chunks, threads)
     return np.concatenate([np.empty(0, np.int64), *bad])
+
+
+def sizes(*computed: NDArray) -> NDArray:
+    """The largest size of what was computed for each row (n,), of arrays (n, ...); nan where there is one."""
+    found = np.zeros(len(computed[0]))  # float64, which `beyond` compares
+    for part in (one.reshape(len(found), -1) for one in computed if one.size):
+        np.maximum(found, np.maximum(part.max(axis=1), -part.min(axis=1)), out=found)
+    return found
+
+
+def beyond(size: NDArray) -> NDArray[np.bool_]:
+    """Which rows were not finite, or so far away that squares of what was computed may not be numbers."""
+    return ~(size <= FARTHEST)
 
 
 def _readable(X: NDArray, dtype: np.dtype) -> bool:

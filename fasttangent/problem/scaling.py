@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fasttangent.common import checks
 from fasttangent.common.vectors import excess, power_of_two
 from fasttangent.problem.layout import Layout
 
@@ -54,6 +55,24 @@ class Scaling:
     def near_targets(self, name: str, Y: NDArray) -> Float:
         """The same of targets (n, n_outputs)."""
         return _near(name, Y, self.targets(Y, np.dtype(np.float64)), "output")
+
+    def near_rows(self, X: NDArray, dtype: np.dtype) -> NDArray[np.bool_]:
+        """Which rows are finite, and none too far away for squares in `dtype`; (n,).
+
+        Of a constant column the unit is its size, at least 1.
+        """
+        unit = np.where(self.x_scale < np.inf, self.x_scale, np.maximum(abs(self.x_mean), 1.0))
+        with np.errstate(over="ignore"):
+            radius = largest_square_root(dtype) * unit
+            near = checks.finite_rows(
+                X, float(min(np.finfo(np.float64).max, (radius - abs(self.x_mean)).min()))
+            )
+            doubtful = np.flatnonzero(~near)
+            for start in range(0, len(doubtful), checks.ROWS_PER_CHECK):
+                some = doubtful[start : start + checks.ROWS_PER_CHECK]
+                rows = X[some].astype(np.float64)
+                near[some] = (np.isfinite(rows) & (abs(rows - self.x_mean) <= radius)).all(axis=1)
+        return near
 
     def predictions(self, F: NDArray) -> Float:
         """Predictions in the units of y; inf beyond the range of float64."""

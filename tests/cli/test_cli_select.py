@@ -147,7 +147,10 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
         trained, tmp_path / "pool.csv", tmp_path / "p.csv", "--strategy", "greedy-x", "--json", k=498
     )
     assert not {4, 9} & set(table["row"].astype(int))
-    assert "2 rows hold a value that is not finite (first: row 4)" in result.stderr
+    assert (
+        "2 rows hold a value that is not finite or too far from all training rows (first: row 4)"
+        in result.stderr
+    )
     document = only_json(result.stdout)
     assert (document["missing_rows"], document["first_missing_row"], document["candidates"]) == (2, 4, 498)
 

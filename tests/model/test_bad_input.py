@@ -104,6 +104,7 @@ REFUSED = {
     "hidden 2.5": ({"hidden": (2.5,)}, TypeError, "hidden must be a whole number >= 1, got 2.5"),
     "hidden as text": ({"hidden": "64"}, TypeError, "hidden must be a whole number >= 1, got '6'"),
     "feature_names": ({"feature_names": ["a"]}, ValueError, "feature_names must have 3 names"),
+    "names of one number": ({"feature_names": 3}, TypeError, "feature_names must be one name per column of X, got 3"),
     "names twice": ({"feature_names": ["a", "b", "a"]}, ValueError, "got 'a' more than once"),
 }  # fmt: skip
 

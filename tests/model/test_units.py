@@ -4,6 +4,7 @@ Where float64 ends an error says so before any work: which argument and column, 
 """
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -396,10 +397,55 @@ def test_rows_too_far_for_the_dtype():
             ValueError, match=r"range of float32, .*, in standard deviations .* got 1 in row 3; fit with"
         ):
             use(column_of(np.ldexp(NEW, -996), 1.0))
-    with pytest.warns(UserWarning, match="1 row holds a value that is not finite in float32"):
+    with pytest.warns(
+        UserWarning, match="1 row holds a value that is not finite, or too far away for float32"
+    ):
         assert np.isnan(model.score(column_of(np.ldexp(NEW, -996), 1.0)).prediction).sum() == 1
     wide = fitted(x_exponent=-996, dtype="float64")
     assert np.isfinite(wide.predict(column_of(np.ldexp(NEW, -996), 1e-10))).all()
+
+
+def test_rows_too_far_for_a_linear_model():
+    """Without an activation to bound them, outputs grow with the rows, and squares of outputs overflow."""
+    model = fitted(hidden=(), dtype="float64", tangents=("strength", "posterior"))
+    far = column_of(NEW, 1e300)
+    uses = {
+        "predict": model.predict,
+        "sensitivity": model.sensitivity,
+        "curiosity": model.curiosity,
+        "influence": lambda X: model.influence(X, Y_NEW),
+        "posterior": model.posterior,
+        **{
+            kind: functools.partial(model.embed, kind=kind)
+            for kind in ("posterior", "gradient", "hidden", "input")
+        },
+    }
+    for use in uses.values():
+        with pytest.raises(ValueError, match=r"X must be so near .* got 1e\+300 in row 3; drop or correct"):
+            use(far)
+    with pytest.warns(UserWarning, match=r"1 row holds .* or too far away for float64 \(first: row 3\)"):
+        scores = model.score(far)
+    for found in scores:
+        assert np.isnan(found[3])
+        assert np.isfinite(np.delete(found, 3)).all()
+
+
+@pytest.mark.parametrize("hidden", [(), (4,)])
+@pytest.mark.parametrize(("dtype", "far"), [("float32", 1e30), ("float32", 1e300), ("float64", 1e300)])
+@pytest.mark.parametrize(
+    "strategy", ["variance", "error", "bait", "lcmd", "egl", "top", "kmeans++", "greedy-x"]
+)
+def test_rows_of_a_pool_too_far_to_compute_with(hidden, dtype, far, strategy):
+    model = fitted(hidden=hidden, dtype=dtype, tangents=("strength", "posterior"))
+    pool = column_of(np.random.default_rng(5).normal(size=(40, X.shape[1])), far)
+    with pytest.warns(
+        UserWarning, match=r"1 row holds a value .* or too far from all training rows \(first: row 3\)"
+    ):
+        picks = ft.select(model, pool, 5, strategy=strategy)
+    assert len(set(picks.indices)) == 5
+    assert 3 not in picks.indices
+    with pytest.raises(ValueError, match=r"labeled must be within .* got 1e\+300 in row 3, column 1"):
+        ft.select(model, NEW, 2, strategy=strategy, labeled=column_of(NEW, 1e300))
 
 
 def test_predictions_beyond_float64_are_infinite():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.problem.rows import CHUNK, Readable, each_readable_chunk
+from fasttangent.problem.rows import CHUNK, Readable, each_readable_chunk, sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -197,7 +197,7 @@ class LossHead:
             part = v[start : start + some.n]
             inputs = some.flat.reshape(some.n, some.step)
             head_outputs(part, params, theta, inputs, every, model.network.kernel_view, head)
-            return part
+            return sizes(part)
 
         each_readable_chunk(model.scaling, None, rows, dtype, len(theta) + len(params), n_threads, task)
         checks.finite("the head's output", v)
