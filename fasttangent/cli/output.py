@@ -93,7 +93,7 @@ def outcome(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         return error.format_message(), error.exit_code
     if isinstance(error, click.Abort):
-        return "interrupted; nothing was written", INTERRUPTED
+        return "interrupted; no file is half written", INTERRUPTED
     if isinstance(error, FailedError | DivergenceError):
         return str(error), FAILED
     if isinstance(error, FileNotFoundError | IsADirectoryError) and error.errno is None:

@@ -15,7 +15,7 @@ from helpers.processes import environment
 import fasttangent as ft
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-LINES = {"fasttangent: error: interrupted", "fasttangent: error: interrupted; nothing was written"}
+LINES = {"fasttangent: error: interrupted", "fasttangent: error: interrupted; no file is half written"}
 
 # Ctrl-C in the n-th import of a command.
 IN_IMPORTS = """

@@ -269,7 +269,7 @@ def test_an_interrupted_score_leaves_nothing(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("fasttangent.model.scores.scored", interrupt)
     np.save(tmp_path / "p.npy", np.ones((10, 3)))
     result = run("score", trained / "m.npz", tmp_path / "p.npy", "-o", tmp_path / "s.csv", code=130)
-    assert result.stderr.splitlines()[-1] == "fasttangent: error: interrupted; nothing was written"
+    assert result.stderr.splitlines()[-1] == "fasttangent: error: interrupted; no file is half written"
     assert os.listdir(tmp_path) == ["p.npy"]
 
 
