@@ -18,8 +18,13 @@ def dot(a: Float, b: Float) -> float:
 
 
 def norm(a: Float) -> float:
-    """||a||."""
-    return float(np.sqrt(dot(a, a)))
+    """||a||, also where the squares overflow: solutions of singular systems have any length."""
+    with np.errstate(over="ignore"):
+        square = dot(a, a)
+    if square < np.inf or not np.isfinite(a).all():
+        return float(np.sqrt(square))
+    exact = float(power_of_two(abs(a).max()))
+    return float(np.sqrt(dot(a / exact, a / exact))) * exact
 
 
 def norms(A: Float) -> Float:

@@ -129,7 +129,8 @@ def largest_square_root(dtype: np.dtype) -> float:
 def check_squares(name: str, A: NDArray, used: NDArray[np.bool_], dtype: np.dtype) -> None:
     """Raise unless the squares of used rows, which are to be taken as they are, are numbers in `dtype`."""
     most = largest_square_root(dtype)
-    bad = np.argwhere(~(abs(A) <= most) & used[:, None])
+    with np.errstate(over="ignore"):  # float16 holds no such number
+        bad = np.argwhere(~(abs(A) <= most) & used[:, None])
     if len(bad):
         i, j = (int(n) for n in bad[0])
         raise ValueError(

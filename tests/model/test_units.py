@@ -372,6 +372,13 @@ def test_values_taken_as_they_are(dtype, value):
     ft.fit(X, y, **{**options, "standardize": True})
 
 
+def test_numbers_of_half_precision_taken_as_they_are():
+    options = {"standardize": False, "hidden": (2,), "epochs": 1, "settle": False}
+    half = ft.fit(X.astype(np.float16), Y.astype(np.float16), **options)
+    double = ft.fit(*(a.astype(np.float16).astype(float) for a in (X, Y)), **options)
+    np.testing.assert_array_equal(half.params, double.params)
+
+
 def test_rows_too_far_to_compute_with(double):
     far, y = column_of(NEW, 1e160), Y_NEW.copy()
     y[3] = -1e300
