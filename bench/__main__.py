@@ -24,6 +24,10 @@ COMMANDS = {  # name: (file, what it says)
     "selection-picks": ("selection.picks", "whether LCMD picks what bmdal_reg picks"),
     "learned-losses": ("errors.learned_losses", "which score finds the rows with large errors"),
     "calibration": ("errors.calibration", "whether posterior deviations are right"),
+    "quality": (
+        "quality.command",
+        "errors of the regressor beside what one would use instead (scikit-learn)",
+    ),
     "reliability": ("reliability.command", "an hour of hostile random use, and whatever goes wrong"),
     "identity": ("identity", "digests of what a user can see, to compare two checkouts"),
     "render": ("render", "results into RESULTS.md and README.md"),

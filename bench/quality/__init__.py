@@ -1,0 +1,1 @@
+"""How good the regressor is, beside what one would use instead; see QUALITY_PROTOCOL.md."""
