@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.9  # of the upper bound that is proved: the bracket is 10 % wide
 STEPS = 20  # of inverse iteration
+LEAST = 1e-290  # what counts as zero in a matrix of zeros
 
 
 def by_factors(A: Float, product: Callable[[Float], Float], threads: int, start: Float) -> Bracket:
@@ -32,7 +33,7 @@ def by_factors(A: Float, product: Callable[[Float], Float], threads: int, start:
     """
     # A factor is exact for a matrix within p eps trace(A) (Higham 2002, theorem 10.3); the sums over rows that A is
     # made of are rounded, too.
-    zero = EPS * (len(A) + 1000) * float(abs(np.diag(A)).sum())
+    zero = max(EPS * (len(A) + 1000) * float(abs(np.diag(A)).sum()), LEAST)
     shift, x = 0.0, start
     found = _factor(A, shift, threads)
     while not isinstance(found, Cholesky):

@@ -13,6 +13,7 @@ from fasttangent.model.settling import settle
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import extremes
+from fasttangent.solvers.by_factors import by_factors
 
 
 def dead(hidden, activation, strength, n=10, seed=1, features=6):
@@ -161,6 +162,15 @@ def test_nothing_is_known_of_parameters_that_are_not_finite(wide, way):
         bracket = way(System(problem, np.where(np.arange(len(theta)) == 7, np.nan, theta)))
     assert not bracket.positive
     assert not bracket.negative
+
+
+def test_a_matrix_of_zeros_has_the_curvature_zero():
+    """The bounds are rounding of a size; that of nothing is nothing, which no number of doublings leaves."""
+    A = np.zeros((5, 5))
+    found = by_factors(A, lambda v: A @ v, 1, np.ones(5))
+    assert -1e-280 < found.lower <= 0 <= found.rayleigh < 1e-280
+    assert not found.positive
+    assert not found.negative
 
 
 def test_a_dense_matrix_that_is_known_is_used_and_left_as_it_is(wide, dead_units):
