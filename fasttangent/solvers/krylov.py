@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 
+LONGEST = 1e150  # step: where one is longer, A is singular in its direction
+
+
 @dataclass
 class Solution:
     """What conjugate gradients found for right-hand sides B (K, p)."""
@@ -53,7 +56,7 @@ def conjugate_gradients(
     Returns
     -------
     Solution
-        With `negative` set, and x as far as it got, when a direction of negative curvature was met.
+        With `negative` set, and x as far as it got, when a direction of negative curvature was met, or of none.
     """
     K = len(B)
     x, r = np.zeros_like(B) if x is None else x, B.copy()
@@ -69,10 +72,10 @@ def conjugate_gradients(
         iterations += 1
         for k, Aq in zip(list(active), product(q[active]), strict=True):
             curvature = dot(q[k], Aq)
-            if not curvature > 0:  # also NaN
+            step = float(rz[k]) / curvature if curvature > 0 else np.inf  # also where it is NaN
+            if not step * abs(q[k]).max() < LONGEST:
                 negative = q[k] / norm(q[k])
                 break
-            step = rz[k] / curvature
             x[k] += step * q[k]
             r[k] -= step * Aq
             if norm(r[k]) <= wanted[k]:

@@ -17,6 +17,7 @@ from fasttangent.solvers.block_cg import block_conjugate_gradients
 from fasttangent.solvers.dense import NotPositiveDefinite
 from fasttangent.solvers.factor import factor, smallest_eigenvalue
 from fasttangent.solvers.iterative import Iterative
+from fasttangent.solvers.krylov import conjugate_gradients
 from fasttangent.solvers.lissa import lissa
 from fasttangent.solvers.minres import minres
 from fasttangent.solvers.preconditioners import PRECONDITIONERS, Identity, preconditioner
@@ -435,6 +436,14 @@ def test_singular_systems_are_solved_as_far_as_they_reach(name):
     outside = prepare(system, name, preconditioner="none", most=300).solve(V)
     assert outside.stopped in ("no further progress", "negative curvature", "iteration limit")
     assert outside.residuals.min() > 0.1
+
+
+def test_a_direction_without_curvature_ends_conjugate_gradients():
+    """Of rounding alone steps would grow until they overflow."""
+    A, b = np.diag([1.0, 1e-320]), np.array([[1.0, 1.0]])
+    found = conjugate_gradients(lambda V: V @ A, b, Identity(), 1e-10, 100)
+    assert np.isfinite(found.x).all()
+    assert abs(found.negative[1]) == pytest.approx(1)
 
 
 def test_a_path_through_a_singular_system_is_refused():
