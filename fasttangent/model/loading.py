@@ -42,7 +42,7 @@ from fasttangent.model.saving import FORMAT, HEADER, SCALING
 from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
-from fasttangent.problem.scaling import Scaling
+from fasttangent.problem.scaling import FARTHEST, Scaling
 
 SMALL_HEADER = 2**20  # bytes; a larger one is no larger than the file
 MEASURED = or_nan(number(0, infinite=True))
@@ -107,15 +107,26 @@ def _positive(a: NDArray) -> Any:
     return (a > 0) & (a < np.inf)
 
 
+def _usable(a: NDArray) -> Any:
+    return abs(a) <= FARTHEST
+
+
+PARAMETERS = f"at most {FARTHEST:.1e} in size", _usable
+
+
 ARRAYS = {
-    "params": Values("p"),
+    "params": Values("p", *PARAMETERS),
     "slope_squared": Values("m", "finite and >= 0", lambda a: (a >= 0) & (a < np.inf)),
     "x_mean": Values("d"),
     "x_scale": Values("d", "> 0 (inf for a constant column)", lambda a: a > 0),
     "y_mean": Values("m"),
     "y_scale": Values("m", "finite and > 0", _positive),
 }
-TANGENTS = {"tangent/strength": Values("p"), "tangent/posterior": Values("Kp"), "tangent/bias": Values("p")}
+TANGENTS = {
+    "tangent/strength": Values("p", *PARAMETERS),
+    "tangent/posterior": Values("Kp", *PARAMETERS),
+    "tangent/bias": Values("p", *PARAMETERS),
+}
 HISTORY = "history/"
 
 

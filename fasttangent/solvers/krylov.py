@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 
-LONGEST = 1e150  # step: where one is longer, A is singular in its direction
+LONGEST = 1e100  # step: where one is longer, A is singular in its direction
 
 
 @dataclass
