@@ -243,7 +243,8 @@ def with_value(a, value, at=0):
     ("name", "value"),
     [
         *((n, v) for n in ("params", "x_mean", "y_mean", "tangent/strength", "tangent/posterior", "tangent/bias")
-          for v in (np.nan, np.inf, -np.inf, 1e200)),
+          for v in (np.nan, np.inf, -np.inf)),
+        *((n, -1e200) for n in ("params", "tangent/strength", "tangent/posterior", "tangent/bias")),
         *(("x_scale", v) for v in (0, -1, np.nan, -np.inf)),
         *(("y_scale", v) for v in (0, -1, np.nan, np.inf)),
         *(("slope_squared", v) for v in (-1e-9, np.nan, np.inf)),
