@@ -6,14 +6,17 @@ Numba's own cache unpickles what it finds in a folder that it does not examine, 
 run; so ours has files of its own (`kept`), one for each function and types of arguments.
 """
 
+import contextlib
+import gc
 import hashlib
 import pickle
+import threading
 
 import numba
 from numba.core import caching, compiler, serialize
 
 from fasttangent.common.interrupts import held
-from fasttangent.kernels import kept
+from fasttangent.kernels import claims, helpers, kept
 from fasttangent.kernels.cache_folder import cache_folder
 from fasttangent.kernels.callee import Callee
 
@@ -35,13 +38,36 @@ def kernel(function):
     compile_for = dispatcher._compile_for_args
 
     def compile_undisturbed(*arguments, **named):
-        with held():
-            return compile_for(*arguments, **named)
+        with held() as _of_thread.hold, _no_collection():
+            try:
+                return compile_for(*arguments, **named)
+            finally:
+                claims.give_back()
 
     dispatcher._compile_for_args = (
         compile_undisturbed  # asked for only where there is no code for the arguments
     )
     return dispatcher
+
+
+_of_thread = threading.local()
+
+
+@contextlib.contextmanager
+def _no_collection():
+    """Garbage waits: a compiler makes hundreds of thousands of objects, and going through all took a fifth of it."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
+
+
+def _heed_interrupt():
+    if _of_thread.hold.error is not None:
+        raise _of_thread.hold.error
 
 
 class _Cache(caching.NullCache):
@@ -51,7 +77,12 @@ class _Cache(caching.NullCache):
         self._function = function
 
     def load_overload(self, sig, target_context):
-        content = kept.read(self._file(sig))
+        file = self._file(sig)
+        content = kept.read(file)
+        if content is None:
+            helpers.start()
+            claims.claim(file, _heed_interrupt)
+            content = kept.read(file)  # another may have compiled it meanwhile
         if content is None:
             return None
         target_context.refresh()  # knows what the code calls

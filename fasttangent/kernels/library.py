@@ -14,7 +14,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fasttangent.common.interrupts import held
-from fasttangent.kernels import kept
+from fasttangent.kernels import claims, helpers, kept
 
 PREFIX = "fasttangent.library."
 _loaded: list = []  # machine code lives as long as its library
@@ -38,11 +38,16 @@ def _provide(name: str, emitters: Iterable[Callable[[ir.Module], ir.Function]]) 
     file = kept.file_name(name, *names) + ".library"
     library = _read(file, codegen)
     if library is None:
+        helpers.start()
+        claims.claim(file, lambda: None)
+        library = _read(file, codegen)  # another may have compiled it meanwhile
+    if library is None:
         library = codegen.create_library(PREFIX + name)
         library.enable_object_caching()
         library.add_ir_module(module)
         library.finalize()
         kept.write(file, pickle.dumps(library.serialize_using_object_code()))
+    claims.give_back()
     _loaded.append(library)
     for function in names:
         binding.add_symbol(function, library.get_pointer_to_function(function))

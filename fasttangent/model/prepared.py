@@ -162,6 +162,12 @@ class Prepared:
 
     def run(self, progress: bool | Callable[..., None]) -> Model:
         """Train, settle, certify."""
+        from fasttangent.kernels.helpers import beside
+
+        with beside(f"fit {self.kind.name}", self.n_threads):
+            return self._run(progress)
+
+    def _run(self, progress: bool | Callable[..., None]) -> Model:
         self._problem = problem = self.problem()
         with reporting(progress) as report:
             run = self.train(problem, self.settings.tangents.count("strength"), report)
