@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,31 @@ if TYPE_CHECKING:
     from fasttangent.problem.problem import Problem
 
 N, K = 40, 3  # rows, columns
+
+
+def everything(dtype: str) -> None:
+    """Every kernel that takes the dtype."""
+    import fasttangent as ft
+    from fasttangent.active.strategies.table import STRATEGIES
+
+    with _quietly():
+        X, y = rows()
+        found = model(dtype)
+        found.score(X)
+        found.influence(X, y)
+        found.curiosity(X, variance=1.0)
+        found = found.with_posterior(X, y, samples=8)
+        found.posterior(X)
+        for strategy in STRATEGIES:
+            ft.select(found, X + 0.01, 5, strategy=strategy, labeled=X)
+        ft.select(found, X + 0.01, 5, strategy="maxdet", embedding="hidden", labeled=X)
+        for method in ("learning-loss", "learning-loss++"):
+            ft.learning_loss(found, X, y, method=method, epochs=2).predict(X)
+        if dtype == "float64":
+            truth = ft.exact(found, X, y, curvature="gauss-newton", solver="cholesky")  # never indefinite
+            truth.influence(X, y)
+            truth.leave_one_out()
+            ft.exact(found, X, y, curvature="gauss-newton", solver="dual").influence(X, y)
 
 
 def help_out(call: str, number: int) -> None:
@@ -118,6 +144,31 @@ def _fit(dtype: str) -> None:
     model(dtype)
 
 
+def _variance_reduction(dtype: str) -> None:
+    from fasttangent.active.covariances import variance_reduction
+
+    variance_reduction(np.random.default_rng(0).normal(size=(N, 8)).astype(dtype), 3, 1.0, threads=1)
+
+
+def _noise(dtype: str) -> None:
+    """Embeddings by tangents of noise, which are not solved for."""
+    import fasttangent as ft
+
+    X, y = rows()
+    found = ft.fit(X, y, hidden=(4,), epochs=1, settle=False, tangents=None, dtype=dtype, threads=1)
+    rng, p = np.random.default_rng(0), len(found.params)
+    found = replace(
+        found, tangents={"posterior": rng.normal(size=(8, p)), "bias": rng.normal(size=p)}, noise=1.0
+    )
+    found.posterior(X, threads=1)
+
+
+def _select(dtype: str) -> None:
+    import fasttangent as ft
+
+    ft.select(model(dtype), rows()[0] + 0.01, 3, labeled=rows()[0], threads=1)
+
+
 Piece = Callable[[str], Any]
 
 # What the first helper of a call does, and the second: whole calls at the end find what was left out above.
@@ -126,4 +177,5 @@ PIECES: dict[str, tuple[tuple[Piece, ...], tuple[Piece, ...]]] = {
         (_scores_in_float64, _factors, _dense_curvature, _descent, _metric, _fit),
         (_steps, _metric, _descent),
     ),
+    "select": ((_variance_reduction, _noise, _select), (_noise,)),
 }

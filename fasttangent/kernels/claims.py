@@ -1,7 +1,7 @@
 """Who compiles what: of several processes that want one kernel at once, one compiles it and the others wait.
 
-A claim is a lock on one byte of a file beside the cache folder, at a place that is a hash of the kernel's name.  The system
-gives it back when its process ends, however that ends.  Without such locks, or a folder to write to, everybody
+A claim is a lock on one byte of a file beside the cache folder, at a place that is a hash of the kernel's name.  The
+system gives it back when its process ends, however that ends.  Without such locks, or a folder to write to, everybody
 compiles for himself.
 """
 

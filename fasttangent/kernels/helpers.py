@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from fasttangent.kernels import claims
 from fasttangent.kernels.cache_folder import cache_folder
@@ -37,7 +37,7 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 job = json.loads(sys.stdin.readline())
 sys.path[:] = job["path"]
 from importlib import import_module
-import_module(job["module"]).help_out(job["call"], job["number"])
+getattr(import_module(job["module"]), job["function"])(**job["arguments"])
 """
 REHEARSAL = "fasttangent.active.rehearsal"  # above us: named, not imported
 
@@ -45,6 +45,8 @@ _lock = threading.Lock()
 _calls: list[tuple[str, int]] = []  # that run now, the outermost first: name, and processors
 _helped: set[str] = set()  # names of calls that were
 _running: list[subprocess.Popen] = []
+told: list[Callable[..., None]] = []  # who listens, the outermost first
+_compiled = 0
 
 
 @contextlib.contextmanager
@@ -63,6 +65,26 @@ def beside(call: str, processors: int) -> Iterator[None]:
             _end(process)
         if ended:
             claims.give(CLAIM)
+
+
+@contextlib.contextmanager
+def telling(report: Callable[..., None]) -> Iterator[None]:
+    """In a block, report("compiling fit, once", kernels, 0) when one is about to be compiled, and when it is done."""
+    told.append(report)
+    try:
+        yield
+    finally:
+        told.remove(report)
+
+
+def tell(begun: int) -> None:
+    """One more kernel is being compiled, or, with 0, is done."""
+    global _compiled
+    with _lock:
+        _compiled += begun
+        call = _calls[0][0].split()[0] if _calls else "kernels"
+    for report in told[:1]:
+        report(f"compiling {call}, once", _compiled, 0)
 
 
 def start() -> None:
@@ -96,18 +118,36 @@ def is_python(executable: str | None) -> bool:
 def _started(call: str, number: int) -> subprocess.Popen:
     folder = cache_folder()
     assert folder is not None  # else nothing could be claimed
+    environment = {MARK: "1", "FASTTANGENT_CACHE": str(folder.parent)}
+    return interpreter(REHEARSAL, "help_out", {"call": call, "number": number}, environment)
+
+
+def interpreter(
+    module: str,
+    function: str,
+    arguments: Mapping[str, object],
+    environment: Mapping[str, str],
+    *,
+    listen: bool = False,
+) -> subprocess.Popen:
+    """A new one that calls a function; its end is ours, and with `listen` what it prints is for us to read."""
     process = subprocess.Popen(
         [sys.executable, *_flags(), "-c", CODE],
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, MARK: "1", "FASTTANGENT_CACHE": str(folder.parent)},
+        stdout=subprocess.PIPE if listen else subprocess.DEVNULL,
+        stderr=None if listen else subprocess.DEVNULL,
+        env={**os.environ, **environment},
     )
-    job = {"path": list(map(str, sys.path)), "module": REHEARSAL, "call": call, "number": number}
+    job = {
+        "path": list(map(str, sys.path)),
+        "module": module,
+        "function": function,
+        "arguments": dict(arguments),
+    }
     assert process.stdin is not None
     with contextlib.suppress(OSError):  # it has ended already
         process.stdin.write(json.dumps(job).encode() + b"\n")
-        process.stdin.flush()  # and stays open: its end is ours
+        process.stdin.flush()  # and stays open
     return process
 
 

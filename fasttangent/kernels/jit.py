@@ -24,6 +24,7 @@ from fasttangent.kernels.callee import Callee
 # Where a fused multiply-add pays it is written as such (`scalar.fma`), so results do not depend on
 # what the compiler finds.  nogil lets the threads of `threads` run kernels side by side.
 OPTIONS = {"nogil": True, "error_model": "numpy"}
+SUFFIX = ".kernel"
 
 
 def kernel(function):
@@ -77,10 +78,12 @@ class _Cache(caching.NullCache):
         self._function = function
 
     def load_overload(self, sig, target_context):
-        file = self._file(sig)
-        content = kept.read(file)
+        key = self._key(sig)
+        content = kept.find(*key, suffix=SUFFIX)
         if content is None:
             helpers.start()
+            file = kept.file_name(*key) + SUFFIX
+            helpers.tell(1)
             claims.claim(file, _heed_interrupt)
             content = kept.read(file)  # another may have compiled it meanwhile
         if content is None:
@@ -92,13 +95,14 @@ class _Cache(caching.NullCache):
             return None
 
     def save_overload(self, sig, data):
+        helpers.tell(0)
         if not data.library.has_dynamic_globals:  # addresses of this process
-            kept.write(self._file(sig), serialize.dumps(data._reduce()))
+            kept.write(kept.file_name(*self._key(sig)) + SUFFIX, serialize.dumps(data._reduce()))
 
-    def _file(self, sig) -> str:
+    def _key(self, sig) -> tuple:
         function, code = self._function, self._function.__code__
         cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
         body = hashlib.sha256(code.co_code + serialize.dumps(cells)).hexdigest()
         module = function.__module__.rpartition(".")[2]
         words = f"{module}.{function.__qualname__}-{code.co_firstlineno}".replace("<", "").replace(">", "")
-        return kept.file_name(words, sig, body) + ".kernel"
+        return words, sig, body
