@@ -156,7 +156,15 @@ class Asked(NamedTuple):
 
 def selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
     """What `select` gives for a pool of any kind, and which of its rows could be picked."""
+    from fasttangent.kernels.helpers import beside
+
     checks.choice("strategy", asked.strategy, STRATEGIES)
+    processors = checks.thread_count(asked.threads) if asked.strategy == DEFAULT_STRATEGY else 1
+    with beside(f"select {model.dtype}", processors):
+        return _selected(model, pool, asked)
+
+
+def _selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
     strategy = STRATEGIES[asked.strategy]
     k, seed = checks.integer("k", asked.k, at_least=1), checks.integer("seed", asked.seed, at_least=0)
     if k > len(pool):

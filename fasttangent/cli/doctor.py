@@ -6,7 +6,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -252,42 +253,29 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-def warmup(report: Report) -> None:
+def warmup(report: Report, kinds: Sequence[str] = (), folder: Path | None = None) -> None:
     """Compile every kernel for both dtypes by doing a little of everything, so that the cache holds it.
 
     Parameters
     ----------
     report : callable
         ``report(stage, done, total, **figures)``, called after each combination.
+    kinds : sequence of str
+        Names of kinds of processor to compile for as well, by `fasttangent.kernels.kinds`.
+    folder : Path, optional
+        Where to, for those; to be read elsewhere as $FASTTANGENT_CACHE.
     """
-    import warnings
+    from fasttangent.active import rehearsal
 
     dtypes = ("float32", "float64")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # two epochs settle nothing; the numbers are thrown away
-        for done, dtype in enumerate(dtypes, 1):
-            _exercise(dtype)
-            report("compiling", done, len(dtypes))
+    for done, dtype in enumerate(dtypes, 1):
+        rehearsal.everything(dtype)
+        report("compiling", done, len(dtypes))
+    if folder is None:
+        return
+    from fasttangent.kernels import elsewhere
 
-
-def _exercise(dtype: str) -> None:
-    import fasttangent as ft
-    from fasttangent.active import selection
-
-    X, y = _problem(40)
-    model = ft.fit(X, y, hidden=(4, 3), epochs=2, batch_size=16, learning_rate=1e-3, dtype=dtype)
-    model.score(X)
-    model.influence(X, y)
-    model.curiosity(X, variance=1.0)
-    model = model.with_posterior(X, y, samples=8)
-    model.posterior(X)
-    for strategy in selection.STRATEGIES:
-        ft.select(model, X + 0.01, 5, strategy=strategy, labeled=X)
-    ft.select(model, X + 0.01, 5, strategy="maxdet", embedding="hidden", labeled=X)
-    for method in ("learning-loss", "learning-loss++"):
-        ft.learning_loss(model, X, y, method=method, epochs=2).predict(X)
-    if dtype == "float64":
-        truth = ft.exact(model, X, y, curvature="gauss-newton", solver="cholesky")  # never indefinite
-        truth.influence(X, y)
-        truth.leave_one_out()
-        ft.exact(model, X, y, curvature="gauss-newton", solver="dual").influence(X, y)
+    wanted = elsewhere.signatures()
+    for kind in kinds:
+        elsewhere.compile_for(kind, folder, wanted, partial(report, f"for {kind}"))
+    elsewhere.open_to_read(folder)

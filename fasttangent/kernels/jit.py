@@ -6,14 +6,17 @@ Numba's own cache unpickles what it finds in a folder that it does not examine, 
 run; so ours has files of its own (`kept`), one for each function and types of arguments.
 """
 
+import contextlib
+import gc
 import hashlib
 import pickle
+import threading
 
 import numba
 from numba.core import caching, compiler, serialize
 
 from fasttangent.common.interrupts import held
-from fasttangent.kernels import kept
+from fasttangent.kernels import claims, helpers, kept
 from fasttangent.kernels.cache_folder import cache_folder
 from fasttangent.kernels.callee import Callee
 
@@ -21,6 +24,7 @@ from fasttangent.kernels.callee import Callee
 # Where a fused multiply-add pays it is written as such (`scalar.fma`), so results do not depend on
 # what the compiler finds.  nogil lets the threads of `threads` run kernels side by side.
 OPTIONS = {"nogil": True, "error_model": "numpy"}
+SUFFIX = ".kernel"
 
 
 def kernel(function):
@@ -35,13 +39,36 @@ def kernel(function):
     compile_for = dispatcher._compile_for_args
 
     def compile_undisturbed(*arguments, **named):
-        with held():
-            return compile_for(*arguments, **named)
+        with held() as _of_thread.hold, _no_collection():
+            try:
+                return compile_for(*arguments, **named)
+            finally:
+                claims.give_back()
 
     dispatcher._compile_for_args = (
         compile_undisturbed  # asked for only where there is no code for the arguments
     )
     return dispatcher
+
+
+_of_thread = threading.local()
+
+
+@contextlib.contextmanager
+def _no_collection():
+    """Garbage waits: a compiler makes hundreds of thousands of objects, and going through all took a fifth of it."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
+
+
+def _heed_interrupt():
+    if _of_thread.hold.error is not None:
+        raise _of_thread.hold.error
 
 
 class _Cache(caching.NullCache):
@@ -51,7 +78,14 @@ class _Cache(caching.NullCache):
         self._function = function
 
     def load_overload(self, sig, target_context):
-        content = kept.read(self._file(sig))
+        key = self._key(sig)
+        content = kept.find(*key, suffix=SUFFIX)
+        if content is None:
+            helpers.start()
+            file = kept.file_name(*key) + SUFFIX
+            helpers.tell(1)
+            claims.claim(file, _heed_interrupt)
+            content = kept.read(file)  # another may have compiled it meanwhile
         if content is None:
             return None
         target_context.refresh()  # knows what the code calls
@@ -61,13 +95,14 @@ class _Cache(caching.NullCache):
             return None
 
     def save_overload(self, sig, data):
+        helpers.tell(0)
         if not data.library.has_dynamic_globals:  # addresses of this process
-            kept.write(self._file(sig), serialize.dumps(data._reduce()))
+            kept.write(kept.file_name(*self._key(sig)) + SUFFIX, serialize.dumps(data._reduce()))
 
-    def _file(self, sig) -> str:
+    def _key(self, sig) -> tuple:
         function, code = self._function, self._function.__code__
         cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
         body = hashlib.sha256(code.co_code + serialize.dumps(cells)).hexdigest()
         module = function.__module__.rpartition(".")[2]
         words = f"{module}.{function.__qualname__}-{code.co_firstlineno}".replace("<", "").replace(">", "")
-        return kept.file_name(words, sig, body) + ".kernel"
+        return words, sig, body

@@ -15,6 +15,7 @@ import llvmlite
 import numba
 from numba.core.registry import cpu_target
 
+from fasttangent.kernels import kinds
 from fasttangent.kernels.cache_folder import UnsafeError, cache_folder, look_at_file, source_stamp
 
 DIGEST = hashlib.sha256().digest_size
@@ -24,12 +25,26 @@ FLAGS = sum(
 )
 
 
-def file_name(words: str, *more: object) -> str:
-    """A name for code for this processor, compiler and Python, that depends on the words and on what else is given."""
-    codegen = cpu_target.target_context.codegen()
+def file_name(words: str, *more: object, kind: str | None = None) -> str:
+    """A name for code for this processor, compiler and Python, that depends on the words and on what else is given.
+
+    For a kind of processor (`kinds`), if one is named, in place of this one.
+    """
+    target = cpu_target.target_context.codegen().magic_tuple()
+    if kind is not None:
+        target = (target[0], kind, kinds.flags(kind))
     versions = numba.__version__, llvmlite.__version__, sys.implementation.cache_tag
-    key = repr((codegen.magic_tuple(), versions, more))
+    key = repr((target, versions, more))
     return f"{words}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+
+
+def find(words: str, *more: object, suffix: str) -> bytes | None:
+    """The content of the file of that name, or of that for a kind whose code runs here; or None."""
+    for kind in (None, *kinds.fitting()):
+        content = read(file_name(words, *more, kind=kind) + suffix)
+        if content is not None:
+            return content
+    return None
 
 
 def read(name: str) -> bytes | None:

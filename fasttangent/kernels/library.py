@@ -14,9 +14,9 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from fasttangent.common.interrupts import held
-from fasttangent.kernels import kept
+from fasttangent.kernels import claims, helpers, kept
 
-PREFIX = "fasttangent.library."
+PREFIX, SUFFIX = "fasttangent.library.", ".library"
 _loaded: list = []  # machine code lives as long as its library
 
 
@@ -35,22 +35,26 @@ def _provide(name: str, emitters: Iterable[Callable[[ir.Module], ir.Function]]) 
     codegen = cpu_target.target_context.codegen()
     module = codegen.create_library(PREFIX + name).create_ir_module(PREFIX + name)
     names = [emit(module).name for emit in emitters]
-    file = kept.file_name(name, *names) + ".library"
-    library = _read(file, codegen)
+    file = kept.file_name(name, *names) + SUFFIX
+    library = _loaded_from(kept.find(name, *names, suffix=SUFFIX), codegen)
+    if library is None:
+        helpers.start()
+        claims.claim(file, lambda: None)
+        library = _loaded_from(kept.read(file), codegen)  # another may have compiled it meanwhile
     if library is None:
         library = codegen.create_library(PREFIX + name)
         library.enable_object_caching()
         library.add_ir_module(module)
         library.finalize()
         kept.write(file, pickle.dumps(library.serialize_using_object_code()))
+    claims.give_back()
     _loaded.append(library)
     for function in names:
         binding.add_symbol(function, library.get_pointer_to_function(function))
 
 
-def _read(file: str, codegen):
+def _loaded_from(content: bytes | None, codegen):
     """The library in a file; None if there is none."""
-    content = kept.read(file)
     if content is None:
         return None
     try:

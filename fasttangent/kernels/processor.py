@@ -1,4 +1,4 @@
-"""What the processor has, and the sizes of vectors and tiles that follow from it.
+"""What the processor has that is compiled for, and the sizes of vectors and tiles that follow from it.
 
 The width follows the processor: 512 bits with AVX-512, 256 with AVX2, else 128 (SSE2, NEON).
 ``$FASTTANGENT_VECTOR_BITS`` sets another, which LLVM splits or leaves partly empty as need be.
@@ -13,6 +13,7 @@ from functools import cache
 
 import numpy as np
 from llvmlite import binding
+from numba import config
 
 from fasttangent.common.interrupts import held
 
@@ -21,8 +22,11 @@ WIDTHS = (128, 256, 512)
 
 
 @cache
-def host() -> dict[str, bool]:
-    """Features of the processor, as LLVM names them."""
+def target() -> dict[str, bool]:
+    """Features of the processor, as LLVM names them; those of another, where Numba is told to compile for that."""
+    if config.CPU_FEATURES is not None:  # $NUMBA_CPU_FEATURES; none for $NUMBA_CPU_NAME=generic
+        told = [word.strip() for word in config.CPU_FEATURES.split(",")]
+        return {word[1:]: word.startswith("+") for word in told if word}
     with held():  # takes LLVM's lock
         return dict(binding.get_host_cpu_features())
 
@@ -38,7 +42,7 @@ def vector_bits() -> int:
         if chosen not in map(str, WIDTHS):
             raise ValueError(f"FASTTANGENT_VECTOR_BITS must be 128, 256 or 512, got {chosen!r}; or unset it")
         return int(chosen)
-    return 512 if host().get("avx512f") else 256 if host().get("avx2") else 128
+    return 512 if target().get("avx512f") else 256 if target().get("avx2") else 128
 
 
 @cache
@@ -50,7 +54,7 @@ def tile_vectors() -> int:
 @cache
 def has_fma() -> bool:
     """Whether the processor multiplies and adds in one instruction (else llvm.fma is a slow library call)."""
-    return bool(host().get("fma")) or not is_x86()
+    return bool(target().get("fma")) or not is_x86()
 
 
 def lanes(dtype) -> int:

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 
 from fasttangent.kernels import library
-from fasttangent.kernels.processor import has_fma, host, vector_bits
+from fasttangent.kernels.processor import has_fma, target, vector_bits
 
 INT, BOOL, INT32 = ir.IntType(64), ir.IntType(1), ir.IntType(32)
 
@@ -132,7 +132,7 @@ class Vector:
         AVX-512 divides in 16 cycles, and estimates a reciprocal to 14 bits in 2.  Newton's step, r + r (1 - b r),
         doubles the bits; the last one, q + r (a - b q), corrects the quotient itself.
         """
-        if not (host().get("avx512f") and has_fma() and vector_bits() == 512):
+        if not (target().get("avx512f") and has_fma() and vector_bits() == 512):
             return self / divisor
         name, bits = ("rcp14.ps", 16) if self.single else ("rcp14.pd", 8)
         kind, mask = divisor.value.type, ir.IntType(bits)

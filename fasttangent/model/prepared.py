@@ -162,8 +162,16 @@ class Prepared:
 
     def run(self, progress: bool | Callable[..., None]) -> Model:
         """Train, settle, certify."""
+        from fasttangent.kernels.helpers import beside
+
+        with beside(f"fit {self.kind.name}", self.n_threads):
+            return self._run(progress)
+
+    def _run(self, progress: bool | Callable[..., None]) -> Model:
+        from fasttangent.kernels.helpers import telling
+
         self._problem = problem = self.problem()
-        with reporting(progress) as report:
+        with reporting(progress) as report, telling(report):
             run = self.train(problem, self.settings.tangents.count("strength"), report)
         tangents = {"strength": run.tangents[0]} if len(run.tangents) else {}
         noise, began = np.nan, time.perf_counter()

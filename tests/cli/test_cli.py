@@ -274,7 +274,7 @@ def test_every_command_prints_one_document(trained, pool, tmp_path, monkeypatch)
         == 5
     )
     assert only_json(run("info", m, "--json").stdout)["certificate"]["trusted"] is True
-    monkeypatch.setattr(doctor_module, "warmup", lambda report: report("compiling", 1, 1))
+    monkeypatch.setattr(doctor_module, "warmup", lambda report, *_: report("compiling", 1, 1))
     assert only_json(run("warmup", "--json").stdout)["seconds"] >= 0
     assert only_json(run("doctor", "--no-self-test", "--json").stdout)["vector_bits"] in (128, 256, 512)
 
@@ -328,10 +328,25 @@ def test_doctor_reports_what_failed(monkeypatch):
 
 
 def test_warmup_runs_every_dtype(monkeypatch):
+    from fasttangent.active import rehearsal
+
     seen = []
-    monkeypatch.setattr(doctor_module, "_exercise", seen.append)
+    monkeypatch.setattr(rehearsal, "everything", seen.append)
     assert "compiled in" in run("warmup").stdout
     assert seen == ["float32", "float64"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--cpu", "x86-64-v3"], "go together"),
+        (["-o", "folder"], "go together"),
+        (["--cpu", "z80", "-o", "folder"], "must be kinds of processor"),
+    ],
+)
+def test_warmup_for_others_needs_both_and_known_names(arguments, why, monkeypatch):
+    monkeypatch.setattr(doctor_module, "warmup", None)
+    assert why in run("warmup", *arguments, code=2).stderr
 
 
 def test_demo_passes_its_options_on(monkeypatch, tmp_path):

@@ -620,7 +620,7 @@ def loops(assembly):
 
 
 @pytest.mark.skipif(
-    not (JIT and processor.host().get("avx512f") and processor.vector_bits() == 512),
+    not (JIT and processor.target().get("avx512f") and processor.vector_bits() == 512),
     reason="registers are counted on x86 processors with AVX-512",
 )
 @pytest.mark.parametrize("real", DTYPES)
