@@ -21,6 +21,7 @@ COMMANDS = {  # name: (file, what it says)
     "exact": ("exact.command", "exact curvature and influence beside peers"),
     "exact-rows": ("exact.rows", "a million rows by tangent and by a solve for each"),
     "selection": ("selection.cost", "seconds and memory of selecting a batch (bmdal_reg)"),
+    "selection-loss": ("selection.loss", "what is lost by comparing drawn candidates and not all"),
     "selection-picks": ("selection.picks", "whether LCMD picks what bmdal_reg picks"),
     "learned-losses": ("errors.learned_losses", "which score finds the rows with large errors"),
     "calibration": ("errors.calibration", "whether posterior deviations are right"),

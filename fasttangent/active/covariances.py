@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasttangent.active.distances import CHUNK, each_chunk
+from fasttangent.active.distances import CHUNK, chunk_rows, each_chunk
 from fasttangent.common import checks, parallel
 from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
 
@@ -112,18 +112,18 @@ def max_determinant(
     from fasttangent.kernels.covariances import Keys, refresh
 
     E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
-    n, D = E.shape
+    (n, D), rows = E.shape, chunk_rows(len(E))
     w = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
     key, age, picks = w * _squares(E, None, n_threads), np.zeros(n, np.int64), np.empty(k, np.int64)
     noise = _at_least_rounding(noise, key)
     picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
-    keys, best = Keys(key, age, w), np.empty((-(-n // CHUNK), 2))
+    keys, best = Keys(key, age, w), np.empty((-(-n // rows), 2))
     for t in range(k):
         i = int(np.argmax(key))
         refresh(best[0], keys, E, U, t, -np.inf, i, i + 1)
 
         def bring_up(start: int, stop: int, t: int = t, limit: float = best[0, 0]) -> None:
-            refresh(best[start // CHUNK], keys, E, U, t, limit, start, stop)
+            refresh(best[start // rows], keys, E, U, t, limit, start, stop)
 
         each_chunk(bring_up, n, n_threads)
         picks[t] = i = _first_largest(best)
@@ -142,7 +142,8 @@ class _AverageVariance:
             np.trace(M) or 1.0
         )  # picks do not depend on it, and w below stays in the range of float32
         self.root, self.picked = _root(self.M), _Picked(E.shape[1], k, noise)
-        self.free, self._best = np.ones(len(E), bool), np.empty((-(-len(E) // CHUNK), 2))
+        self._rows = chunk_rows(len(E))
+        self.free, self._best = np.ones(len(E), bool), np.empty((-(-len(E) // self._rows), 2))
         self._measure(None, self.root)
 
     def best(self) -> int:
@@ -173,7 +174,7 @@ class _AverageVariance:
         update = Update(*self.change)
 
         def task(start: int, stop: int) -> None:
-            lower_variances(self._best[start // CHUNK], variances, self.E, update, start, stop)
+            lower_variances(self._best[start // self._rows], variances, self.E, update, start, stop)
 
         each_chunk(task, len(self.E), self.threads)
 

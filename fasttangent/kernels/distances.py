@@ -16,7 +16,9 @@ from fasttangent.kernels.sums import gather_columns
 from fasttangent.kernels.views import row, stretch, window
 
 BLOCK = 64  # rows whose bounds are computed side by side
-DEPTH = 64  # values of those rows that are compared at once: a square of 16 kB in float32, half an L1 cache
+DEPTH = (
+    64  # values of rows and centres that are compared at once: two squares of 16 kB in float32, an L1 cache
+)
 # What rounding can do to a bound, in units of the norms of row and centre: HEAD + 3 roundings of float32 and the
 # root of a float64 rounding, 3e-7, three times over.
 SLACK = 4e-6
@@ -50,7 +52,7 @@ class Heads(NamedTuple):
 class Centre(NamedTuple):
     """One centre c, scaled but for c itself."""
 
-    c: np.ndarray  # (D,)
+    c: np.ndarray  # (1, D)
     head: np.ndarray  # (q,)
     rest: np.ndarray  # (2,)
     norm: float
@@ -87,6 +89,28 @@ def load_heads(heads, norm, E, V, scale, start, stop):
                 rest[0, top + r] = rest[1, top + r]
 
 
+class Pairs(NamedTuple):
+    """Rows and centres whose distances are to be taken in full, some at a time."""
+
+    row: np.ndarray  # (2 BLOCK,) int64
+    centre: np.ndarray  # (2 BLOCK,) int64: which one of those at hand
+    offsets: np.ndarray  # (BLOCK,) int64
+    found: np.ndarray  # (BLOCK,) float64
+    rows: np.ndarray  # (DEPTH, BLOCK) of E's dtype: values of the rows, side by side
+    centres: np.ndarray  # the same of the centres
+
+
+@kernel
+def _no_pairs(E):
+    row, centre, offsets = (
+        np.empty(2 * BLOCK, np.int64),
+        np.empty(2 * BLOCK, np.int64),
+        np.empty(BLOCK, np.int64),
+    )
+    rows, centres = np.empty((DEPTH, BLOCK), E.dtype), np.empty((DEPTH, BLOCK), E.dtype)
+    return Pairs(row, centre, offsets, np.empty(BLOCK), rows, centres)
+
+
 @kernel
 def add_centres(nearest, candidates, C, scaled, c_norm, number, start, stop):
     """Rows start to stop of `nearest`, where one of the centres C is nearer than all before.
@@ -96,10 +120,8 @@ def add_centres(nearest, candidates, C, scaled, c_norm, number, start, stop):
     They get numbers from `number` on.
     """
     (m, D), E, norm, scale = scaled.shape, candidates.E, candidates.norm, candidates.scale
-    near, offsets, found = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK)
-    T, flat = np.empty((DEPTH, BLOCK), E.dtype), E.reshape(-1)
     turned, R, least = np.empty((D, BLOCK), E.dtype), np.empty((m, BLOCK), E.dtype), np.empty(BLOCK)
-    eps = EPS32 if E.itemsize == 4 else EPS64
+    eps, pairs, count = EPS32 if E.itemsize == 4 else EPS64, _no_pairs(E), 0
     for top in range(start, stop, BLOCK):
         rows = min(BLOCK, stop - top)
         for r in range(rows):
@@ -115,18 +137,18 @@ def add_centres(nearest, candidates, C, scaled, c_norm, number, start, stop):
                 least[r] = min(least[r], half - np.float64(R[j, r]) + (slope * norm[top + r] + more))
         for j in range(m):
             half, slope, more = 0.5 * c_norm[j] ** 2, (D + 4) * eps * c_norm[j], 2 * D * TINY
-            count = 0
+            near = 0
             for r in range(rows):
-                count += half - np.float64(R[j, r]) - (slope * norm[top + r] + more) <= least[r]
-            if count == 0:
+                near += half - np.float64(R[j, r]) - (slope * norm[top + r] + more) <= least[r]
+            if near == 0:
                 continue
-            count = 0
             for r in range(rows):
                 if half - np.float64(R[j, r]) - (slope * norm[top + r] + more) <= least[r]:
-                    near[count] = top + r
+                    pairs.row[count], pairs.centre[count] = top + r, j
                     count += 1
-            _distances(found, T, offsets, flat, D, near, count, row(C, j))
-            _keep(nearest, candidates, near, found, count, number + j)
+            if count >= BLOCK:
+                count = _compare(nearest, candidates, C, pairs, count, number)
+    _compare(nearest, candidates, C, pairs, count, number)
 
 
 @kernel
@@ -139,10 +161,8 @@ def add_centre(nearest, candidates, heads, centre, start, stop):
     """
     E, rest, first = candidates.E, heads.rest, heads.first
     c_head, c_rest = centre.head, centre.rest
-    D, q = E.shape[1], heads.values.shape[1]
+    q, pairs, count = heads.values.shape[1], _no_pairs(E), 0
     part, bound, limit = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-    near, offsets, found = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64), np.empty(BLOCK)
-    T, flat = np.empty((DEPTH, BLOCK), E.dtype), E.reshape(-1)
     for top in range(start, stop, BLOCK):
         rows = min(BLOCK, stop - top)
         head = heads.values[top // BLOCK]
@@ -156,23 +176,31 @@ def add_centre(nearest, candidates, heads, centre, start, stop):
         _add_squares(part, head, c_head, first, q)
         if _bounds(bound, part, rest_all, c_rest[1], limit) == 0:
             continue
-        count = 0
         for r in range(rows):
             if bound[r] <= limit[r]:
-                near[count] = top + r
+                pairs.row[count], pairs.centre[count] = top + r, 0
                 count += 1
-        _distances(found, T, offsets, flat, D, near, count, centre.c)
-        _keep(nearest, candidates, near, found, count, centre.number)
+        if count >= BLOCK:
+            count = _compare(nearest, candidates, centre.c, pairs, count, centre.number)
+    _compare(nearest, candidates, centre.c, pairs, count, centre.number)
 
 
 @kernel
-def _keep(nearest, candidates, near, found, count, number):
-    """Centre `number` for those of the rows near[:count] that it is nearer to, by their squared distances."""
-    for s in range(count):
-        i = near[s]
-        if found[s] < nearest.squared[i]:
-            nearest.squared[i], nearest.number[i] = found[s], number
-            nearest.reach[i] = candidates.scale * math.sqrt(found[s]) + SLACK * candidates.norm[i]
+def _compare(nearest, candidates, C, pairs, count, number):
+    """The first of the pairs, BLOCK at the most: the rest move up; how many these are.
+
+    Many at a time, as vectors hold values of many pairs; those of a row come in the order of the centres.
+    """
+    some = min(count, BLOCK)
+    _distances(pairs, candidates.E, C, some)
+    for s in range(some):
+        i, squared = pairs.row[s], pairs.found[s]
+        if squared < nearest.squared[i]:
+            nearest.squared[i], nearest.number[i] = squared, number + pairs.centre[s]
+            nearest.reach[i] = candidates.scale * math.sqrt(squared) + SLACK * candidates.norm[i]
+    for s in range(some, count):
+        pairs.row[s - some], pairs.centre[s - some] = pairs.row[s], pairs.centre[s]
+    return count - some
 
 
 @kernel
@@ -204,20 +232,28 @@ def _bounds(bound, part, rest, c_rest, limit):
 
 
 @kernel
-def _distances(found, T, offsets, flat, D, near, count, c):
-    """found[s] = |e - c|^2 for the rows e near[:count]; zero for rows that equal c, and for no others."""
+def _distances(pairs, E, C, count):
+    """found[s] = |e - c|^2 of the first pairs; zero where e equals c, and nowhere else."""
+    D, found = E.shape[1], pairs.found
     for s in range(count):
         found[s] = 0
     for first in range(0, D, DEPTH):
         depth = min(DEPTH, D - first)
-        for s in range(count):
-            offsets[s] = near[s] * D + first
-        gather_columns(window(T, 0, depth, BLOCK, BLOCK), flat, stretch(offsets, 0, count))
+        _gather(pairs.rows, E, pairs.row, pairs.offsets, first, depth, count)
+        _gather(pairs.centres, C, pairs.centre, pairs.offsets, first, depth, count)
         for i in range(depth):
-            t, centre = row(T, i), np.float64(c[first + i])
+            e, c = row(pairs.rows, i), row(pairs.centres, i)
             for s in range(count):
-                d = np.float64(t[s]) - centre
+                d = np.float64(e[s]) - np.float64(c[s])
                 found[s] = fma(d, d, found[s])
+
+
+@kernel
+def _gather(values, table, numbers, offsets, first, depth, count):
+    """values[i, s] = table[numbers[s], first + i], i < depth."""
+    for s in range(count):
+        offsets[s] = numbers[s] * table.shape[1] + first
+    gather_columns(window(values, 0, depth, BLOCK, BLOCK), table.reshape(-1), stretch(offsets, 0, count))
 
 
 @kernel

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 SHARE = 0.9  # of the upper bound that is proved: the bracket is 10 % wide
-STEPS = 20  # of inverse iteration
+STEPS, CHANGE = 20, 5e-3  # of inverse iteration: done once a step changes the quotient by a smaller share
 LEAST = 1e-290  # what counts as zero in a matrix of zeros
 
 
-def by_factors(A: Float, product: Callable[[Float], Float], threads: int, start: Float) -> Bracket:
+def by_factors(
+    A: Float, product: Callable[[Float], Float], threads: int, start: Float, change: float = CHANGE
+) -> Bracket:
     """Cholesky factors of A - shift I: their existence proves that the smallest eigenvalue is above the shift.
 
     A (p, p) is left as it is; `product` takes v (p,) to A v, `start` (p,) is a random vector.
@@ -42,7 +44,7 @@ def by_factors(A: Float, product: Callable[[Float], Float], threads: int, start:
             return Bracket(-np.inf, np.nan, x, zero, "values that are not finite")
         shift = min(2 * dot(x, product(x)), 4 * shift, -4 * zero)
         found = _factor(A, shift, threads)
-    least, x = _inverse_iteration(found, product, x, 5e-3)
+    least, x = _inverse_iteration(found, product, x, change)
     lower = shift - zero
     for _ in range(TRIES if least > 2 * zero else 0):
         tight = _factor(A, SHARE * least, threads)
@@ -50,7 +52,7 @@ def by_factors(A: Float, product: Callable[[Float], Float], threads: int, start:
             lower = SHARE * least - zero
             least, x = _inverse_iteration(tight, product, x, 1e-9)
             break
-        least, x = _inverse_iteration(found, product, tight, 5e-3)
+        least, x = _inverse_iteration(found, product, tight, change)
     return Bracket(lower, least, x, zero)
 
 

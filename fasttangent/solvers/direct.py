@@ -13,7 +13,8 @@ from fasttangent.common.errors import IndefiniteError
 from fasttangent.problem.curvature import System
 from fasttangent.solvers import dense
 from fasttangent.solvers.base import Solver, own_strength, plain_complexity, relative_norms
-from fasttangent.solvers.factor import factor, leave_out, smallest_eigenvalue
+from fasttangent.solvers.extremes import factored, negative_curvature
+from fasttangent.solvers.factor import factor, leave_out
 from fasttangent.solvers.memory import allowed, in_gb
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
+CLOSE = 1e-4  # relative change of the eigenvalue that an error names
 REFINE = 1e-13  # relative residual above which a step of refinement is tried
 
 
@@ -119,7 +121,10 @@ class CholeskySolver(Direct):
         self, system: System, memory: float | None = None, residuals: bool = True, strict: bool = True
     ) -> None:
         super().__init__(system, memory, residuals)
-        strict, A = checks.flag("strict", strict), system.dense()
+        strict = checks.flag("strict", strict)
+        if strict and not system.gauss_newton and (negative := negative_curvature(system)) < 0:
+            raise IndefiniteError(_not_definite(system, negative))
+        A = system.dense()
         self._flat = system.flat_biases
         leave_out(A, self._flat)
         try:
@@ -127,8 +132,7 @@ class CholeskySolver(Direct):
         except dense.NotPositiveDefinite as error:
             if not strict:
                 raise IndefiniteError(str(error)) from None
-            smallest = smallest_eigenvalue(A, system.problem.threads)
-            raise IndefiniteError(_not_definite(system, smallest)) from None
+            raise IndefiniteError(_not_definite(system, factored(system, A, CLOSE).rayleigh)) from None
 
     def definite(self) -> bool:
         """By the factor, whose existence is the proof."""

@@ -14,8 +14,8 @@ from fasttangent.common.vectors import dot, norm
 from fasttangent.problem.curvature import System
 from fasttangent.solvers import limits
 from fasttangent.solvers.bracket import Bracket
-from fasttangent.solvers.by_factors import by_factors
-from fasttangent.solvers.by_products import by_products
+from fasttangent.solvers.by_factors import CHANGE, by_factors
+from fasttangent.solvers.by_products import FLAT, by_products
 from fasttangent.solvers.factor import leave_out
 from fasttangent.solvers.memory import allowed
 from fasttangent.solvers.metric import Metric
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 METRIC_RANK = 600  # a step of conjugate gradients costs a product with A as well
-LANCZOS_STEPS = 16  # for the largest eigenvalue
+LANCZOS_STEPS, NEGATIVE_STEPS = 16, 32  # for the largest eigenvalue, and for one below zero
 AT_ONCE = 3e9  # multiplications of a dense matrix and its factors that take a tenth of a second
 FEW = 600  # products that cost what a dense matrix of thousands of parameters does
 MATRIX_RATE, FACTOR_RATE = 4e9, 2e10  # multiplications a second and thread, of slow processors
@@ -58,9 +58,8 @@ def curvature_bracket(
     deadline : float
         Of `time.perf_counter`.  When time is up the bounds are those known so far.
     """
-    p, rows = float(system.size), system.problem.n_rows
-    matrix, factors = rows * p * p / 3, 2 * p**3 / 3
-    if dense is not None or matrix + factors <= AT_ONCE:
+    p = float(system.size)
+    if dense is not None or sum(_multiplications(system)) <= AT_ONCE:
         return factored(system, dense)
     if time.perf_counter() >= deadline:
         return Bracket(-np.inf, np.inf, _start(system), 0.0, "out of time")
@@ -68,18 +67,19 @@ def curvature_bracket(
     found = unfactored(system, metric, min(most, FEW) if fits else most, deadline)
     if found.stopped != "iteration limit" or not fits or most < FEW:
         return found
+    matrix, factors = _multiplications(system)
     seconds = (matrix / MATRIX_RATE + factors / FACTOR_RATE) / system.problem.threads
     if time.perf_counter() + seconds > deadline:
         return replace(found, stopped="out of time")
     return factored(system)
 
 
-def factored(system: System, dense: Float | None = None) -> Bracket:
+def factored(system: System, dense: Float | None = None, change: float = CHANGE) -> Bracket:
     """As `curvature_bracket`, by factors of the dense matrix."""
     flat = system.flat_biases
     A = system.dense() if dense is None else dense.copy() if len(flat) else dense
     leave_out(A, flat)
-    return by_factors(A, lambda v: system.product(v[None])[0], system.problem.threads, _start(system))
+    return by_factors(A, lambda v: system.product(v[None])[0], system.problem.threads, _start(system), change)
 
 
 def unfactored(
@@ -111,10 +111,32 @@ def largest_curvature(system: System) -> float:
     That k steps from a random start find less than half of the spectrum's width has a probability of at most
     1.65 sqrt(p) exp(-0.7 (2 k - 1)) (Kuczynski & Wozniakowski 1992): 2e-7 for 100,000 parameters.
     """
-    v = np.random.default_rng(0).normal(size=system.size)
+    return float(_ritz_values(system, LANCZOS_STEPS)[-1])
+
+
+def negative_curvature(system: System) -> float:
+    """An eigenvalue below zero, from above, as far as some products find one; 0.0 if not, or if a factor costs less.
+
+    At a random start, or after a few epochs, a Hessian has many such; near a minimum they have to be looked for.
+    """
+    if sum(_multiplications(system)) <= AT_ONCE:
+        return 0.0
+    values = _ritz_values(system, NEGATIVE_STEPS)
+    return float(values[0]) if values[0] < -FLAT * values[-1] else 0.0
+
+
+def _multiplications(system: System) -> tuple[float, float]:
+    """Of a dense matrix, and of its factors."""
+    p = float(system.size)
+    return system.problem.n_rows * p * p / 3, 2 * p**3 / 3
+
+
+def _ritz_values(system: System, steps: int) -> Float:
+    """By Lanczos, ascending."""
+    v = _start(system)
     v, before, off = v / norm(v), np.zeros(system.size), 0.0
     diagonal, beside = [], []
-    for _ in range(min(LANCZOS_STEPS, system.size)):
+    for _ in range(min(steps, system.size)):
         w = system.product(v[None])[0] - off * before
         diagonal.append(dot(v, w))
         w -= diagonal[-1] * v
@@ -126,4 +148,4 @@ def largest_curvature(system: System) -> float:
     k = len(diagonal)
     T = np.diag(diagonal) + np.diag(beside[: k - 1], 1) + np.diag(beside[: k - 1], -1)
     with one_thread():
-        return float(np.linalg.eigvalsh(T)[-1])
+        return np.linalg.eigvalsh(T)

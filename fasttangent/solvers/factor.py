@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fasttangent.common.vectors import dot, norm
 from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
-STEPS = 30  # of inverse iteration
 
 
 def factor(A: Float, threads: int) -> Cholesky:
@@ -41,23 +39,3 @@ def leave_out(A: Float, numbers: NDArray[np.int64]) -> None:
         A[numbers] = 0
         A[:, numbers] = 0
         A[numbers, numbers] = largest
-
-
-def smallest_eigenvalue(A: Float, threads: int) -> float:
-    """Of A symmetric and not positive definite, to a few per cent; an upper bound.
-
-    Inverse iteration with A + shift, the first of growing shifts that can be factorised: below the smallest
-    eigenvalue, and at most eight times as far from zero.
-    """
-    shift = 8 * EPS * len(A) * float(abs(A).sum(axis=0).max())
-    while True:
-        try:
-            shifted = factor(A + shift * np.eye(len(A)), threads)
-            break
-        except NotPositiveDefinite:
-            shift *= 8
-    v = np.random.default_rng(0).normal(size=len(A))
-    for _ in range(STEPS):
-        v = shifted.solve(v)
-        v /= norm(v)
-    return dot(v, np.einsum("ij,j->i", A, v))

@@ -12,10 +12,11 @@ from fasttangent import solvers
 from fasttangent.common.errors import IndefiniteError
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
-from fasttangent.solvers import SOLVERS, direct, memory, preconditioners, prepare
+from fasttangent.solvers import SOLVERS, direct, extremes, memory, preconditioners, prepare
 from fasttangent.solvers.block_cg import block_conjugate_gradients
+from fasttangent.solvers.by_factors import by_factors
 from fasttangent.solvers.dense import NotPositiveDefinite
-from fasttangent.solvers.factor import factor, smallest_eigenvalue
+from fasttangent.solvers.factor import factor
 from fasttangent.solvers.iterative import Iterative
 from fasttangent.solvers.krylov import conjugate_gradients
 from fasttangent.solvers.lissa import lissa
@@ -378,7 +379,25 @@ def test_cholesky_refuses_an_indefinite_system_and_says_what_to_do(unsettled):
 @pytest.mark.parametrize("values", [[-3, -1, 1, 2], [-1e-3, 1, 2, 3], [-1e-9, 1e-3, 1, 2], [-2, -1.99, 1, 4]])
 def test_the_smallest_eigenvalue_is_found(values):
     A = symmetric(np.array(values))
-    assert smallest_eigenvalue(A, 1) == pytest.approx(values[0], rel=0.05, abs=1e-14)
+    found = by_factors(A, lambda v: A @ v, 1, np.random.default_rng(0).normal(size=len(A)))
+    assert found.rayleigh == pytest.approx(values[0], rel=0.05, abs=1e-14)
+
+
+def test_a_large_indefinite_system_is_refused_by_products_alone(unsettled, monkeypatch):
+    monkeypatch.setattr(extremes, "AT_ONCE", 0)
+    monkeypatch.setattr(System, "dense", lambda _: pytest.fail("a dense matrix was made"))
+    with pytest.raises(IndefiniteError, match="must be positive definite"):
+        prepare(unsettled, "cholesky")
+
+
+def test_negative_curvature_is_an_upper_bound_and_no_false_alarm(settled, unsettled, monkeypatch):
+    assert extremes.negative_curvature(unsettled) == 0.0  # a factor costs less
+    monkeypatch.setattr(extremes, "AT_ONCE", 0)
+    smallest = np.linalg.eigvalsh(dense(unsettled))[0]
+    assert smallest - 1e-12 <= extremes.negative_curvature(unsettled) < 0.5 * smallest
+    for system in settled.values():
+        assert extremes.negative_curvature(system) == 0.0
+        assert prepare(system, "cholesky").definite()
 
 
 @pytest.mark.parametrize("name", ["cg", "block-cg", "lissa"])

@@ -83,6 +83,7 @@ class Batch:
     weight: str | Float | None  # the name of a score, or a score of every row of the pool
     seed: int
     threads: int | None
+    every: bool = False  # whether all usable rows are to be compared in full, whatever it takes
 
     def candidates(self) -> NDArray:
         """The usable rows, in memory unless they are the whole of a mapped pool."""
@@ -119,15 +120,15 @@ class Batch:
                 found[start : start + len(rows)] = np.sqrt(np.sum(s * s, axis=1))
         return found
 
-    def embedded(self, rows: NDArray, kind: str) -> NDArray:
-        """Rows in an embedding, all of it finite."""
+    def embedded(self, rows: NDArray, kind: str, dim: int | None = None) -> NDArray:
+        """Rows in an embedding of that many tangents, default all of them; all of it finite."""
         from fasttangent.common import checks
         from fasttangent.model.embeddings import EMBEDDINGS
 
         model = self.model
         if EMBEDDINGS[kind].of_noise:
             model = replace(model, noise=max(model.noise, LEAST_NOISE))
-        E = model.embed(rows, kind, seed=self.seed, threads=self.threads)
+        E = model.embed(rows, kind, dim, seed=self.seed, threads=self.threads)
         checks.finite(f"the {kind} embedding of the rows", E)
         return E
 
