@@ -193,7 +193,7 @@ def cache(rng: np.random.Generator, folder: Path, marker: Path, ground: Ground) 
     done = []
     for i in rng.choice(len(files), min(len(files), int(rng.choice([1, 3, 20]))), replace=False):
         if rng.random() < 0.2:
-            shutil.copyfile(files[int(rng.integers(len(files)))], files[i])
+            files[i].write_bytes(files[int(rng.integers(len(files)))].read_bytes())
             done.append(f"{files[i].name} another's")
         else:
             done.append(f"{files[i].name} {damaged(rng, files[i])}")
