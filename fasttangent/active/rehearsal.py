@@ -122,7 +122,7 @@ def _metric(dtype: str) -> None:
 def _descent(dtype: str) -> None:
     from fasttangent.model.lbfgs import minimize
 
-    minimize(lambda x: (0.5 * float(x @ x), x.copy()), np.ones(5), 2.0, 3, lambda: False)
+    minimize(lambda x: (0.5 * float(np.sum(x * x)), x.copy()), np.ones(5), 2.0, 3, lambda: False)
 
 
 def _steps(dtype: str) -> None:
