@@ -177,5 +177,6 @@ PIECES: dict[str, tuple[tuple[Piece, ...], tuple[Piece, ...]]] = {
         (_scores_in_float64, _factors, _dense_curvature, _descent, _metric, _fit),
         (_steps, _metric, _descent),
     ),
+    "warmup": ((everything,), ()),  # of one of the two types of numbers
     "select": ((_variance_reduction, _noise, _select), (_noise,)),
 }

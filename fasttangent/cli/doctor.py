@@ -266,11 +266,13 @@ def warmup(report: Report, kinds: Sequence[str] = (), folder: Path | None = None
         Where to, for those; to be read elsewhere as $FASTTANGENT_CACHE.
     """
     from fasttangent.active import rehearsal
+    from fasttangent.kernels.helpers import beside
 
     dtypes = ("float32", "float64")
-    for done, dtype in enumerate(dtypes, 1):
-        rehearsal.everything(dtype)
-        report("compiling", done, len(dtypes))
+    with beside(f"warmup {dtypes[-1]}", parallel.available()):
+        for done, dtype in enumerate(dtypes, 1):
+            rehearsal.everything(dtype)
+            report("compiling", done, len(dtypes))
     if folder is None:
         return
     from fasttangent.kernels import elsewhere

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from fasttangent.kernels import claims
 from fasttangent.kernels.cache_folder import cache_folder
@@ -27,6 +28,7 @@ MARK = "FASTTANGENT_HELPER"  # in the environment of a helper, which has none it
 CLAIM = (
     "helpers"  # one process has them: many that start together, as joblib's do, wait for one another as it is
 )
+ROOM = 2e9  # bytes that must be free: a helper takes 400 MB
 MOST = 2  # more would wait for one another, too
 # The import path is ours; an interpreter's own begins with the current folder, whatever lies there.
 CODE = """
@@ -93,7 +95,7 @@ def start() -> None:
         if not _calls or not _possible():
             return
         call, processors = _calls[0]
-        if call in _helped:
+        if call in _helped or processors < 2 or free_memory() < ROOM:
             return
         _helped.add(call)
         if not claims.take(CLAIM):
@@ -105,6 +107,19 @@ def start() -> None:
 
 def _possible() -> bool:
     return MARK not in os.environ and claims.possible() and is_python(sys.executable)
+
+
+def free_memory() -> float:
+    """Bytes that this machine, or container, has left; infinity where it does not say."""
+    left = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        text = Path("/proc/meminfo").read_text()
+        left.append(1024.0 * int(text.partition("MemAvailable:")[2].split()[0]))
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        left.append(float(int(limit) - int(used)))
+    return min(left)
 
 
 def is_python(executable: str | None) -> bool:

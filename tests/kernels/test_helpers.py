@@ -101,6 +101,7 @@ print(len(seen(0)))
         "sys.executable = '/usr/bin/blender'\nwith helpers.beside('fit float32', 4): new(1)",
         "sys.executable = '/nowhere/python'\nwith helpers.beside('fit float32', 4): new(1)",
         "sys.frozen = True\nwith helpers.beside('fit float32', 4): new(1)",
+        "helpers.free_memory = lambda: 1e9\nwith helpers.beside('fit float32', 4): new(1)",
         "from fasttangent.kernels import claims\nclaims._ledger = lambda: None\n"
         "with helpers.beside('fit float32', 4): new(1)",
     ],
@@ -112,6 +113,7 @@ print(len(seen(0)))
         "another program",
         "gone",
         "frozen",
+        "little memory",
         "read-only",
     ],
 )
@@ -251,3 +253,7 @@ def test_an_interpreter_is_known_by_its_name(name):
 )
 def test_another_program_is_not_taken_for_one(name):
     assert not helpers.is_python(name)
+
+
+def test_free_memory_is_a_number_of_bytes():
+    assert helpers.free_memory() > 1e6
