@@ -18,11 +18,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+from fasttangent.common import parallel
 from fasttangent.common.interrupts import held
 
 T = TypeVar("T")
 
 NUMBER, LENGTH = struct.Struct("I"), struct.Struct("Q")
+SMALL = 3e6  # multiplications of a pass over the rows of a task, up to where it is mostly Python
 MOST = 8192  # tasks: a pipe holds the numbers of twice as many
 BYTES = 1 << 20  # read at once
 OURS = "fasttangent"  # how the names of our threads begin
@@ -33,6 +35,12 @@ def possible(n: int) -> bool:
     here = threading.current_thread()
     alone = all(thread is here or thread.name.startswith(OURS) for thread in threading.enumerate())
     return sys.platform == "linux" and n <= MOST and here is threading.main_thread() and alone
+
+
+def mapping(n: int, threads: int, multiplications: float) -> Callable[..., list[Any]]:
+    """`map` for n tasks: in children if they are small, by the multiplications of a pass over rows, else in threads."""
+    several = min(n, threads) > 1 and multiplications <= SMALL
+    return map if several and possible(n) else parallel.map
 
 
 def map(
@@ -106,7 +114,10 @@ class _Children(Generic[T]):
                 said = False, error
         told = [(w.message, w.category, w.filename, w.lineno) for w in heard]
         try:
-            return pickle.dumps((i, *said, told), protocol=5)
+            message = pickle.dumps((i, *said, told), protocol=5)
+            if not said[0]:
+                pickle.loads(message)  # which not every error allows
+            return message
         except Exception as error:
             return pickle.dumps((i, False, RuntimeError(f"{said[1]!r}: {error}"), []), protocol=5)
 

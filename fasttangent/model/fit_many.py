@@ -14,7 +14,6 @@ from fasttangent.model.model import Model
 from fasttangent.model.prepared import Prepared, prepare
 
 OURS = ("threads", "progress")  # arguments of `fit` that are given for all fits together
-SMALL = 3e6  # multiplications of a pass over the rows, up to where a fit is mostly Python
 
 
 def fit_many(
@@ -127,8 +126,10 @@ def _prepared(arguments: Any, threads: int | None) -> Prepared:
 
 def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> list[Model]:
     """Run all fits; one that fails does not take the others along."""
-    n, apart = len(ready), min(len(ready), n_threads) > 1 and _small(ready) and forked.possible(len(ready))
-    crew, waiting = _Crew(n, 1 if apart else n_threads), dict(enumerate(ready))
+    n, largest = len(ready), max(len(one.data.X) * one.network.layout.n_params for one in ready)
+    side_by_side = forked.mapping(n, n_threads, largest)
+    crew = _Crew(n, n_threads if side_by_side is parallel.map else 1)
+    waiting = dict(enumerate(ready))
     ready.clear()  # each goes, with its copy of the data, when it has run
     counts = {"trusted": 0, "failed": 0}
 
@@ -147,7 +148,7 @@ def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> 
         report("fits", done, n, **counts)
 
     try:
-        found = (forked if apart else parallel).map(one, n, n_threads, count)
+        found = side_by_side(one, n, n_threads, count)
     except BaseException as error:  # Ctrl-C, or from `progress`
         results = vars(error).pop("results", [None] * n)
         vars(error)["models"] = [result if isinstance(result, Model) else None for result in results]
@@ -155,10 +156,6 @@ def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> 
     if any(isinstance(result, Exception) for result in found):
         raise _first(found)
     return [result for result in found if isinstance(result, Model)]
-
-
-def _small(ready: list[Prepared]) -> bool:
-    return all(len(one.data.X) * one.network.layout.n_params <= SMALL for one in ready)
 
 
 def _first(found: list[Model | Exception]) -> Exception:

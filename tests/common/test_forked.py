@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from fasttangent.common import forked
+from fasttangent.common import forked, parallel
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux only")
 
@@ -44,18 +44,33 @@ def test_the_first_error_ends_all():
     def task(i, heed):
         if i == 2:
             raise ValueError("no")
-        return i
+        return i if i < 2 else waiting(i, heed)
 
     with pytest.raises(ValueError, match="no") as caught:
         forked.map(task, 1000, 2)
     assert caught.value.results[2] is None
     assert 0 in caught.value.results
-    assert None in caught.value.results[3:]
+    assert caught.value.results[4:] == [None] * 996
 
 
 def test_what_cannot_be_sent_is_an_error():
     with pytest.raises(RuntimeError, match="lambda"):
         forked.map(lambda i, heed: lambda: i, 2, 2)
+
+
+class Picky(Exception):
+    """Cannot be made from its message."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+
+
+def test_an_error_that_cannot_be_sent_is_one_that_can():
+    def task(i, heed):
+        raise Picky(1, 2)
+
+    with pytest.raises(RuntimeError, match="1 and 2"):
+        forked.map(task, 2, 2)
 
 
 def test_warnings_are_heard():
@@ -133,6 +148,15 @@ def test_children_go_when_their_parent_has_gone(tmp_path):
     while len(list(tmp_path.iterdir())) < 2 and time.perf_counter() < deadline:
         time.sleep(0.01)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_small_tasks_go_to_children_and_others_to_threads(monkeypatch):
+    monkeypatch.setattr(forked, "possible", lambda n: True)
+    assert forked.mapping(2, 2, forked.SMALL) is forked.map
+    for n, threads, multiplications in ((2, 2, 2 * forked.SMALL), (1, 2, 0), (2, 1, 0)):
+        assert forked.mapping(n, threads, multiplications) is parallel.map
+    monkeypatch.setattr(forked, "possible", lambda n: False)
+    assert forked.mapping(2, 2, 0) is parallel.map
 
 
 def test_only_while_no_other_thread_is_there():
