@@ -6,6 +6,7 @@ that nobody is left to give back; so a fork is `possible` only while no thread b
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 import pickle
@@ -100,6 +101,7 @@ class _Children(Generic[T]):
         try:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and tells
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            gc.freeze()  # a collection would write to all that is there, and so copy it
             while number := os.read(self._numbers, NUMBER.size):
                 _write(into, self._message(NUMBER.unpack(number)[0]))
         finally:
@@ -114,10 +116,10 @@ class _Children(Generic[T]):
                 said = False, error
         told = [(w.message, w.category, w.filename, w.lineno) for w in heard]
         try:
-            message = pickle.dumps((i, *said, told), protocol=5)
+            sent = pickle.dumps((i, *said, told), protocol=5)
             if not said[0]:
-                pickle.loads(message)  # which not every error allows
-            return message
+                pickle.loads(sent)  # which not every error allows
+            return sent
         except Exception as error:
             return pickle.dumps((i, False, RuntimeError(f"{said[1]!r}: {error}"), []), protocol=5)
 
@@ -169,7 +171,7 @@ class _Children(Generic[T]):
         """Start no more tasks, tell those that run, and wait for them, unless woken again."""
         self._stopped[0] = 1
         try:
-            for i, well, value, _ in self._messages():
+            for i, well, value, _heard in self._messages():
                 self.found[i] = value if well else None
         finally:
             for results, pid in self._pids.items():
