@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasttangent.common import checks, parallel
+from fasttangent.common import checks, forked
 from fasttangent.common.progress import reporting
 from fasttangent.influence.agreement import Agreement, agreement
 from fasttangent.influence.changes import Change, Experiment, experiment, listed
@@ -246,10 +246,12 @@ def _run_all(
     def count(done: int, m: int, _: _Found | None) -> None:
         report("refits", done, m)
 
+    m, threads = len(experiments), base.problem.threads
+    side_by_side = forked.mapping(m, threads, base.problem.n_rows * len(base.theta))
     try:
-        return [*parallel.map(task, len(experiments), base.problem.threads, count)], False
+        return side_by_side(task, m, threads, count), False
     except KeyboardInterrupt as interrupt:
-        return getattr(interrupt, "results", [None] * len(experiments)), True
+        return getattr(interrupt, "results", [None] * m), True
 
 
 def _collected(

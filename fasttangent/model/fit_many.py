@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fasttangent.common import checks, parallel
+from fasttangent.common import checks, forked, parallel
 from fasttangent.common.progress import reporting
 from fasttangent.model.fit import fit
 from fasttangent.model.model import Model
@@ -58,9 +58,10 @@ def fit_many(
     Nothing that was computed is lost: every exception that is raised after the work has begun has an attribute
     ``models``, a list as long as `fits`, with None where there is no model.
 
-    Threads take turns in what is Python between kernels.  Two were 1.45 times as fast as one for fits of 500 rows
-    with hidden (32, 32), but only 0.7 times for 200 rows with (16, 16), whose kernels last 10 microseconds; two
-    processes that call `fit` with ``threads=1`` were 1.7 to 1.8 times as fast for both.
+    Threads take turns in what is Python between kernels, and small fits are mostly that: 200 rows with hidden (16, 16)
+    have kernels of 10 microseconds.  On Linux such fits run in forked children, one per thread, where the main thread
+    asks and no other thread of the program is there (a lock that it holds would stay locked in the child).  Elsewhere
+    they are as fast as one after the other; processes that call `fit` with ``threads=1`` help.
 
     A budget as in ``settle=60`` is in seconds on the clock, and what is reached within them depends on what else the
     cores do.
@@ -125,7 +126,10 @@ def _prepared(arguments: Any, threads: int | None) -> Prepared:
 
 def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> list[Model]:
     """Run all fits; one that fails does not take the others along."""
-    n, crew, waiting = len(ready), _Crew(len(ready), n_threads), dict(enumerate(ready))
+    n, largest = len(ready), max(len(one.data.X) * one.network.layout.n_params for one in ready)
+    side_by_side = forked.mapping(n, n_threads, largest)
+    crew = _Crew(n, n_threads if side_by_side is parallel.map else 1)
+    waiting = dict(enumerate(ready))
     ready.clear()  # each goes, with its copy of the data, when it has run
     counts = {"trusted": 0, "failed": 0}
 
@@ -144,7 +148,7 @@ def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> 
         report("fits", done, n, **counts)
 
     try:
-        found = parallel.map(one, n, n_threads, count)
+        found = side_by_side(one, n, n_threads, count)
     except BaseException as error:  # Ctrl-C, or from `progress`
         results = vars(error).pop("results", [None] * n)
         vars(error)["models"] = [result if isinstance(result, Model) else None for result in results]

@@ -1,6 +1,7 @@
 """Fits side by side: the same models as one by one, and nothing lost when some fail or Ctrl-C comes."""
 
 import signal
+import sys
 import threading
 import weakref
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 import fasttangent as ft
+from fasttangent.common import forked, parallel
 from fasttangent.model import prepared, stages
 from fasttangent.model.certificate import unmeasured
 
@@ -48,8 +50,21 @@ def same(model, other):
         np.testing.assert_array_equal(model.curiosity(rows), other.curiosity(rows))
 
 
+@pytest.fixture
+def in_threads(monkeypatch):
+    """Fits run in threads, which a test can look into."""
+    monkeypatch.setattr(forked, "possible", lambda n: False)
+
+
+@pytest.fixture(params=["threads", "children"])
+def either(request, monkeypatch):
+    """Fits run in threads, and where the system has it in forked children."""
+    apart = request.param == "children" and sys.platform == "linux"
+    monkeypatch.setattr(forked, "possible", lambda n: apart)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])
-def test_the_same_as_one_by_one(threads, one_by_one):
+def test_the_same_as_one_by_one(threads, one_by_one, either):
     models = ft.fit_many(DIFFERENT, threads=threads)
     assert sum(model.certificate.trusted for model in models) >= 5
     for model, other in zip(models, one_by_one, strict=True):
@@ -57,7 +72,7 @@ def test_the_same_as_one_by_one(threads, one_by_one):
         assert model.threads == threads
 
 
-def test_fits_run_at_once(monkeypatch):
+def test_fits_run_at_once(monkeypatch, in_threads):
     barrier = threading.Barrier(3, timeout=60)
 
     def train(*arguments):
@@ -76,7 +91,7 @@ UNSETTLED = {**QUICK, "epochs": 1, "settle": False}
     ("n", "threads", "shares"),
     [(1, 1, [1]), (1, 5, [5]), (2, 5, [2, 3]), (3, 5, [1, 2, 2]), (5, 5, [1] * 5), (6, 3, [1] * 3)],
 )
-def test_threads_are_shared(n, threads, shares, monkeypatch):
+def test_threads_are_shared(n, threads, shares, monkeypatch, in_threads):
     used, barrier, stage = [], threading.Barrier(len(shares), timeout=60), stages.train
 
     def train(problem, *arguments):
@@ -90,7 +105,7 @@ def test_threads_are_shared(n, threads, shares, monkeypatch):
     assert sorted(used[: len(shares)]) == shares
 
 
-def test_the_last_fit_gets_the_threads_of_the_others(monkeypatch):
+def test_the_last_fit_gets_the_threads_of_the_others(monkeypatch, in_threads):
     late, stage = threading.Event(), stages.train
 
     def train(problem, schedule, *arguments):
@@ -175,7 +190,7 @@ def test_a_constant_column_warns_the_caller(function):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_one_that_diverges_does_not_take_the_others_along(threads):
+def test_one_that_diverges_does_not_take_the_others_along(threads, either):
     with pytest.raises(ft.DivergenceError, match=r"^fits\[1\]: training diverged.*learning_rate") as caught:
         ft.fit_many([QUICK, WILD, QUICK], threads=threads)
     first, none, last = caught.value.models
@@ -185,12 +200,12 @@ def test_one_that_diverges_does_not_take_the_others_along(threads):
     assert "also" not in str(caught.value)
 
 
-def test_several_that_diverge():
+def test_several_that_diverge(either):
     with pytest.raises(ft.DivergenceError, match=r"^fits\[0\]: .*\(7 of 8 fits failed, also fits\[1\], .*"):
         ft.fit_many([*[WILD] * 3, QUICK, *[WILD] * 4], threads=2)
 
 
-def test_progress_counts_fits():
+def test_progress_counts_fits(either):
     seen = []
 
     def listen(stage, done, total, **figures):
@@ -215,7 +230,7 @@ LONG = {**QUICK, "epochs": 10**7}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_ctrl_c(threads):
+def test_ctrl_c(threads, either):
     """Fits that run stop where they are, later ones never start, those that ended are kept."""
 
     def listen(stage, done, total, **figures):
@@ -236,7 +251,7 @@ def test_ctrl_c(threads):
         assert np.isfinite(model.predict(X)).all()
 
 
-def test_ctrl_c_while_fits_run():
+def test_ctrl_c_while_fits_run(either):
     """The main thread hears it though no fit has ended."""
     timer = threading.Timer(0.3, lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
     timer.start()
@@ -271,7 +286,7 @@ def test_ctrl_c_twice(monkeypatch):
         go.set()
 
 
-def test_an_error_in_progress_stops_all():
+def test_an_error_in_progress_stops_all(either):
     def listen(stage, done, total, **figures):
         if done == 1:
             raise RuntimeError("enough")
@@ -282,6 +297,30 @@ def test_an_error_in_progress_stops_all():
     assert caught.value.models[-1] is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux only")
+def test_small_fits_run_in_children_and_large_ones_in_threads(monkeypatch):
+    class Done(Exception):
+        """Where the fits were to run."""
+
+    def told(where):
+        def run(*_):
+            raise Done(where)
+
+        return run
+
+    monkeypatch.setattr(forked, "possible", lambda n: True)
+    monkeypatch.setattr(forked, "map", told("children"))
+    monkeypatch.setattr(parallel, "map", told("threads"))
+    for fits, threads, where in (
+        ([QUICK] * 2, 2, "children"),
+        ([QUICK] * 2, 1, "threads"),
+        ([QUICK], 2, "threads"),
+        ([QUICK, {**QUICK, "hidden": (300, 300)}], 2, "threads"),
+    ):
+        with pytest.raises(Done, match=where):
+            ft.fit_many(fits, threads=threads)
+
+
 def test_from_another_thread():
     found = []
     thread = threading.Thread(target=lambda: found.extend(ft.fit_many([QUICK, QUICK], threads=2)))
@@ -290,7 +329,7 @@ def test_from_another_thread():
     same(*found)
 
 
-def test_copies_of_the_data_go_when_a_fit_ends(monkeypatch):
+def test_copies_of_the_data_go_when_a_fit_ends(monkeypatch, in_threads):
     """Standardised copies of all fits at once might not fit into memory."""
     living, most, problem = weakref.WeakSet(), [], prepared.Problem
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.common import checks, parallel
+from fasttangent.common import checks, forked
 from fasttangent.model.prepared import Labelled, Prepared
 from fasttangent.model.scores import outputs_of_rows
 from fasttangent.model.settings import SETTINGS, FitSettings
@@ -57,8 +57,9 @@ def cross_fitted_losses(
         )
         return one.scaling.predictions(found.f)
 
+    side_by_side = forked.mapping(len(parts), threads, data.X.shape[0] * model.network.layout.n_params)
     predictions = np.empty(data.Y.shape)
-    for part, found in zip(parts, parallel.map(fold, len(parts), threads), strict=True):
+    for part, found in zip(parts, side_by_side(fold, len(parts), threads), strict=True):
         predictions[part] = found
     return standard_losses(model, predictions, data.Y)
 

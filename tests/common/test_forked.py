@@ -1,0 +1,175 @@
+"""Tasks in forked children: results, errors, interrupts, deaths."""
+
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from fasttangent.common import forked, parallel
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux only")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    before = os.listdir("/proc/self/fd")
+    yield
+    assert os.listdir("/proc/self/fd") == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_results_are_in_order_and_told_as_they_come():
+    told = []
+    found = forked.map(lambda i, heed: (i, os.getpid()), 30, 3, lambda *args: told.append(args))
+    assert [i for i, _ in found] == list(range(30))
+    assert os.getpid() not in {pid for _, pid in found}
+    assert len({pid for _, pid in found}) <= 3
+    assert [done for done, _, _ in told] == list(range(31))
+    assert told[0] == (0, 30, None)
+    assert sorted(last for _, _, last in told[1:]) == found
+
+
+def test_large_results():
+    found = forked.map(lambda i, heed: np.full(300_000, i), 5, 2)
+    assert all((a == i).all() for i, a in enumerate(found))
+
+
+def test_the_first_error_ends_all():
+    def task(i, heed):
+        if i == 2:
+            raise ValueError("no")
+        return i if i < 2 else waiting(i, heed)
+
+    with pytest.raises(ValueError, match="no") as caught:
+        forked.map(task, 1000, 2)
+    assert caught.value.results[2] is None
+    assert 0 in caught.value.results
+    assert caught.value.results[4:] == [None] * 996
+
+
+def test_what_cannot_be_sent_is_an_error():
+    with pytest.raises(RuntimeError, match="lambda"):
+        forked.map(lambda i, heed: lambda: i, 2, 2)
+
+
+class Picky(Exception):
+    """Cannot be made from its message."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+
+
+def test_an_error_that_cannot_be_sent_is_one_that_can():
+    def task(i, heed):
+        raise Picky(1, 2)
+
+    with pytest.raises(RuntimeError, match="1 and 2"):
+        forked.map(task, 2, 2)
+
+
+def test_warnings_are_heard():
+    def task(i, heed):
+        warnings.warn(f"of task {i}", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="of task [01]"):
+        forked.map(task, 2, 2)
+
+
+def test_a_child_that_dies_is_told_of():
+    def task(i, heed):
+        if i == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return i
+
+    with pytest.raises(RuntimeError, match="signal 9"):
+        forked.map(task, 4, 2)
+
+
+def waiting(i, heed):
+    """Until told to end; then what there is."""
+    try:
+        while True:
+            heed()
+            time.sleep(0.005)
+    except KeyboardInterrupt:
+        return i
+
+
+def test_ctrl_c_ends_tasks_that_heed_and_keeps_what_they_give():
+    def report(done, n, last):
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        forked.map(waiting, 5, 2, report)
+    assert caught.value.results == [0, 1, None, None, None]
+
+
+def test_a_second_ctrl_c_waits_for_nobody():
+    def report(done, n, last):
+        for seconds in (0.2, 0.5):
+            threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    began = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        forked.map(lambda i, heed: time.sleep(60), 2, 2, report)
+    assert time.perf_counter() - began < 30
+    assert caught.value.results == [None, None]
+
+
+def test_an_error_in_report_ends_all():
+    def report(done, n, last):
+        if done == 1:
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError) as caught:
+        forked.map(lambda i, heed: i if i == 0 else waiting(i, heed), 4, 2, report)
+    assert caught.value.results[0] == 0
+
+
+def test_children_go_when_their_parent_has_gone(tmp_path):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            forked.map(
+                lambda i, heed: (tmp_path / f"{i}").write_text(str(waiting(i, heed))), 2, 2, lambda *_: None
+            )
+        finally:
+            os._exit(0)
+    time.sleep(0.5)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    deadline = time.perf_counter() + 30
+    while len(list(tmp_path.iterdir())) < 2 and time.perf_counter() < deadline:
+        time.sleep(0.01)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+def test_small_tasks_go_to_children_and_others_to_threads(monkeypatch):
+    monkeypatch.setattr(forked, "possible", lambda n: True)
+    assert forked.mapping(2, 2, forked.SMALL) is forked.map
+    for n, threads, multiplications in ((2, 2, 2 * forked.SMALL), (1, 2, 0), (2, 1, 0)):
+        assert forked.mapping(n, threads, multiplications) is parallel.map
+    monkeypatch.setattr(forked, "possible", lambda n: False)
+    assert forked.mapping(2, 2, 0) is parallel.map
+
+
+def test_only_while_no_other_thread_is_there():
+    assert not forked.possible(forked.MOST + 1)
+    leave = threading.Event()
+    thread = threading.Thread(target=leave.wait)
+    thread.start()
+    asked = forked.possible(2)
+    leave.set()
+    thread.join()
+    assert not asked
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(forked.possible(2)))
+    thread.start()
+    thread.join()
+    assert answers == [False]
