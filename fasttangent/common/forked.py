@@ -28,6 +28,7 @@ NUMBER, LENGTH = struct.Struct("I"), struct.Struct("Q")
 SMALL = 3e6  # multiplications of a pass over the rows of a task, up to where it is mostly Python
 MOST = 8192  # tasks: a pipe holds the numbers of twice as many
 BYTES = 1 << 20  # read at once
+_loaded: set[object] = set()  # kinds of tasks that have run here
 OURS = "fasttangent"  # how the names of our threads begin
 
 
@@ -38,10 +39,42 @@ def possible(n: int) -> bool:
     return sys.platform == "linux" and n <= MOST and here is threading.main_thread() and alone
 
 
-def mapping(n: int, threads: int, multiplications: float) -> Callable[..., list[Any]]:
-    """`map` for n tasks: in children if they are small, by the multiplications of a pass over rows, else in threads."""
-    several = min(n, threads) > 1 and multiplications <= SMALL
-    return map if several and possible(n) else parallel.map
+def mapping(n: int, threads: int, multiplications: float, kind: object) -> Callable[..., list[Any]]:
+    """`map` for n tasks: in children if they are small, by the multiplications of a pass over rows, else in threads.
+
+    Tasks of one kind run the same compiled code.
+    """
+    if min(n, threads) == 1 or multiplications > SMALL or not possible(n):
+        return parallel.map
+    if kind in _loaded:
+        return map
+    _loaded.add(kind)
+    return _map_after_the_first
+
+
+def _map_after_the_first(
+    task: Callable[[int, Callable[..., None]], T],
+    n: int,
+    processes: int,
+    report: Callable[[int, int, T | None], object] = lambda done, n, last: None,
+) -> list[T]:
+    """As `map`, but the first task here: the code that it loads or compiles, every child would else, every time."""
+    found: list[Any] = []
+    try:
+        found += parallel.map(
+            lambda _, heed: task(0, heed), 1, 1, lambda done, _, last: report(done, n, last)
+        )
+        found += map(
+            lambda i, heed: task(i + 1, heed),
+            n - 1,
+            processes,
+            lambda done, _, last: report(done + 1, n, last) if done else None,
+        )
+    except BaseException as error:
+        found += vars(error).get("results", [])
+        vars(error)["results"] = found + [None] * (n - len(found))
+        raise
+    return found
 
 
 def map(
