@@ -167,13 +167,17 @@ class _Children(Generic[T]):
 
     def results(self) -> Iterator[T]:
         """As they come, until woken; the first error is raised."""
+        done = 0
         for i, well, value, heard in self._messages():
             for message, category, filename, line in heard:
                 warnings.warn_explicit(message, category, filename, line)
             if not well:
                 raise value
             self.found[i] = value
+            done += 1
             yield value
+        if done < len(self.found) and not self._woken:
+            raise RuntimeError("the processes that ran tasks were ended; was there enough memory?")
 
     def _messages(self) -> Iterator[tuple[int, bool, Any, list[Any]]]:
         woken = self._woken
@@ -189,8 +193,7 @@ class _Children(Generic[T]):
         if not more:
             self._selector.unregister(results)
             os.close(results)
-            _, status = os.waitpid(self._pids.pop(results), 0)
-            if status:
+            if status := _ended(self._pids.pop(results)):
                 raise RuntimeError(
                     f"a process that ran tasks was ended by signal {os.WTERMSIG(status)}; was there enough memory?"
                 )
@@ -209,11 +212,19 @@ class _Children(Generic[T]):
         finally:
             for results, pid in self._pids.items():
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                _ended(pid)
                 os.close(results)
             self._selector.close()
             for end in (self._numbers, *self._bell):
                 os.close(end)
+
+
+def _ended(pid: int) -> int:
+    """The status of a child that ends; 0 where the program ignores SIGCHLD, and so nobody is told."""
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
 
 
 def _write(into: int, message: bytes) -> None:

@@ -50,7 +50,7 @@ def test_the_first_error_ends_all():
         forked.map(task, 1000, 2)
     assert caught.value.results[2] is None
     assert 0 in caught.value.results
-    assert caught.value.results[4:] == [None] * 996
+    assert caught.value.results[5:] == [None] * 995
 
 
 def test_what_cannot_be_sent_is_an_error():
@@ -81,14 +81,29 @@ def test_warnings_are_heard():
         forked.map(task, 2, 2)
 
 
-def test_a_child_that_dies_is_told_of():
-    def task(i, heed):
-        if i == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return i
+@pytest.fixture
+def unheard():
+    """Nobody is told how children end."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
 
+
+def dying(i, heed):
+    if i == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return i
+
+
+def test_a_child_that_dies_is_told_of():
     with pytest.raises(RuntimeError, match="signal 9"):
-        forked.map(task, 4, 2)
+        forked.map(dying, 4, 2)
+
+
+def test_a_child_that_dies_unheard(unheard):
+    assert forked.map(lambda i, heed: i, 4, 2) == [0, 1, 2, 3]
+    with pytest.raises(RuntimeError, match="were ended"):
+        forked.map(dying, 4, 2)
 
 
 def waiting(i, heed):
