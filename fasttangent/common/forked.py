@@ -28,6 +28,7 @@ NUMBER, LENGTH = struct.Struct("I"), struct.Struct("Q")
 SMALL = 3e6  # multiplications of a pass over the rows of a task, up to where it is mostly Python
 MOST = 8192  # tasks: a pipe holds the numbers of twice as many
 BYTES = 1 << 20  # read at once
+_loaded: set[object] = set()  # kinds of tasks that have run here
 OURS = "fasttangent"  # how the names of our threads begin
 
 
@@ -38,10 +39,42 @@ def possible(n: int) -> bool:
     return sys.platform == "linux" and n <= MOST and here is threading.main_thread() and alone
 
 
-def mapping(n: int, threads: int, multiplications: float) -> Callable[..., list[Any]]:
-    """`map` for n tasks: in children if they are small, by the multiplications of a pass over rows, else in threads."""
-    several = min(n, threads) > 1 and multiplications <= SMALL
-    return map if several and possible(n) else parallel.map
+def mapping(n: int, threads: int, multiplications: float, kind: object) -> Callable[..., list[Any]]:
+    """`map` for n tasks: in children if they are small, by the multiplications of a pass over rows, else in threads.
+
+    Tasks of one kind run the same compiled code.
+    """
+    if min(n, threads) == 1 or multiplications > SMALL or not possible(n):
+        return parallel.map
+    if kind in _loaded:
+        return map
+    _loaded.add(kind)
+    return _map_after_the_first
+
+
+def _map_after_the_first(
+    task: Callable[[int, Callable[..., None]], T],
+    n: int,
+    processes: int,
+    report: Callable[[int, int, T | None], object] = lambda done, n, last: None,
+) -> list[T]:
+    """As `map`, but the first task here: the code that it loads or compiles, every child would else, every time."""
+    found: list[Any] = []
+    try:
+        found += parallel.map(
+            lambda _, heed: task(0, heed), 1, 1, lambda done, _, last: report(done, n, last)
+        )
+        found += map(
+            lambda i, heed: task(i + 1, heed),
+            n - 1,
+            processes,
+            lambda done, _, last: report(done + 1, n, last) if done else None,
+        )
+    except BaseException as error:
+        found += vars(error).get("results", [])
+        vars(error)["results"] = found + [None] * (n - len(found))
+        raise
+    return found
 
 
 def map(
@@ -134,13 +167,17 @@ class _Children(Generic[T]):
 
     def results(self) -> Iterator[T]:
         """As they come, until woken; the first error is raised."""
+        done = 0
         for i, well, value, heard in self._messages():
             for message, category, filename, line in heard:
                 warnings.warn_explicit(message, category, filename, line)
             if not well:
                 raise value
             self.found[i] = value
+            done += 1
             yield value
+        if done < len(self.found) and not self._woken:
+            raise RuntimeError("the processes that ran tasks were ended; was there enough memory?")
 
     def _messages(self) -> Iterator[tuple[int, bool, Any, list[Any]]]:
         woken = self._woken
@@ -156,8 +193,7 @@ class _Children(Generic[T]):
         if not more:
             self._selector.unregister(results)
             os.close(results)
-            _, status = os.waitpid(self._pids.pop(results), 0)
-            if status:
+            if status := _ended(self._pids.pop(results)):
                 raise RuntimeError(
                     f"a process that ran tasks was ended by signal {os.WTERMSIG(status)}; was there enough memory?"
                 )
@@ -176,11 +212,19 @@ class _Children(Generic[T]):
         finally:
             for results, pid in self._pids.items():
                 os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+                _ended(pid)
                 os.close(results)
             self._selector.close()
             for end in (self._numbers, *self._bell):
                 os.close(end)
+
+
+def _ended(pid: int) -> int:
+    """The status of a child that ends; 0 where the program ignores SIGCHLD, and so nobody is told."""
+    try:
+        return os.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return 0
 
 
 def _write(into: int, message: bytes) -> None:

@@ -247,7 +247,7 @@ def _run_all(
         report("refits", done, m)
 
     m, threads = len(experiments), base.problem.threads
-    side_by_side = forked.mapping(m, threads, base.problem.n_rows * len(base.theta))
+    side_by_side = forked.mapping(m, threads, base.problem.n_rows * len(base.theta), base.curvature.name)
     try:
         return side_by_side(task, m, threads, count), False
     except KeyboardInterrupt as interrupt:

@@ -127,7 +127,8 @@ def _prepared(arguments: Any, threads: int | None) -> Prepared:
 def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> list[Model]:
     """Run all fits; one that fails does not take the others along."""
     n, largest = len(ready), max(len(one.data.X) * one.network.layout.n_params for one in ready)
-    side_by_side = forked.mapping(n, n_threads, largest)
+    kinds = frozenset((one.kind.name, one.settings.tangents, bool(one.settings.settle)) for one in ready)
+    side_by_side = forked.mapping(n, n_threads, largest, kinds)
     crew = _Crew(n, n_threads if side_by_side is parallel.map else 1)
     waiting = dict(enumerate(ready))
     ready.clear()  # each goes, with its copy of the data, when it has run

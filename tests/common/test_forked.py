@@ -50,7 +50,7 @@ def test_the_first_error_ends_all():
         forked.map(task, 1000, 2)
     assert caught.value.results[2] is None
     assert 0 in caught.value.results
-    assert caught.value.results[4:] == [None] * 996
+    assert caught.value.results[5:] == [None] * 995
 
 
 def test_what_cannot_be_sent_is_an_error():
@@ -81,14 +81,29 @@ def test_warnings_are_heard():
         forked.map(task, 2, 2)
 
 
-def test_a_child_that_dies_is_told_of():
-    def task(i, heed):
-        if i == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return i
+@pytest.fixture
+def unheard():
+    """Nobody is told how children end."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
 
+
+def dying(i, heed):
+    if i == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return i
+
+
+def test_a_child_that_dies_is_told_of():
     with pytest.raises(RuntimeError, match="signal 9"):
-        forked.map(task, 4, 2)
+        forked.map(dying, 4, 2)
+
+
+def test_a_child_that_dies_unheard(unheard):
+    assert forked.map(lambda i, heed: i, 4, 2) == [0, 1, 2, 3]
+    with pytest.raises(RuntimeError, match="were ended"):
+        forked.map(dying, 4, 2)
 
 
 def waiting(i, heed):
@@ -150,13 +165,47 @@ def test_children_go_when_their_parent_has_gone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
 
 
-def test_small_tasks_go_to_children_and_others_to_threads(monkeypatch):
+@pytest.fixture
+def possible(monkeypatch):
     monkeypatch.setattr(forked, "possible", lambda n: True)
-    assert forked.mapping(2, 2, forked.SMALL) is forked.map
+    monkeypatch.setattr(forked, "_loaded", set())
+
+
+def test_small_tasks_go_to_children_and_others_to_threads(possible, monkeypatch):
+    assert forked.mapping(2, 2, forked.SMALL, "a") is not parallel.map
+    assert forked.mapping(2, 2, forked.SMALL, "a") is forked.map
     for n, threads, multiplications in ((2, 2, 2 * forked.SMALL), (1, 2, 0), (2, 1, 0)):
-        assert forked.mapping(n, threads, multiplications) is parallel.map
+        assert forked.mapping(n, threads, multiplications, "a") is parallel.map
     monkeypatch.setattr(forked, "possible", lambda n: False)
-    assert forked.mapping(2, 2, 0) is parallel.map
+    assert forked.mapping(2, 2, 0, "a") is parallel.map
+
+
+def test_the_first_task_of_a_kind_runs_here(possible):
+    told = []
+    for here in (1, 0):
+        found = forked.mapping(5, 2, 0, "a")(
+            lambda i, heed: (i, os.getpid()), 5, 2, lambda *a: told.append(a)
+        )
+        assert [i for i, _ in found] == [0, 1, 2, 3, 4]
+        assert [pid for _, pid in found].count(os.getpid()) == here
+        assert [done for done, _, _ in told] == [0, 1, 2, 3, 4, 5]
+        assert {n for _, n, _ in told} == {5}
+        told.clear()
+
+
+@pytest.mark.parametrize("bad", [0, 3])
+def test_errors_beside_the_first_task(possible, bad):
+    def task(i, heed):
+        if i == bad:
+            raise ValueError("no")
+        return i if i < bad else waiting(i, heed)
+
+    with pytest.raises(ValueError, match="no") as caught:
+        forked.mapping(9, 2, 0, "a")(task, 9, 2)
+    results = caught.value.results
+    assert len(results) == 9
+    assert results[bad:] == [None] * (9 - bad) or results[4] == 4
+    assert results[:1] == ([0] if bad else [None])
 
 
 def test_only_while_no_other_thread_is_there():

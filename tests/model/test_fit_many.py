@@ -309,6 +309,7 @@ def test_small_fits_run_in_children_and_large_ones_in_threads(monkeypatch):
         return run
 
     monkeypatch.setattr(forked, "possible", lambda n: True)
+    monkeypatch.setattr(forked, "_map_after_the_first", told("children"))
     monkeypatch.setattr(forked, "map", told("children"))
     monkeypatch.setattr(parallel, "map", told("threads"))
     for fits, threads, where in (

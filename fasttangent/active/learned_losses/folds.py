@@ -57,7 +57,8 @@ def cross_fitted_losses(
         )
         return one.scaling.predictions(found.f)
 
-    side_by_side = forked.mapping(len(parts), threads, data.X.shape[0] * model.network.layout.n_params)
+    work = len(data.X) * model.network.layout.n_params
+    side_by_side = forked.mapping(len(parts), threads, work, ("fold", model.dtype))
     predictions = np.empty(data.Y.shape)
     for part, found in zip(parts, side_by_side(fold, len(parts), threads), strict=True):
         predictions[part] = found
