@@ -1,4 +1,4 @@
-"""The direction of limited-memory BFGS."""
+"""The direction of limited-memory BFGS, in two parts: between them stands what is known of H beforehand."""
 
 from fasttangent.kernels.arithmetic import add_multiple
 from fasttangent.kernels.jit import kernel
@@ -24,24 +24,24 @@ def dot(a, b):
 
 
 @kernel
-def direction(d, g, S, Y, alpha, newest, count, curvature):
-    """d = -H^-1 g with the BFGS approximation of H from the last `count` steps (Nocedal & Wright, algorithm 7.4).
+def first_loop(d, g, S, Y, alpha, newest, count):
+    """d = -g and the first loop of algorithm 7.4 of Nocedal & Wright: what is left for H^-1 before the first step.
 
-    d, g (p,); S, Y (m, p): steps and changes of the gradient in a ring, the last one in row `newest`;
-    alpha (m,) is room; `curvature` stands for H before the first step.
+    d, g (p,); S, Y (m, p): the last `count` steps and changes of the gradient in a ring, the newest in row `newest`;
+    alpha (m,) is kept for `second_loop`.
     """
-    m = len(S)
     for j in range(d.size):
         d[j] = -g[j]
     for back in range(count):
-        i = (newest - back) % m
+        i = (newest - back) % len(S)
         alpha[i] = dot(S[i], d) / dot(S[i], Y[i])
         add_multiple(d, -alpha[i], Y[i])
-    if count > 0:
-        curvature = dot(Y[newest], Y[newest]) / dot(S[newest], Y[newest])
-    for j in range(d.size):
-        d[j] /= curvature
+
+
+@kernel
+def second_loop(d, S, Y, alpha, newest, count):
+    """The other one, after which d is -H^-1 g with the BFGS approximation of H."""
     for back in range(count - 1, -1, -1):
-        i = (newest - back) % m
+        i = (newest - back) % len(S)
         beta = dot(Y[i], d) / dot(S[i], Y[i])
         add_multiple(d, alpha[i] - beta, S[i])

@@ -33,6 +33,13 @@ def loss_terms(r, code, delta):
 
 
 @kernel
+def loss_values(d, r, code, delta):
+    """d = loss(r), for vectors d and r."""
+    for i in range(r.size):
+        d[i], _, _ = loss_terms(r[i], code, delta)
+
+
+@kernel
 def loss_slopes(d, r, code, delta):
     """d = loss'(r), for vectors d and r."""
     for i in range(r.size):

@@ -26,7 +26,6 @@ LARGEST_RESIDUAL = 1e-6
 LARGEST_ERROR = 1e-3
 NEAR = 1e-3  # gradient norm above which the smallest curvature is a hint at most
 NEAR_PRODUCTS, FAR_PRODUCTS = 5000, 100  # with the curvature at the most, to find it
-PRECONDITIONER_RANK = 600  # of the metric in Newton systems, where an iteration costs a product with H
 KINK = 1e-9  # a pre-activation of relu this small, in standard units, lies on the kink
 
 

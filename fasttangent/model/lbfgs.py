@@ -26,7 +26,7 @@ MOST_TRIALS = 30  # points of one line search
 def minimize(
     function: Callable[[Float], tuple[float, Float]],
     x: Float,
-    curvature: float,
+    solve: Callable[[Float], Float],
     most: int,
     enough: Callable[[], bool],
 ) -> None:
@@ -37,25 +37,27 @@ def minimize(
     function : callable
         x (p,) -> value and gradient (p,); keeps the best point itself.
     x : ndarray of float64, shape (p,)
-    curvature : float
-        A typical curvature, for the length of the first step.
+    solve : callable
+        v (p,) -> M^-1 v, M about the curvature, up to a factor but for the first step.
     most : int
     enough : callable
         Asked after every step.
     """
-    from fasttangent.kernels.lbfgs import direction, dot
+    from fasttangent.kernels.lbfgs import dot, first_loop, second_loop
 
     S, Y = np.zeros((MEMORY, len(x))), np.zeros((MEMORY, len(x)))
     alpha, d = np.empty(MEMORY), np.empty(len(x))
     value, g = function(x)
-    newest, count = -1, 0
+    newest, count, scale = 0, 0, 1.0
     for _ in range(most):
-        direction(d, g, S, Y, alpha, max(newest, 0), count, curvature)
+        first_loop(d, g, S, Y, alpha, newest, count)
+        d = scale * solve(d)
+        second_loop(d, S, Y, alpha, newest, count)
         found = _line_search(function, x, value, g, d)
         if found is None:
             if count == 0:
                 return
-            count = 0  # once more, straight down
+            count, scale = 0, 1.0  # once more, straight down
             continue
         new_x, value, new_g = found
         s, y = new_x - x, new_g - g
@@ -63,6 +65,7 @@ def minimize(
         if dot(s, y) > 0:
             newest, count = (newest + 1) % MEMORY, min(count + 1, MEMORY)
             S[newest], Y[newest] = s, y
+            scale = dot(s, y) / dot(y, solve(y))
         if enough():
             return
 

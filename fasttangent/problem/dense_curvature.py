@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.common import parallel
+from fasttangent.problem.linearized import Linearized
 from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
@@ -169,32 +170,13 @@ def _assemble(terms: list[_Term], table: NDArray[np.int64], p: int, n_threads: i
 
 def dual_matrix(problem: Problem, theta: Float) -> Float:
     """D^1/2 J J^T D^1/2, D = w loss'': (n n_outputs, n n_outputs), rows and outputs in the order of (n, n_outputs)."""
-    from fasttangent.kernels import dual, hessian
-
-    table, n, X = problem.network.layout.table, problem.n_rows, problem.rows.X
-    inputs, units, n_outputs = int(np.sum(table[:, 0] + 1)), int(np.sum(table[:, 1])), int(table[-1, 1])
-    scale = np.sqrt(problem.output_weights(theta))
-    h, d, places = np.empty((inputs, n)), np.empty((n_outputs, units, n)), _places(table, True)[0].outputs
-    network, known = problem.network.kernel_view, dual.Factors(h, d, places)
-
-    def part(i: int) -> None:
-        stop = min((i + 1) * CHUNK_ROWS, n)
-        dual.load_factors(known, scale, i * CHUNK_ROWS, stop, theta, X, problem.every, network)
-
-    parallel.run(part, -(-n // CHUNK_ROWS), problem.threads)
-    K = np.empty((n_outputs, n_outputs, n, n))
-    for o in range(n_outputs):
-        for u in range(n_outputs):
-            block, pair = K[o, u], np.array([o, u])
-
-            def panel(i: int, block: Float = block, pair: NDArray[np.int64] = pair) -> None:
-                dual.dual_panel(block, known, i * TILE, min((i + 1) * TILE, n), pair, table)
-
-            parallel.run(panel, -(-n // TILE), problem.threads)
-            if u == o:
-                hessian.mirror(block, 0, n, TILE)
-    for o in range(n_outputs):
-        for u in range(n_outputs):
-            if u != o:
-                K[o, u] = np.triu(K[o, u]) + np.tril(K[u, o].T, -1)
-    return np.ascontiguousarray(K.transpose(2, 0, 3, 1)).reshape(n * n_outputs, n * n_outputs)
+    at = Linearized(problem, theta)
+    n, n_outputs, size = problem.n_rows, len(at.kept.roots), at.block
+    blocks = n_outputs * at.n_blocks
+    K, tiles = np.empty((blocks, size, blocks, size)), iter(at.dual_tiles())
+    for i in range(blocks):
+        for j in range(i, blocks):
+            tile = -next(tiles)
+            K[i, :, j], K[j, :, i] = tile, tile.T
+    each = K.reshape(n_outputs, -1, n_outputs, at.n_blocks * size)[:, :n, :, :n]
+    return np.ascontiguousarray(each.transpose(1, 0, 3, 2)).reshape(n * n_outputs, n * n_outputs)

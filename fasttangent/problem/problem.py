@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
+FLOAT64 = np.dtype(np.float64)
+
 
 class Problem:
     """F on given rows in standard units, full batch, in float64: values, gradients, curvature products.
@@ -67,7 +69,7 @@ class Problem:
         size = self.CHUNK_ROWS * max(1, -(-blocks // most))
         self._chunks: Chunks = Chunks(0, -(-len(X) // size), size, self.every)
         self._kept: tuple[Float, Float, Float] | None = None
-        self._data: dict[bool, DataTerm] = {}
+        self._data: dict[tuple[bool, np.dtype], DataTerm] = {}
 
     def with_rows(self, X: Float, Y: Float, w: Float, threads: int) -> Problem:
         """The same network and objective at other rows, whose weights are divided by S already."""
@@ -88,6 +90,14 @@ class Problem:
         value, gradient, _ = self._sums(theta, np.empty((0, len(theta))), False)
         strength = self.objective.strength
         return value + strength * self.complexity(theta), gradient + strength * self.mask * theta
+
+    def value(self, theta: Float, outputs: Float) -> float:
+        """F, from the predictions (n, n_outputs) at theta: as in `value_and_gradient`, but for rounding."""
+        from fasttangent.kernels.losses import loss_values
+
+        residual, losses = outputs - self.rows.Y, np.empty(outputs.shape)
+        loss_values(losses.ravel(), residual.ravel(), self.objective.kernel_loss.code, self.objective.delta)
+        return float(np.sum(self.rows.w[:, None] * losses)) + self.objective.strength * self.complexity(theta)
 
     def product(self, theta: Float, V: Float, *, gauss_newton: bool = False) -> Float:
         """(H + strength C'') v for each row v of V (K, p), H the Hessian or Gauss-Newton matrix of the data term."""
@@ -180,14 +190,15 @@ class Problem:
             loss_of_chunks(values, G, GT, self._chunks, theta, V, data)
         return add_up(values, G, GT), G[0].copy(), GT[0].copy()
 
-    def data_term(self, gauss_newton: bool) -> DataTerm:
-        """What kernels know of the data term."""
-        if gauss_newton not in self._data:  # made once: records cost as much as the sums over a few rows
+    def data_term(self, gauss_newton: bool, dtype: np.dtype = FLOAT64) -> DataTerm:
+        """What kernels know of the data term, for parameters of a dtype."""
+        if (gauss_newton, dtype) not in self._data:  # made once: records cost as much as sums over a few rows
             from fasttangent.kernels.rows import DataTerm
 
             network, loss = self.network.kernel_view, self.objective.kernel_loss
-            self._data[gauss_newton] = DataTerm(self.rows, network, loss, gauss_newton)
-        return self._data[gauss_newton]
+            rows = self.rows._replace(X=np.ascontiguousarray(self.rows.X, dtype))
+            self._data[gauss_newton, dtype] = DataTerm(rows, network, loss, gauss_newton)
+        return self._data[gauss_newton, dtype]
 
     def _share(self, task: Callable[[Chunks], None]) -> None:
         """Call task(chunks) for parts of all chunks, at most two for a thread.

@@ -12,10 +12,12 @@ import numpy as np
 from fasttangent.common.blas import one_thread
 from fasttangent.common.vectors import dot, norm
 from fasttangent.problem.curvature import System
+from fasttangent.problem.linearized import Linearized
 from fasttangent.solvers import limits
 from fasttangent.solvers.bracket import Bracket
 from fasttangent.solvers.by_factors import CHANGE, by_factors
 from fasttangent.solvers.by_products import FLAT, by_products
+from fasttangent.solvers.dual_metric import DualMetric
 from fasttangent.solvers.factor import leave_out
 from fasttangent.solvers.memory import allowed
 from fasttangent.solvers.metric import Metric
@@ -25,9 +27,8 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-METRIC_RANK = 600  # a step of conjugate gradients costs a product with A as well
 LANCZOS_STEPS, NEGATIVE_STEPS = 16, 32  # for the largest eigenvalue, and for one below zero
-AT_ONCE = 3e9  # multiplications of a dense matrix and its factors that take a tenth of a second
+AT_ONCE = 4e8  # multiplications of a dense matrix and its factors that take no longer than a hundred products
 FEW = 600  # products that cost what a dense matrix of thousands of parameters does
 MATRIX_RATE, FACTOR_RATE = 4e9, 2e10  # multiplications a second and thread, of slow processors
 COPIES = 2.5  # of the dense matrix in memory, at the most
@@ -35,7 +36,7 @@ COPIES = 2.5  # of the dense matrix in memory, at the most
 
 def curvature_bracket(
     system: System,
-    metric: Callable[[], Metric] | None = None,
+    metric: Callable[[], Metric | DualMetric] | None = None,
     *,
     dense: Float | None = None,
     most: int = 5000,
@@ -83,14 +84,20 @@ def factored(system: System, dense: Float | None = None, change: float = CHANGE)
 
 
 def unfactored(
-    system: System, metric: Callable[[], Metric] | None = None, most: int = 5000, deadline: float = np.inf
+    system: System,
+    metric: Callable[[], Metric | DualMetric] | None = None,
+    most: int = 5000,
+    deadline: float = np.inf,
 ) -> Bracket:
     """As `curvature_bracket`, by products with A alone."""
-    M = Metric(system.problem, system.theta, METRIC_RANK) if metric is None else metric()
+    at = Linearized(system.problem, system.theta)
+    M = DualMetric(at) if metric is None else metric()
+    exact = not system.gauss_newton and system.regularized
+    product = at.product if exact else lambda v: system.product(v[None])[0]
     keep = np.ones(system.size)
     keep[system.flat_biases] = 0
     return by_products(
-        lambda v: keep * system.product(v[None])[0],
+        lambda v: keep * product(v),
         lambda v: keep * M.solve(v),
         (_start(system), keep * M.sample(1)),
         most,

@@ -1,4 +1,4 @@
-"""A Gauss-Newton metric: the preconditioner of most systems here, and the variables in which L-BFGS works."""
+"""A Gauss-Newton metric of low rank, as a preconditioner."""
 
 from __future__ import annotations
 
@@ -71,21 +71,13 @@ class Metric:
         WT = np.ascontiguousarray(W.T)
         gram = self._product(WT, W)
         gram[np.diag_indices(rank)] += 1e-13 * np.trace(gram)  # Q need only be nearly orthonormal
-        return self._product(np.ascontiguousarray(_inverse_factor(gram)[1].T), self._product(WT, J))
+        return self._product(np.ascontiguousarray(_inverse_factor(gram).T), self._product(WT, J))
 
     def _set_floor(self, floor: float) -> None:
-        """The small matrices of M^-1 = (I - B^T S B) / floor and its factor T = I - B^T R B.
-
-        With U^T U = floor I + B B^T:  S = U^-1 U^-T,  R = U^-1 (U + sqrt(floor) I)^-T; then T T^T = floor M^-1.
-        """
+        """The small matrix of M^-1 = (I - B^T S B) / floor, with S = (floor I + B B^T)^-1."""
         self.floor = floor
-        eye = np.eye(len(self._B))
-        U, inverse = _inverse_factor(self._gram + floor * eye)
-        shifted = np.empty_like(U)
-        _invert_upper(shifted, U + np.sqrt(floor) * eye)
+        inverse = _inverse_factor(self._gram + floor * np.eye(len(self._B)))
         self._S = self._product(inverse, np.ascontiguousarray(inverse.T))
-        self._R = self._product(inverse, np.ascontiguousarray(shifted.T))
-        self._RT = np.ascontiguousarray(self._R.T)
 
     @property
     def largest(self) -> float:
@@ -103,28 +95,18 @@ class Metric:
 
     def solve(self, v: Float) -> Float:
         """M^-1 v, for v (p,)."""
-        return self._change(v, self._S) / self.floor
+        from fasttangent.kernels.dense import low_rank_change
+
+        rank = len(self._S)
+        x, inner, changed = np.empty((1, len(v))), np.empty((1, rank)), np.empty((1, rank))
+        low_rank_change(x, np.ascontiguousarray(v)[None], self._B, self._BT, self._S, inner, changed)
+        return x[0] / self.floor
 
     def sample(self, seed: int) -> Float:
         """A random vector (p,) whose covariance is M."""
         rng = np.random.default_rng(seed)
         along = np.einsum("i,ij->j", rng.normal(size=len(self._B)), self._B)
         return along + np.sqrt(self.floor) * rng.normal(size=self._B.shape[1])
-
-    def scale(self, u: Float) -> Float:
-        """T u: theta = T u are the variables in which M is floor times the identity."""
-        return self._change(u, self._RT)
-
-    def scale_back(self, g: Float) -> Float:
-        """T^T g: the gradient in those variables."""
-        return self._change(g, self._R)
-
-    def _change(self, v: Float, ST: Float) -> Float:
-        from fasttangent.kernels.dense import low_rank_change
-
-        x, inner, changed = np.empty((1, len(v))), np.empty((1, len(ST))), np.empty((1, len(ST)))
-        low_rank_change(x, np.ascontiguousarray(v)[None], self._B, self._BT, ST, inner, changed)
-        return x[0]
 
     def _product(self, A: Float, B: Float) -> Float:
         """A B, over panels of 32 rows of A."""
@@ -139,17 +121,11 @@ class Metric:
         return C
 
 
-def _inverse_factor(A: Float) -> tuple[Float, Float]:
-    """U and U^-1 with U^T U = A."""
-    from fasttangent.kernels.dense import cholesky
+def _inverse_factor(A: Float) -> Float:
+    """U^-1 with U^T U = A."""
+    from fasttangent.kernels.dense import cholesky, invert_upper
 
     U, inverse = np.empty_like(A), np.empty_like(A)
     cholesky(U, A)
-    _invert_upper(inverse, U)
-    return U, inverse
-
-
-def _invert_upper(inverse: Float, U: Float) -> None:
-    from fasttangent.kernels.dense import invert_upper
-
     invert_upper(inverse, U)
+    return inverse

@@ -310,11 +310,6 @@ def test_the_metric_is_the_gauss_newton_matrix_and_a_floor(n_outputs, floor):
     G = B.T @ B
     condition = 1 + np.linalg.eigvalsh(G)[-1] / floor
     assert relative((G + floor * np.eye(len(G))) @ metric.solve(v), v) <= 1e-15 * condition**2 + 1e-12
-    assert (
-        relative(metric.scale(metric.scale_back(v)), floor * metric.solve(v)) <= 1e-15 * condition**2 + 1e-12
-    )
-    u = v[::-1].copy()
-    assert u @ metric.scale(v) == pytest.approx(metric.scale_back(u) @ v, rel=1e-9)
     assert metric.largest == pytest.approx(np.linalg.eigvalsh(G)[-1], rel=0.05)
     other = Metric(problem, theta, rank=600, floor=7.0).with_floor(floor)
     assert relative(other.solve(v), metric.solve(v)) <= 1e-12

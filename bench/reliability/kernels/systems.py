@@ -68,16 +68,14 @@ def small(rng, dtype) -> None:
 
 def _bfgs(rng, p: int) -> None:
     m = int(rng.integers(1, 8))
-    count, newest, curvature = int(rng.integers(0, m + 1)), int(rng.integers(m)), float(rng.uniform(0.5, 2))
+    count, newest, known = int(rng.integers(0, m + 1)), int(rng.integers(m)), rng.uniform(0.5, 2, p)
     S, h = rng.normal(size=(m, p)), rng.uniform(0.5, 2, p)
     Y, g, d, alpha = S * h, rng.normal(size=p), np.empty(p), np.empty(m)
-    lbfgs.direction(d, g, S, Y, alpha, newest, count, curvature)
-    order = [(newest - back) % m for back in range(count)][::-1]
-    inverse = np.eye(p) / curvature
-    if count:
-        s, y = S[newest], Y[newest]
-        inverse = (s @ y) / (y @ y) * np.eye(p)
-    for i in order:
+    lbfgs.first_loop(d, g, S, Y, alpha, newest, count)
+    d *= known
+    lbfgs.second_loop(d, S, Y, alpha, newest, count)
+    inverse = np.diag(known)
+    for i in [(newest - back) % m for back in range(count)][::-1]:
         s, y = S[i], Y[i]
         change = np.eye(p) - np.outer(y, s) / (s @ y)
         inverse = change.T @ inverse @ change + np.outer(s, s) / (s @ y)

@@ -1,0 +1,122 @@
+"""The objective's curvature at fixed parameters, for many products: what they share is computed once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.common import parallel
+from fasttangent.problem.problem import FLOAT64, Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.kernels.linearized import Parts
+
+    Float = NDArray[Any]  # of either precision
+
+PART_ROWS = 256  # of a sum of its own
+MOST_PARTS = 32
+
+
+class Linearized:
+    """Products with H + strength C'' at theta, with J and with J^T, in float32 or float64.
+
+    H is the Hessian of the data term, J (n n_outputs, p) the Jacobian of the outputs, its rows times the roots of
+    w loss'', so that J^T J is the Gauss-Newton matrix.  Vectors in the space of J's
+    rows are arrays (n_outputs, blocks, rows of a block), zero beyond the last row.
+
+    Parameters
+    ----------
+    problem : Problem
+    theta : ndarray of float64, shape (p,)
+    dtype : dtype
+        Of all products.  float32 takes half of the time.
+    """
+
+    def __init__(self, problem: Problem, theta: Float, dtype: np.dtype = FLOAT64) -> None:
+        from fasttangent.kernels.linearized import Kept, Parts, linearize
+        from fasttangent.kernels.network import BLOCK_BYTES
+
+        self.problem, self.theta, self.dtype = problem, np.ascontiguousarray(theta, dtype), dtype
+        self.block = BLOCK_BYTES // dtype.itemsize  #: rows
+        self.table = problem.network.layout.table
+        self.n_blocks = -(-problem.n_rows // self.block)
+        units, n_outputs = int(np.sum(self.table[:, 0] + 1)), int(self.table[-1, 1])
+        stack, outputs = (self.n_blocks, units * self.block), (self.n_blocks, n_outputs * self.block)
+        h, p, bends, d = (aligned(stack, dtype) for _ in range(4))
+        slopes, curvatures = (aligned(outputs, dtype) for _ in range(2))
+        roots = aligned((n_outputs, self.n_blocks, self.block), dtype)
+        each = aligned((n_outputs, *stack), dtype)
+        self.kept = Kept(h, p, bends, d, slopes, curvatures, roots, each)
+
+        size = PART_ROWS // self.block * -(-problem.n_rows // (PART_ROWS * MOST_PARTS))
+        self._parts = Parts(0, -(-self.n_blocks // size), size)
+        self._sums = aligned((self._parts.last, len(theta)), dtype)
+        self._diagonal = (problem.objective.strength * problem.mask).astype(dtype)
+        data = problem.data_term(False, dtype)
+        self._share(
+            lambda parts: linearize(self.kept, *self._blocks(parts), self.theta, data, problem.every), 3
+        )
+
+    def product(self, v: Float) -> Float:
+        """(H + strength C'') v, for v (p,)."""
+        from fasttangent.kernels.linearized import curvature_products
+
+        G, kept, theta, table = self._sums, self.kept, self.theta, self.table
+        self._share(lambda parts: curvature_products(G, kept, parts, theta, v, table), 6)
+        return np.add.reduce(G, axis=0) + self._diagonal * v
+
+    def times(self, v: Float) -> Float:
+        """J v, for v (p,)."""
+        from fasttangent.kernels.linearized import jacobian_times
+
+        u = np.empty_like(self.kept.roots)
+        self._share(lambda parts: jacobian_times(u, self.kept, *self._blocks(parts), v, self.table), 1)
+        return u
+
+    def transposed_times(self, u: Float) -> Float:
+        """J^T u (p,)."""
+        from fasttangent.kernels.linearized import jacobian_transposed_times
+
+        G, kept, table = self._sums, self.kept, self.table
+        self._share(lambda parts: jacobian_transposed_times(G, kept, parts, u, table), 1)
+        return np.add.reduce(G, axis=0)
+
+    def dual_tiles(self) -> Float:
+        """-J J^T in tiles for `kernels/tiles.py`: (tiles, rows of a block, rows of a block)."""
+        from fasttangent.kernels.tiles import dual_row
+
+        kept, table, n = self.kept, self.table, self.n_blocks * len(self.kept.roots)
+        T = aligned((n * (n + 1) // 2, self.block, self.block), self.dtype)
+        parallel.run(lambda i: dual_row(T, kept, i, table), n, self.problem.threads)
+        return T
+
+    def scaled(self, change: Float) -> Float:
+        """Changes of the outputs (n, n_outputs) as a vector in the space of J's rows, times the roots of w loss''."""
+        u = np.zeros_like(self.kept.roots)
+        u.reshape(len(u), -1)[:, : len(change)] = change.T
+        return u * self.kept.roots
+
+    def _share(self, task: Callable[[Parts], object], passes: int) -> None:
+        """task(parts) for all parts, where each of the passes takes a multiplication for a row and parameter."""
+        every, threads = self._parts, self.problem.threads
+        products = passes * self.problem.n_rows * len(self.theta)
+        if min(threads, every.last) > 1 and products > self.problem.LEAST_PRODUCTS:
+            parallel.run(lambda c: task(every._replace(first=c, last=c + 1)), every.last, threads)
+        else:
+            task(every)
+
+    def _blocks(self, parts: Parts) -> tuple[int, int]:
+        """The first block, and the one after the last."""
+        return parts.first * parts.size, min(parts.last * parts.size, self.n_blocks)
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> Float:
+    """An array, not initialised, that begins on a line of the caches."""
+    size, line = int(np.prod(shape)), 64 // dtype.itemsize
+    room = np.empty(size + line, dtype)
+    start = -room.ctypes.data % 64 // dtype.itemsize
+    return room[start : start + size].reshape(shape)

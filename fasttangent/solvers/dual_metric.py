@@ -1,0 +1,127 @@
+"""The Gauss-Newton matrix of the data term and a floor, inverted in the space of the rows."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.common import parallel
+from fasttangent.common.vectors import norm
+from fasttangent.problem.linearized import Linearized
+from fasttangent.problem.problem import Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[Any]  # of either precision
+
+FEW_PRODUCTS = 20  # with the Hessian, whose price is worth a metric of all rows
+SAMPLE = 1000  # rows times outputs of the sample that else stands for them
+LEAST_SHARE = {4: 1e-6, 8: 1e-13}  # of the trace that the floor is at least, by the bytes of a number
+TILES_AT_ONCE = 1000  # tiles of a factor from which on threads share a row of them
+
+
+class DualMetric:
+    """M = J^T J + floor I, with J^T J the Gauss-Newton matrix of the data term.
+
+    M^-1 = (I - J^T (J J^T + floor I)^-1 J) / floor, and J is never formed: its rows are outer products of
+    activations and adjoints.  Where rows are many, a fixed sample of them stands for all.
+
+    Parameters
+    ----------
+    at : Linearized
+        The problem at its parameters, and the dtype of all numbers.
+    floor : float, optional
+        Default: the strength, but not so small that M^-1 cancels to rounding.
+    """
+
+    def __init__(self, at: Linearized, floor: float | None = None) -> None:
+        rows = _sample(at.problem)
+        self.at = at if rows is at.problem else Linearized(rows, at.theta, at.dtype)
+        self.of_all_rows = rows is at.problem
+        self.dtype, self._n = at.dtype, self.at.n_blocks * len(self.at.kept.roots)
+        self._tiles = self.at.dual_tiles()
+        least = LEAST_SHARE[at.dtype.itemsize] * self._trace
+        self.floor = max(at.problem.objective.strength, least, 1e-300) if floor is None else floor
+        while not self._factor() and self.floor < math.inf:  # the floor was lost in rounding
+            self.floor *= 10
+            self._tiles = self.at.dual_tiles()
+
+    def _factor(self) -> bool:
+        from fasttangent.kernels.tiles import factor_diagonal, factor_row
+
+        n, T, threads = self._n, self._tiles, self.at.problem.threads
+        T[self._diagonal] -= self.dtype.type(self.floor)
+
+        def tile(j: int) -> None:
+            factor_row(T, k, k + 1 + j, k + 2 + j, n)
+
+        for k in range(n):
+            if not factor_diagonal(T, k, n):
+                return False
+            if threads == 1 or len(T) < TILES_AT_ONCE:
+                factor_row(T, k, k + 1, n, n)
+            else:
+                parallel.run(tile, n - k - 1, threads)
+        return True
+
+    @property
+    def _diagonal(self) -> tuple[NDArray, ...]:
+        i, each = np.arange(self._n), np.arange(self.at.block)
+        return (i * self._n - i * (i - 1) // 2)[:, None], each, each
+
+    @property
+    def _trace(self) -> float:
+        return -float(np.add.reduce(self._tiles[self._diagonal], axis=None))
+
+    def solve(self, v: Float) -> Float:
+        """M^-1 v, for v (p,)."""
+        v = np.ascontiguousarray(v, self.dtype)
+        u = self._solve_dual(self.at.times(v))
+        return (v - self.at.transposed_times(u)) / self.dtype.type(self.floor)
+
+    def least_change(self, u: Float) -> Float:
+        """J^T (J J^T + floor I)^-1 u: the smallest step that changes the outputs by u, given up to the floor."""
+        return self.at.transposed_times(self._solve_dual(u))
+
+    def _solve_dual(self, u: Float) -> Float:
+        """(J J^T + floor I)^-1 u, in the place of u."""
+        from fasttangent.kernels.tiles import solve_tiles
+
+        solve_tiles(u.ravel(), self._tiles, self._n)
+        return u
+
+    def sample(self, seed: int) -> Float:
+        """A random vector (p,) whose covariance is M."""
+        rng = np.random.default_rng(seed)
+        along = self.at.transposed_times(rng.normal(size=self.at.kept.roots.shape).astype(self.dtype))
+        return along + np.sqrt(self.floor) * rng.normal(size=len(along))
+
+    @property
+    def largest(self) -> float:
+        """Largest eigenvalue of J^T J, to a few per cent (power iteration)."""
+        v = np.ones_like(self.at.theta)
+        for _ in range(20):
+            v = self.at.transposed_times(self.at.times(v / max(norm(v), 1e-300)))
+        return norm(v)
+
+
+def pays(problem: Problem) -> bool:
+    """Whether a metric of all rows costs little, or no more than a few products with the Hessian."""
+    rows, table = problem.rows.Y.size, problem.network.layout.table
+    metric = rows * rows * (float(np.sum(table[:, :2])) / 2 + rows / 6)
+    product = 6 * problem.n_rows * problem.network.layout.n_params
+    return rows <= SAMPLE or metric <= FEW_PRODUCTS * product
+
+
+def _sample(problem: Problem) -> Problem:
+    """The problem, or where it has too many rows a sample of them, whose weights stand for all."""
+    n, n_outputs = problem.rows.Y.shape
+    most = max(1, SAMPLE // n_outputs)
+    if pays(problem):
+        return problem
+    sample = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+    X, Y, w = (np.ascontiguousarray(a[sample]) for a in problem.rows)
+    return problem.with_rows(X, Y, w * (n / most), problem.threads)
