@@ -33,6 +33,8 @@ def everything(dtype: str) -> None:
     with _quietly():
         X, y = rows()
         found = model(dtype)
+        _products_in(dtype)
+        _descent(dtype)
         found.score(X)
         found.influence(X, y)
         found.curiosity(X, variance=1.0)
@@ -112,17 +114,30 @@ def _factors(dtype: str) -> None:
     Cholesky(np.eye(5), 1).solve(np.ones(5))
 
 
-def _metric(dtype: str) -> None:
-    from fasttangent.solvers.metric import Metric
+def _products(dtype: str) -> None:
+    """Of settling, in float64 for any fit."""
+    _products_in("float64")
 
-    problem, theta = _problem()
-    Metric(problem, theta, 4).scale(theta)
+
+def _coarse_products(dtype: str) -> None:
+    """Of settling a large fit."""
+    _products_in("float32")
+
+
+def _products_in(dtype: str) -> None:
+    from fasttangent.problem.linearized import Linearized
+    from fasttangent.solvers.dual_metric import DualMetric
+
+    at = Linearized(*_problem(), np.dtype(dtype))
+    at.product(at.theta)
+    DualMetric(at, 1.0).solve(at.theta)
 
 
 def _descent(dtype: str) -> None:
+    """Of settling with relu or many rows."""
     from fasttangent.model.lbfgs import minimize
 
-    minimize(lambda x: (0.5 * float(np.sum(x * x)), x.copy()), np.ones(5), 2.0, 3, lambda: False)
+    minimize(lambda x: (0.5 * float(np.sum(x * x)), x.copy()), np.ones(5), np.copy, 3, lambda: False)
 
 
 def _steps(dtype: str) -> None:
@@ -174,8 +189,8 @@ Piece = Callable[[str], Any]
 # What the first helper of a call does, and the second: whole calls at the end find what was left out above.
 PIECES: dict[str, tuple[tuple[Piece, ...], tuple[Piece, ...]]] = {
     "fit": (
-        (_scores_in_float64, _factors, _dense_curvature, _descent, _metric, _fit),
-        (_steps, _metric, _descent),
+        (_scores_in_float64, _factors, _dense_curvature, _products, _fit),
+        (_steps, _products, _coarse_products),
     ),
     "warmup": ((everything,), ()),  # of one of the two types of numbers
     "select": ((_variance_reduction, _noise, _select), (_noise,)),

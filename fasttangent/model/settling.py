@@ -125,8 +125,8 @@ def _approach(state: Settling) -> None:
 def _leave_saddle(state: Settling, direction: Float) -> bool:
     """To the lowest of some points along the direction, either way, and a little beside it; False if none is lower.
 
-    A saddle often has many directions out, one for every unit that fits nothing; a jitter of 0.1 % lets
-    L-BFGS find the others by itself, which took kin8nm (64-64, strength 1e-2) from 137 recorded steps to 61.
+    A saddle often has many directions out, one for every unit that fits nothing; a jitter of 0.1 % lets what follows
+    find the others by itself.
     """
     origin, before = state.theta, state.value
     length = max(norm(origin), 1.0)  # the point where all parameters are zero is a saddle too

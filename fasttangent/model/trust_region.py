@@ -3,7 +3,7 @@
 The quadratic model is the exact one, its minimum within the radius is sought by conjugate gradients that follow
 negative curvature to the edge (`solvers/steihaug.py`), and radius and conjugate gradients use the exact
 Gauss-Newton metric of each point (`solvers/dual_metric.py`).  Two things took kin8nm and concrete (500 rows, 64-64,
-strength 1e-3) from 2,000-5,500 evaluations of L-BFGS in a metric of rank 128 to 150-300 such steps:
+strength 1e-3) from 2,000-5,500 evaluations of L-BFGS in a metric of rank 128 to some 150 such steps:
 
 1. A metric of every point: one that is a step old takes twice the steps.
 2. A correction of second order where a step does less than promised.  It asks for the smallest further step that takes
