@@ -9,6 +9,7 @@ import hashlib
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import llvmlite
@@ -18,6 +19,7 @@ from numba.core.registry import cpu_target
 from fasttangent.kernels import kinds
 from fasttangent.kernels.cache_folder import UnsafeError, cache_folder, look_at_file, source_stamp
 
+DAY = 86_400.0  # seconds
 DIGEST = hashlib.sha256().digest_size
 # Nothing but a plain file is opened, and for its own sake: no link, and no pipe to wait for.
 FLAGS = sum(
@@ -66,6 +68,7 @@ def write(name: str, content: bytes) -> None:
     if folder is None:
         return
     with contextlib.suppress(OSError):
+        _sweep(folder, name)
         handle, temporary = tempfile.mkstemp(".tmp", name, folder)  # which others cannot read or write
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -74,6 +77,13 @@ def write(name: str, content: bytes) -> None:
         except BaseException:
             os.unlink(temporary)
             raise
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Remove what killed processes left half written of a file."""
+    for left in folder.glob(f"{name}*.tmp"):
+        if left.lstat().st_mtime < time.time() - DAY:
+            left.unlink()
 
 
 def _whole(file: Path) -> bytes:

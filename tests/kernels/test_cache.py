@@ -185,6 +185,22 @@ def test_files_under_each_others_names_are_no_obstacle(copy, tmp_path):
     assert [len(file.read_bytes()) for file in files] == list(map(len, contents))
 
 
+def test_what_killed_processes_left_is_swept(copy, tmp_path):
+    """When the same kernel is written again; of today it may be another process's that is writing just now."""
+    cache = str(tmp_path / "cache")
+    folder = Path(run(copy, FASTTANGENT_CACHE=cache)[2])
+    (kept,) = folder.glob("*.kernel")
+    old, new = (folder / f"{kept.name}{word}.tmp" for word in ("old", "new"))
+    for left in (old, new):
+        left.write_bytes(b"half")
+    os.utime(old, (1e9, 1e9))
+    kept.unlink()
+    assert run(copy, FASTTANGENT_CACHE=cache)[:2] == (2.0, "miss")
+    assert kept.exists()
+    assert new.exists()
+    assert not old.exists()
+
+
 def test_files_of_other_sources_are_no_obstacle(copy, tmp_path):
     """Put where those of these sources belong: the checksum is over the sources as well."""
     cache, other = str(tmp_path / "cache"), str(tmp_path / "other")
