@@ -33,31 +33,39 @@ def provide(name: str, emitters: Iterable[Callable[[ir.Module], ir.Function]]) -
 
 def _provide(name: str, emitters: Iterable[Callable[[ir.Module], ir.Function]]) -> None:
     codegen = cpu_target.target_context.codegen()
-    module = codegen.create_library(PREFIX + name).create_ir_module(PREFIX + name)
-    names = [emit(module).name for emit in emitters]
-    file = kept.file_name(name, *names) + SUFFIX
-    library = _loaded_from(kept.find(name, *names, suffix=SUFFIX), codegen)
-    if library is None:
+    file = kept.file_name(name) + SUFFIX  # in a folder for these sources: nothing is emitted to find it
+    found = _loaded_from(kept.find(name, suffix=SUFFIX), codegen)
+    if found is None:
         helpers.start()
         claims.claim(file, lambda: None)
-        library = _loaded_from(kept.read(file), codegen)  # another may have compiled it meanwhile
-    if library is None:
-        library = codegen.create_library(PREFIX + name)
-        library.enable_object_caching()
-        library.add_ir_module(module)
-        library.finalize()
-        kept.write(file, pickle.dumps(library.serialize_using_object_code()))
+        found = _loaded_from(kept.read(file), codegen)  # another may have compiled it meanwhile
+    if found is None:
+        found = _compiled(name, emitters, codegen)
+        kept.write(file, pickle.dumps((found[0], found[1].serialize_using_object_code())))
     claims.give_back()
+    functions, library = found
     _loaded.append(library)
-    for function in names:
+    for function in functions:
         binding.add_symbol(function, library.get_pointer_to_function(function))
 
 
-def _loaded_from(content: bytes | None, codegen):
-    """The library in a file; None if there is none."""
+def _compiled(name: str, emitters: Iterable[Callable[[ir.Module], ir.Function]], codegen) -> tuple:
+    """(names of functions, the library that defines them)."""
+    library = codegen.create_library(PREFIX + name)
+    module = library.create_ir_module(PREFIX + name)
+    functions = [emit(module).name for emit in emitters]
+    library.enable_object_caching()
+    library.add_ir_module(module)
+    library.finalize()
+    return functions, library
+
+
+def _loaded_from(content: bytes | None, codegen) -> tuple | None:
+    """What was compiled, from a file; None if there is none."""
     if content is None:
         return None
     try:
-        return codegen.unserialize_library(pickle.loads(content))
+        functions, code = pickle.loads(content)
+        return functions, codegen.unserialize_library(code)
     except Exception:  # written by other means: compile and overwrite it
         return None
