@@ -148,21 +148,27 @@ def test_an_error_in_report_ends_all():
 
 
 def test_children_go_when_their_parent_has_gone(tmp_path):
+    def task(i, heed):
+        (tmp_path / f"{i} began").touch()
+        waiting(i, heed)
+        (tmp_path / f"{i} ended").touch()
+
+    def wait_for(n):
+        deadline = time.perf_counter() + 60
+        while len(list(tmp_path.iterdir())) < n and time.perf_counter() < deadline:
+            time.sleep(0.01)
+
     pid = os.fork()
     if pid == 0:
         try:
-            forked.map(
-                lambda i, heed: (tmp_path / f"{i}").write_text(str(waiting(i, heed))), 2, 2, lambda *_: None
-            )
+            forked.map(task, 2, 2)
         finally:
             os._exit(0)
-    time.sleep(0.5)
+    wait_for(2)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    deadline = time.perf_counter() + 30
-    while len(list(tmp_path.iterdir())) < 2 and time.perf_counter() < deadline:
-        time.sleep(0.01)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    wait_for(4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0 began", "0 ended", "1 began", "1 ended"]
 
 
 @pytest.fixture
