@@ -167,12 +167,15 @@ def features(name: str, X: Any, n_features: int, names: Sequence[str] | None) ->
 def finite_rows(X: NDArray, largest: float = math.inf) -> NDArray[np.bool_]:
     """Which rows hold finite values only, and none above the `largest`, a part of them at a time."""
     good = np.ones(len(X), bool)
-    if X.dtype.kind == "f":
-        bounded = largest < float(np.finfo(X.dtype).max)
+    whole = X.dtype.kind in "iu"
+    if not whole and X.dtype.kind != "f":
+        return good
+    bounded = largest < float((np.iinfo if whole else np.finfo)(X.dtype).max)
+    if bounded or not whole:
         for start in range(0, len(X), ROWS_PER_CHECK):
             check_map(X)
             part = slice(start, start + ROWS_PER_CHECK)
-            some = X[part]
+            some = X[part].astype(np.float64) if whole else X[part]  # the smallest of int64 has no size in it
             good[part] = (abs(some) <= largest if bounded else np.isfinite(some)).all(axis=1)
     return good
 

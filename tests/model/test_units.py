@@ -412,6 +412,15 @@ def test_rows_too_far_for_the_dtype():
     assert np.isfinite(wide.predict(column_of(np.ldexp(NEW, -996), 1e-10))).all()
 
 
+@pytest.mark.parametrize("far", [np.uint64(2**63 + 7), np.int64(-(2**63))])
+def test_rows_of_whole_numbers_too_far_for_float32(far):
+    model = fitted(tangents=("strength", "posterior"))
+    pool = np.random.default_rng(5).integers(0, 9, (40, X.shape[1])).astype(far.dtype)
+    pool[3, 1] = far
+    with pytest.warns(UserWarning, match=r"1 row holds .* too far from all training rows \(first: row 3\)"):
+        assert 3 not in ft.select(model, pool, 5, strategy="variance").indices
+
+
 def test_rows_too_far_for_a_linear_model():
     """Without an activation to bound them, outputs grow with the rows, and squares of outputs overflow."""
     model = fitted(hidden=(), dtype="float64", tangents=("strength", "posterior"))
