@@ -7,6 +7,7 @@ traceback; and the next run gives what it would have given anyway.
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -32,6 +33,7 @@ from bench.reliability.commands import (
 PATIENCE = 120  # seconds for a command to end after SIGINT on a busy machine: it takes one
 COLD = 50  # one case of so many has an empty cache
 CALLS = 0.4  # share of cases in this process
+IN_MAIN = re.compile(r'fasttangent.cli.__init__\.py", line \d+, in main$', re.MULTILINE)
 COMPILING = 30.0  # seconds in which a cold command is struck
 
 
@@ -102,7 +104,7 @@ def _after(struck: Ended, signal: int, about: str) -> str:
     if signal == SIGKILL:
         check(struck.code == -SIGKILL, f"exit code {struck.code} before SIGKILL", f"{struck.err}; {about}")
         return "struck"
-    if struck.code in (-SIGINT, 1) and "Traceback" in struck.err and "in main\n" not in struck.err:
+    if struck.code in (-SIGINT, 1) and "Traceback" in struck.err and not IN_MAIN.search(struck.err):
         return "struck before the program began"
     if struck.code == -SIGINT and not struck.err:
         return "struck before the program began"
@@ -117,6 +119,6 @@ def _says_interrupted(path: Path) -> bool:
 
 
 def _left(folder: Path) -> list[str]:
-    return [
-        name for name in files_of(folder) if name.rpartition("/")[2].startswith(".") or name.endswith(".tmp")
-    ]
+    """Files that nobody asked for; a cache may hold what a killed process wrote, for a day, and its ledger."""
+    own = (name for name in files_of(folder) if not name.startswith("cache/"))
+    return [name for name in own if name.rpartition("/")[2].startswith(".") or name.endswith(".tmp")]
