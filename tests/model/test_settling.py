@@ -7,6 +7,7 @@ import pytest
 from helpers import outputs, quiet, relative
 
 import fasttangent as ft
+from fasttangent.model import trust_region
 from fasttangent.model.certificate import certify
 from fasttangent.model.settling import settle
 from fasttangent.problem.curvature import System
@@ -14,6 +15,7 @@ from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Metric, conjugate_gradients
+from fasttangent.solvers.dual_metric import pays
 from fasttangent.solvers.extremes import curvature_bracket
 
 RNG = np.random.default_rng(3)
@@ -443,6 +445,38 @@ def test_deep_networks_with_several_outputs_settle(activation):
     assert certificate.trusted, certificate.reasons
     H = dense_hessian(problem, theta)
     assert relative(tangents[0], -np.linalg.solve(H, problem.complexity_gradient(theta))) <= 1e-6
+
+
+@pytest.mark.parametrize(("n_rows", "large"), [(200, 0), (1500, 0), (1500, np.inf)])
+def test_float32_and_a_metric_of_some_rows_end_in_float64_and_in_the_minimum_of_all(
+    n_rows, large, monkeypatch
+):
+    monkeypatch.setattr(trust_region, "LARGE", large)
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(n_rows, 2))
+    targets = np.sin(2 * rows[:, :1]) + 0.5 * rows[:, 1:] ** 2 + 0.1 * rng.normal(size=(n_rows, 1))
+    network = Network((2, 6, 1), "tanh")
+    problem = problem_of(network, X=rows, Y=targets)
+    assert pays(problem) == (n_rows < 1000)
+    theta, tangents = settled(problem, network.initial_params(rng))
+    certificate = certify(problem, theta, tangents)
+    assert certificate.trusted, certificate.reasons
+    assert certificate.gradient_norm <= 1e-11
+    H = dense_hessian(problem, theta)
+    assert relative(tangents[0], -np.linalg.solve(H, problem.complexity_gradient(theta))) <= 1e-9
+
+
+@pytest.mark.parametrize("n_rows", [200, 1500])
+def test_settling_does_not_depend_on_threads(n_rows, monkeypatch):
+    monkeypatch.setattr(trust_region, "LARGE", 0)
+    monkeypatch.setattr(Problem, "LEAST_PRODUCTS", 0)
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(n_rows, 2))
+    network = Network((2, 6, 1), "tanh")
+    start, targets = network.initial_params(rng), np.sin(2 * rows[:, :1]) + 0.1 * rng.normal(size=(n_rows, 1))
+    found = [settled(problem_of(network, X=rows, Y=targets, threads=t), start) for t in (1, 3)]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_deep_linear_network_has_no_unique_tangent():
