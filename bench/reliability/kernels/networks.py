@@ -10,7 +10,9 @@ from bench.reliability.kernels.draws import KINK, NearAKink, near, net, rounded,
 from fasttangent.kernels import embedding, losses, scoring
 from fasttangent.model.minibatch import Schedule, train
 from fasttangent.problem.dense_curvature import dense_curvature, dual_matrix
+from fasttangent.problem.linearized import Linearized
 from fasttangent.problem.problem import Problem
+from fasttangent.solvers.dual_metric import DualMetric
 
 
 def scores(rng, dtype) -> None:
@@ -64,6 +66,7 @@ def sums(rng, dtype) -> None:
     value, gradient = problem.value_and_gradient(theta)
     strength = problem.objective.strength
     near("the objective", value, term.value + strength * np.sum(mask * theta**2) / 2, 1e-11, about)
+    near("the value", problem.value(theta, problem.predictions(theta)), value, 1e-11, about)
     near("the gradient", gradient, term.gradient() + strength * mask * theta, 1e-10, about)
     for gauss_newton in (False, True):
         found = problem.data_product(theta, V, gauss_newton=gauss_newton)
@@ -100,6 +103,21 @@ def curvature(rng, dtype) -> None:
     near("the Hessian's other half", H, H.T, 0.0, about)
     half = (np.sqrt(np.maximum(term.curvature, 0))[:, :, None] * term.J).reshape(-1, len(one.theta))
     near("the dual matrix", dual_matrix(problem, one.theta), half @ half.T, 1e-9, about, 1e-6)
+    _kept(problem, one.theta, V, expected, G)
+
+
+def _kept(problem, theta, V, expected, G) -> None:
+    """The same at parameters for which what products share is kept, in one part or several, and the metric."""
+    about, large = (problem.network, problem.objective), 1e-3 * float(np.linalg.norm(V))
+    at = Linearized(problem, theta)
+    found = np.array([at.product(v) for v in V]) - problem.objective.strength * problem.mask * V
+    near("products with what is kept", found, expected, 1e-9, about, large)
+    found = np.array([at.transposed_times(at.times(v)) for v in V])
+    near("products with J^T J", found, V @ G, 1e-9, about, large)
+    metric = DualMetric(at, 1.0)
+    if metric.of_all_rows:
+        found = np.array([metric.solve(v) for v in V])
+        near("the metric", found + found @ G, V, 1e-7, about, large)
 
 
 def steps(rng, dtype) -> None:
