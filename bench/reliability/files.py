@@ -158,9 +158,9 @@ def campaign(rng: np.random.Generator, folder: Path, marker: Path, ground: Groun
     expected = _picks(ground.home, folders)
     found = [line.split(",")[:4] for line in (folder / "out.csv").read_text().splitlines()]
     command = path.name == "command.json"  # says what is asked; what it says is believed where it makes sense
-    torn = path.suffix == ".jsonl" and len(before) < len(
-        (ready(ground.home) / folders / path.name).read_bytes()
-    )
+    whole = (ready(ground.home) / folders / path.name).read_bytes()
+    # A last line without its end was confirmed to nobody, and is dropped.
+    torn = path.suffix == ".jsonl" and (len(before) < len(whole) or not before.endswith(b"\n"))
     if not (command or torn):
         check(found == expected, "other picks of a damaged campaign", f"{found}; {about}")
     return "read"
