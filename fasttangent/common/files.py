@@ -113,9 +113,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Raise the OSError with which `replacing` would begin."""
     temporary, handle = _begun(Path(os.path.realpath(path)))
-    if handle is not None:
+    temporary.unlink(missing_ok=True)
+    if handle is not None:  # locked up to here, or a sweep of another process might come first
         os.close(handle)
-    temporary.unlink()
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:

@@ -196,6 +196,26 @@ def test_another_user_s_are_left(tmp_path, monkeypatch):
 
 
 @posix
+def test_a_sweep_while_a_folder_is_tried(tmp_path, monkeypatch):
+    """Of another process, at each call of the system by which the trial ends."""
+    close, unlink = os.close, files.Path.unlink
+
+    def swept_and(call):
+        def both(*args, **more):
+            found = call(*args, **more)
+            sweep(tmp_path)
+            return found
+
+        return both
+
+    monkeypatch.setattr(files.os, "close", swept_and(close))
+    monkeypatch.setattr(files.Path, "unlink", swept_and(unlink))
+    files.check_folder(tmp_path / "f")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+@posix
 @pytest.mark.parametrize("still_held", [False, True])
 def test_a_sweep_between_making_and_locking(tmp_path, monkeypatch, still_held):
     """The writer's first call of flock comes after a sweep has removed its file, or while that holds it."""
