@@ -66,6 +66,8 @@ class Path:
         self._product, self._solve, self._most = product, solve, most
         self._r, z = g, solve(g)
         self._q, self._rz = -z, _dot(g, z)
+        if not self._rz > 0:  # a metric that is lost in rounding, as at strength 0: a path of no length
+            self._rz = 0.0
         self.first_length = float(np.sqrt(self._rz))  #: the norm of M^-1 g in M
         self._goal = tolerance**2 * self._rz
         self._dMd, self._dMq, self._qMq = 0.0, 0.0, self._rz

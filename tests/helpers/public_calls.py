@@ -23,6 +23,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import fasttangent as ft
 from fasttangent.active.strategies.table import STRATEGIES
+from fasttangent.common import forked
 from fasttangent.solvers import SOLVERS
 from fasttangent.solvers.preconditioners import PRECONDITIONERS
 
@@ -31,6 +32,9 @@ TIMED = {"seconds", "history", "training"}  # attributes that a clock decides
 LIBRARIES = ThreadpoolController().select(user_api="blas").lib_controllers
 threadpool_limits(BLAS, user_api="blas")
 TASKS = Path("/proc/self/task")
+forked.possible = lambda n: (
+    False
+)  # a fork ends the threads of BLAS; small fits then share threads, as elsewhere
 BY_BLAS = [task for task in TASKS.iterdir() if task.name != str(threading.get_native_id())]
 
 

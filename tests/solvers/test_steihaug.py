@@ -92,3 +92,13 @@ def test_without_a_gradient_there_is_no_step():
     step = path(A, 0 * g, M).within(1.0)
     assert (step.d == 0).all()
     assert step.decrease == 0
+
+
+@pytest.mark.parametrize("scale", [-1.0, 0.0, np.nan])
+def test_a_metric_that_is_lost_in_rounding_leads_nowhere(scale):
+    A, g, _ = model()
+    found = Path(lambda v: A @ v, lambda v: scale * v, g, 1e-12, 100)
+    assert found.first_length == 0
+    step = found.within(1.0)
+    assert step.decrease == 0
+    assert not step.d.any()
