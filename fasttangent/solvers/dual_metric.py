@@ -44,7 +44,7 @@ class DualMetric:
         self.dtype, self._n = at.dtype, self.at.n_blocks * len(self.at.kept.roots)
         self._tiles = self.at.dual_tiles()
         least = LEAST_SHARE[at.dtype.itemsize] * self._trace
-        self.floor = max(at.problem.objective.strength, least, 1e-300) if floor is None else floor
+        self.floor = _or_any(max(at.problem.objective.strength, least), at.dtype) if floor is None else floor
         while not self._factor() and self.floor < math.inf:  # the floor was lost in rounding
             self.floor *= 10
             self._tiles = self.at.dual_tiles()
@@ -114,6 +114,11 @@ def pays(problem: Problem) -> bool:
     metric = rows * rows * (float(np.sum(table[:, :2])) / 2 + rows / 6)
     product = 6 * problem.n_rows * problem.network.layout.n_params
     return rows <= SAMPLE or metric <= FEW_PRODUCTS * product
+
+
+def _or_any(floor: float, dtype: np.dtype) -> float:
+    """The floor, or some number where there is no curvature at all: of one near zero squares of steps overflow."""
+    return floor if floor > 1e4 * np.finfo(dtype).tiny else 1e-30
 
 
 def _sample(problem: Problem) -> Problem:

@@ -100,3 +100,14 @@ def test_threads_change_no_bit(dtype, monkeypatch):
         problem.threads = threads
         found.append(DualMetric(Linearized(problem, theta, dtype), 0.01).solve(v))
     assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_nothing_has_curvature_steps_have_a_length(dtype):
+    """All rows in the linear part of a Huber loss, and no strength."""
+    problem, theta, _, v = case((3, 1), 4, "huber", strength=0.0)
+    far = problem.with_rows(problem.rows.X, problem.rows.Y + 1e6, problem.rows.w, 1)
+    step = DualMetric(Linearized(far, theta, dtype)).solve(v).astype(float)
+    assert np.isfinite(step).all()
+    assert np.isfinite(step @ step)
+    assert step.any()
