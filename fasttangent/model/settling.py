@@ -39,9 +39,6 @@ ENOUGH = 1e-8  # and the largest that counts as settled, where rounding allows n
 NEAR = 1e-3  # where Newton steps take over from L-BFGS
 ROUND = 100  # L-BFGS iterations in one metric
 MOST_ROUNDS = 240
-MOST_ROWS = (
-    1500  # times outputs, up to which Newton steps in the metric of all rows are quicker from the start
-)
 TANGENT_GOAL = 1e-10  # relative residual of the tangents
 MOST_KRYLOV_STEPS = 1000
 JITTER = 1e-3  # of a typical parameter, after a saddle
