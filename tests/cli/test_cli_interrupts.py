@@ -136,7 +136,8 @@ def pressed(after, *args, **environ):
 def seconds(*args, **environ):
     began = time.perf_counter()
     assert subprocess.run(
-        [sys.executable, "-c", ANNOUNCED, *map(str, args)], capture_output=True, env=environment(**environ)
+        [sys.executable, "-c", ANNOUNCED, *map(str, args)],
+        capture_output=True, timeout=300, env=environment(**environ),
     ).returncode == 0  # fmt: skip
     return time.perf_counter() - began
 

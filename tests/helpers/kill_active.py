@@ -108,7 +108,7 @@ def start(folder, kind):
         stdout=subprocess.PIPE,
         text=True,
     )
-    process.stdout.readline()
+    assert process.stdout.readline() == "ready\n"
     return process
 
 
@@ -118,9 +118,8 @@ def progress(folder):
 
 
 def ended(process):
-    process.stdout.close()
-    code = process.wait()
-    assert code == 0, f"the work ended with exit code {code}"
+    out, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, f"the work ended with exit code {process.returncode}: {out}"
 
 
 def run_and_kill(folder, wanted, seed=0, say=lambda text: None):

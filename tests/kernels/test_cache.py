@@ -55,6 +55,7 @@ def run(package, **environment):
         cwd=package.parent,
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     value, state, folder = done.stdout.split(maxsplit=2)
@@ -263,6 +264,7 @@ def flipped(copy, tmp_path, calls):
         cwd=copy.parent,
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return tuple(map(int, done.stdout.split()))

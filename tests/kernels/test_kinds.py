@@ -49,6 +49,7 @@ def child(code, *arguments, **more):
         cwd="/",
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split()

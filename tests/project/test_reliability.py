@@ -52,7 +52,11 @@ def test_more_of_the_parts_that_depend_on_no_moment(tmp_path):
         str(tmp_path / "found.json"),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "bench.reliability", *words], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "bench.reliability", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1000,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     (run,) = json.loads((tmp_path / "found.json").read_text())
