@@ -17,10 +17,12 @@ from fasttangent.active.strategies.table import (
 )
 from fasttangent.common.words import (
     ACTIVATIONS,
+    AUTO,
     COMPLEXITIES,
     CURVATURES,
     DTYPES,
     EMBEDDINGS,
+    GROUPS,
     LOSSES,
     OPTIMIZERS,
 )
@@ -52,6 +54,20 @@ class Settle(click.ParamType):
             return float(value)
         except ValueError:
             self.fail(f"{value!r} is neither 'yes' nor 'no' nor a number of seconds", param, ctx)
+
+
+class Strength(click.ParamType):
+    """A number, or ``auto``."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if isinstance(value, float) or value.lower() == AUTO:
+            return value
+        try:
+            return float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor {AUTO!r}", param, ctx)
 
 
 class Prefilter(click.ParamType):
@@ -169,7 +185,13 @@ def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
             1.0,
             "Where the Huber and log-cosh losses turn linear, in standard deviations of y.",
         ),
-        _number("--strength", float, strength, "Strength of the regulariser."),
+        click.option(
+            "--strength",
+            type=Strength(),
+            default=strength,
+            show_default=True,
+            help="Strength of the regulariser; 'auto' learns one for each group.",
+        ),
         _choice("--complexity", COMPLEXITIES, "What is regularised: all parameters, or all but the biases."),
     )
 
@@ -223,6 +245,7 @@ FIDELITY = _several(
 # Words and defaults are those of fasttangent.fit; tests compare them.
 FIT = _several(
     _network_and_objective("64,64", 1e-3),
+    _choice("--groups", GROUPS, "What has a strength of its own where they are learned."),
     _choice("--optimizer", OPTIMIZERS, "Of the first stage."),
     click.option(
         "--learning-rate",

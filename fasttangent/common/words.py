@@ -7,6 +7,8 @@ these. Nothing is imported, so that ``fasttangent --help`` can list them at once
 ACTIVATIONS = ("tanh", "silu", "relu", "softplus", "gelu", "identity")
 LOSSES = ("squared", "huber", "log-cosh")
 COMPLEXITIES = ("l2", "l2-weights")
+GROUPS = ("inputs", "layers", "one")  # of parameters
+AUTO = "auto"  # a strength that is learned
 OPTIMIZERS = ("adam", "momentum", "sgd")
 CURVATURES = ("gauss-newton", "hessian")
 DTYPES = ("float32", "float64")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fasttangent.model.model import Model
@@ -18,8 +18,9 @@ def fit(
     activation: str = "tanh",
     loss: str = "squared",
     delta: float = 1.0,
-    strength: float = 1e-3,
+    strength: float | str | Mapping[str, float] = 1e-3,
     complexity: str = "l2",
+    groups: Any = "inputs",
     sample_weight: Any = None,
     optimizer: str = "adam",
     learning_rate: float | None = None,
@@ -60,11 +61,18 @@ def fit(
         Of the residual r in standard deviations of y: r^2/2, or robust versions of it.
     delta : float
         Residual at which the robust losses turn from quadratic to linear, in standard deviations of y.
-    strength : float
-        lambda >= 0.  Small strengths fit closer and settle slower; at 0 there is usually no tangent.
+    strength : float, "auto" or dict
+        lambda >= 0, the same for all groups.  Small strengths fit closer and settle slower; at 0 there is usually no
+        tangent.  "auto": a strength for each group, learned from the rows: those under which the infinitely wide
+        network explains the labels best, their common factor by the evidence of this one (`Model.path`).  A dict: the
+        strength of each group by name, see `Model.strengths`.
     complexity : {"l2", "l2-weights"}
         C = ||theta||^2 / 2 over all parameters, or over the weights alone (then units that went dead leave the
         tangent undetermined).
+    groups : {"inputs", "layers", "one"} or array_like of int, shape (p,)
+        Of parameters, each with a strength of its own unless `strength` is a number: the weights of each input column,
+        and biases and weights of each layer but for these; weights and biases of each layer; all together; or the
+        number 0, 1, ... of each parameter's group.
     sample_weight : array_like of shape (n,), optional
         w >= 0; 2 means a row twice, 0 no row.
     optimizer : {"adam", "momentum", "sgd"}
@@ -76,17 +84,18 @@ def fit(
         beta of Nesterov momentum, beta_1 of Adam.
     epochs, batch_size : int
         Passes over the rows and rows per step, before settling.
-    tangents : "strength", "posterior", a sequence of them, or None
+    tangents : "strength", "posterior", "groups", a sequence of them, or None
         "strength": the regularity tangent, carried along.  "posterior": tangents of noise, solved for at the end as
-        `Model.with_posterior` does, for deviations, draws from the posterior and batches.  None: a plain regressor.
+        `Model.with_posterior` does, for deviations, draws from the posterior and batches.  "groups": the tangent of
+        each group's strength, once settled.  None: a plain regressor.
     samples : int
         How many tangents of noise.
     curvature : {"gauss-newton", "hessian"}
         The matrix that propagates the tangent during minibatch steps.
     settle : bool or float
-        True: until stationary.  A number: for at most so many seconds, within which the certificate looks for the
-        smallest curvature, too; what it had no time for it does not vouch for.  False: not at all; such a model
-        scores with the tangent of an early-stopped system and says so.
+        True: until stationary.  A number: for at most so many seconds, within which a strength is learned and the
+        certificate looks for the smallest curvature, too; what it had no time for it does not vouch for.  False: not at
+        all; such a model scores with the tangent of an early-stopped system and says so.
     standardize : bool
         Fit means and standard deviations of inputs and targets, and work in those units inside.  False: take values as
         they are, whose squares must be numbers in `dtype`.
@@ -136,7 +145,8 @@ def fit(
 
     References
     ----------
-    Eaton 2024, "Regularity tangents", arXiv 2411.15292; Pearlmutter 1994 for the dual pass.
+    Eaton 2024, "Regularity tangents", arXiv 2411.15292; Pearlmutter 1994 for the dual pass; Neal 1996, Williams 1998
+    and MacKay 1992 for learned strengths.
     """
     given = locals()
     prepared = prepare(

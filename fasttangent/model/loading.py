@@ -70,7 +70,10 @@ OBJECTIVE = {
     "delta": number(above=0),
     "complexity": one_of(COMPLEXITIES),
     "strength": number(0),
+    "groups": ANYTHING,  # `Objective` checks it
+    "ratios": several(number(above=0)),
 }
+SINCE_3 = ("groups", "ratios")  # of the objective; groups of the settings, too
 CERTIFICATE = {
     "gradient_norm": MEASURED,
     "tangent_residual": MEASURED,
@@ -126,6 +129,7 @@ TANGENTS = {
     "tangent/strength": Values("p", *PARAMETERS),
     "tangent/posterior": Values("Kp", *PARAMETERS),
     "tangent/bias": Values("p", *PARAMETERS),
+    "tangent/groups": Values("Kp", *PARAMETERS),
 }
 HISTORY = "history/"
 
@@ -199,7 +203,7 @@ def _header(path: str | os.PathLike[str], archive: Archive, size: int) -> dict[s
             f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
         )
     check_fields("the header", header, FIELDS, optional=LATER, others=ANYTHING)
-    check_fields("objective", header["objective"], OBJECTIVE)
+    check_fields("objective", header["objective"], OBJECTIVE, optional=SINCE_3)
     check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
     check_fields("training", header["training"], TRAINING, optional=set(TRAINING) - {"rows"}, others=FIGURE)
     _check_agreement(header)
@@ -262,12 +266,16 @@ def _arrays(header: dict[str, Any], archive: Archive) -> dict[str, NDArray]:
 
 
 def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
-    network = Network(tuple(header["sizes"]), header["activation"])
+    network, objective = (
+        Network(tuple(header["sizes"]), header["activation"]),
+        Objective(**header["objective"]),
+    )
+    objective.mask(network)  # raises where groups or ratios are not of this network
     names = header["feature_names"]
     certificate = {**header["certificate"], "reasons": tuple(header["certificate"]["reasons"])}
     return Model(
         network=network,
-        objective=Objective(**header["objective"]),
+        objective=objective,
         scaling=Scaling(*(arrays[name] for name in SCALING)),
         params=arrays["params"],
         tangents=_under("tangent/", arrays),
@@ -287,7 +295,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
 def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings | None:
     """What `fit` was told; of files written before models kept it, as far as they say."""
     if (settings := header.get("settings")) is not None:
-        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING))
+        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=("groups",))
         return FitSettings(**settings)
     training = header["training"]
     if "epochs" not in training:
@@ -299,7 +307,7 @@ def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings
         dtype=header["dtype"],
         standardize=not as_it_is,
         settle=True if training.get("stopped") == "settled" else training.get("settling_seconds", 0.0),
-        **header["objective"],
+        **{name: header["objective"][name] for name in ("loss", "delta", "complexity", "strength")},
         **{name: training[name] for name in (*SCHEDULE, "seed") if name in training},
     )
 

@@ -19,6 +19,8 @@ from fasttangent.model import saving, scores
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.scores import Scores
 from fasttangent.model.settings import FitSettings
+from fasttangent.model.strengths import Path
+from fasttangent.problem import groups
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
@@ -48,8 +50,9 @@ class Model:
     params : ndarray of float64, shape (p,)
         theta, for inputs and targets in standard units.
     tangents : dict of str to ndarray of float64
-        "strength": tau (p,).  Of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and "bias"
-        (p,).  Empty when none was carried.
+        "strength": tau (p,).  "groups": the tangent of each group's strength (K, p), whose sum weighted by
+        ``objective.ratios`` is tau.  Of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and
+        "bias" (p,).  Empty when none was carried.
     noise : float
         Variance of a label around the network's function, in standard units, as the training rows show it; nan
         without tangents of noise.
@@ -88,6 +91,27 @@ class Model:
     def n_outputs(self) -> int:
         """Number of outputs."""
         return self.network.sizes[-1]
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """The strength of each group of parameters, by its name: strength times ratio."""
+        names = self._group_names()
+        ratios = self.objective.ratios or (1.0,) * len(names)
+        return {name: self.objective.strength * r for name, r in zip(names, ratios, strict=True)}
+
+    @property
+    def path(self) -> Path | None:
+        """The strengths that were tried where one was learned, and what was found there; else None."""
+        if "path_strength" not in self.history:
+            return None
+        strength, criterion, parameters = (
+            self.history[f"path_{name}"] for name in ("strength", "criterion", "parameters")
+        )
+        error = self.training.get("strength_error")
+        return Path(strength, criterion, parameters, np.nan if error is None else float(error))
+
+    def _group_names(self) -> tuple[str, ...]:
+        return groups.names(self.objective.groups, self.network.layout, self.feature_names)
 
     @property
     def _output_dtype(self) -> np.dtype:
@@ -332,13 +356,16 @@ class Model:
         self._refuse(rows, found.bad)
         return found.E
 
-    def sensitivity(self, X: Any, *, threads: int | None = None) -> NDArray:
+    def sensitivity(self, X: Any, *, group: str | None = None, threads: int | None = None) -> NDArray:
         """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
         changes by h s(x).
 
         Parameters
         ----------
         X : array_like of shape (n, n_features)
+        group : str, optional
+            d prediction / d the strength of this group alone, see `strengths`; for models with tangents "groups".
+            Default: of the common factor of all.
         threads : int, optional
 
         Returns
@@ -349,7 +376,7 @@ class Model:
         Raises
         ------
         ValueError
-            As for `predict`, or if the model carries no tangent.
+            As for `predict`, or if the model carries no such tangent.
 
         References
         ----------
@@ -361,10 +388,10 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.changes(ft[:, 0])
 
-        self._each_chunk(rows, self._tangent()[None], threads, finish)
+        self._each_chunk(rows, self._tangent(group)[None], threads, finish)
         return self._shaped(found)
 
-    def influence(self, X: Any, y: Any, *, threads: int | None = None) -> Float:
+    def influence(self, X: Any, y: Any, *, group: str | None = None, threads: int | None = None) -> Float:
         """tau . grad loss(x, y) = loss'(f - y) s(x): what labelling a row does to the model's complexity.
 
         As an experiment: add eps loss(x, y) to the objective F, refit, and C changes by eps times this number.
@@ -375,6 +402,8 @@ class Model:
         X : array_like of shape (n, n_features)
         y : array_like of shape (n,) or (n, n_outputs)
             Labels, in the units of y.
+        group : str, optional
+            The change of this group's complexity C_g, see `strengths`; default: of C = sum_g ratio_g C_g.
         threads : int, optional
 
         Returns
@@ -393,7 +422,7 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = scores.influence(self.objective, f, y_standard[part], ft[:, 0])
 
-        self._each_chunk(rows, self._tangent()[None], threads, finish)
+        self._each_chunk(rows, self._tangent(group)[None], threads, finish)
         return found
 
     def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
@@ -525,7 +554,10 @@ class Model:
                 "activation": self.network.activation,
                 "parameters": self.network.layout.n_params,
             },
-            "objective": asdict(self.objective),
+            "objective": {
+                name: getattr(self.objective, name) for name in ("loss", "delta", "complexity", "strength")
+            },
+            **({"strengths": self.strengths} if self.objective.ratios else {}),
             "training": {**self.training, "dtype": self.dtype, "interrupted": self.interrupted},
             "features": list(self.feature_names) if self.feature_names else None,
             "tangents": list(self.tangents),
@@ -612,10 +644,16 @@ class Model:
             f'{x[np.argmax(abs(away if fits else x))]:g} in row {i}; fit with dtype="float64", or drop such rows'
         )
 
-    def _tangent(self) -> Float:
-        tangent = scores.strength_tangent(self)
+    def _tangent(self, group: str | None = None) -> Float:
+        tangent = scores.strength_tangent(self) if group is None else self._group_tangent(group)
         self._warn_of_mistrust()
         return tangent
+
+    def _group_tangent(self, group: str) -> Float:
+        number = self._group_names().index(checks.choice("group", group, self._group_names()))
+        if "groups" not in self.tangents:
+            raise ValueError('the model has no tangents of groups; fit with tangents=("strength", "groups")')
+        return self.tangents["groups"][number]
 
     def _warn_of_mistrust(self) -> None:
         if not self.certificate.trusted:

@@ -25,6 +25,7 @@ import numpy as np
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Solver, prepare
+from fasttangent.solvers.base import plain_complexity
 from fasttangent.solvers.direct import Dual
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def assembled(problem: Problem, theta: Float, u: Float, b: Float) -> Float:
 def gauss_newton_solver(problem: Problem, theta: Float) -> Solver:
     """Of A tau = b, by the m x m matrix of the rows' outputs where they are few: any right-hand side has a tangent."""
     system = System(problem, theta, gauss_newton=True)
-    m, plain = problem.rows.Y.size, bool((problem.mask == 1).all())
+    m, plain = problem.rows.Y.size, plain_complexity(system)
     if plain and problem.objective.strength > 0 and m <= min(system.size, DUAL_UP_TO):
         return prepare(system, "dual", residuals=False)
     return prepare(system, "auto", tolerance=TOLERANCE)

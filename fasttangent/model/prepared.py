@@ -13,6 +13,8 @@ import numpy as np
 from fasttangent.common import checks
 from fasttangent.common.progress import reporting
 from fasttangent.common.warning import warn
+from fasttangent.model.given_strengths import check_groups, objective_of
+from fasttangent.model.group_tangents import group_tangents
 from fasttangent.model.model import Model
 from fasttangent.model.posterior import draw
 from fasttangent.model.scores import slope
@@ -104,6 +106,7 @@ class Prepared:
     ) -> None:
         self.settings, self.data, self.start, self.threads = settings, data, start, threads
         self.network = settings.network(data.X.shape[1], data.Y.shape[1])
+        check_groups(settings, self.network, data.names)
         _check_start(start, self.network)
         self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
         self.rng = np.random.default_rng(settings.seed)
@@ -140,7 +143,9 @@ class Prepared:
 
     def problem(self) -> Problem:
         """The objective on the rows to train on."""
-        return Problem(self.network, self.settings.objective, *self.standard(self.keep), self.n_threads)
+        rows = self.standard(self.keep)
+        objective = objective_of(self.settings, self.network, self.data.names, rows)
+        return Problem(self.network, objective, *rows, self.n_threads)
 
     def first_params(self) -> Float:
         """Where training starts."""
@@ -173,6 +178,7 @@ class Prepared:
         self._problem = problem = self.problem()
         with reporting(progress) as report, telling(report):
             run = self.train(problem, self.settings.tangents.count("strength"), report)
+        problem = run.problem
         tangents = {"strength": run.tangents[0]} if len(run.tangents) else {}
         noise, began = np.nan, time.perf_counter()
         if "posterior" in self.settings.tangents and run.stopped != "interrupted":
@@ -184,7 +190,12 @@ class Prepared:
             except KeyboardInterrupt:
                 run.stopped = "interrupted"
         seconds = {**run.seconds, "posterior_seconds": time.perf_counter() - began}
-        certificate = certified(problem, run)
+        if "groups" in self.settings.tangents and run.stopped == "settled":
+            try:
+                tangents["groups"] = group_tangents(problem, run.theta)
+            except KeyboardInterrupt:
+                run.stopped = "interrupted"
+        certificate = certified(run)
         return self.model(
             problem,
             run.theta,
@@ -199,15 +210,21 @@ class Prepared:
                 "seed": self.settings.seed,
                 "stopped": run.stopped,
                 **seconds,
+                **(
+                    {} if run.path is None or np.isnan(run.path.error) else {"strength_error": run.path.error}
+                ),
             },
-            history={name: np.array(values) for name, values in run.history.items() if len(values)},
+            history={
+                **{name: np.array(values) for name, values in run.history.items() if len(values)},
+                **({} if run.path is None else run.path.history),
+            },
         )
 
     def model(self, problem: Problem, theta: Float, *, training: dict[str, Any], **found: Any) -> Model:
         """The model of these parameters; `found` are further fields of it."""
         return Model(
             network=self.network,
-            objective=self.settings.objective,
+            objective=problem.objective,
             scaling=self.scaling,
             params=theta,
             slope_squared=mean_slope_squared(problem, theta),

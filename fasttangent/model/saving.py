@@ -13,7 +13,7 @@ from fasttangent._version import __version__
 from fasttangent.common.files import replacing
 from fasttangent.problem.scaling import Scaling
 
-FORMAT = 2  # raise it when a version writes what an older one cannot read
+FORMAT = 3  # raise it when a version writes what an older one cannot read
 HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
 SCALING = tuple(f.name for f in fields(Scaling))
 

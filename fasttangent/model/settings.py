@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.common.words import DTYPES
+from fasttangent.common.words import AUTO, DTYPES
 from fasttangent.model.minibatch import Schedule
+from fasttangent.problem import groups
+from fasttangent.problem.groups import Groups
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 
-KINDS = ("strength", "posterior")  # of tangents
+KINDS = ("strength", "posterior", "groups")  # of tangents
 LEARNING_RATE = 1e-2
 WIDE = 256  # units: above, Adam's steps of a given length move a pre-activation in proportion to the width.  At 1e-2
 # tanh, relu and silu networks of 512 to 1,024 units often ran away; at 2.56 / width they trained.
@@ -35,8 +37,9 @@ class FitSettings:
     activation: str = "tanh"
     loss: str = "squared"
     delta: float = 1.0
-    strength: float = 1e-3
+    strength: float | str | Mapping[str, float] = 1e-3
     complexity: str = "l2"
+    groups: Groups = "inputs"
     optimizer: str = "adam"
     learning_rate: float | None = None  # a number once it is made
     momentum: float = 0.9
@@ -53,11 +56,13 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        hidden = _widths(self.hidden)
+        hidden, strength = _widths(self.hidden), _strength(self.strength)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATE * min(1.0, WIDE / max(hidden, default=1)))
         checked = {
-            **asdict(self.objective),
+            **asdict(self.loss_and_complexity),
+            "groups": groups.checked(self.groups),
+            "strength": strength,
             **asdict(self.schedule),
             "hidden": hidden,
             "tangents": _kinds(self.tangents),
@@ -72,9 +77,9 @@ class FitSettings:
             object.__setattr__(self, name, value)
 
     @property
-    def objective(self) -> Objective:
-        """What is minimised."""
-        return Objective(self.loss, self.delta, self.complexity, self.strength)
+    def loss_and_complexity(self) -> Objective:
+        """What is minimised, whatever the strength."""
+        return Objective(self.loss, self.delta, self.complexity, groups=self.groups)
 
     @property
     def schedule(self) -> Schedule:
@@ -115,6 +120,16 @@ def _widths(hidden: Any) -> tuple[int, ...]:
             f"hidden must be a sequence of layer widths, got {hidden!r}; one layer is (64,), a linear model ()"
         ) from None
     return tuple(checks.integer("hidden", width, at_least=1) for width in widths)
+
+
+def _strength(strength: Any) -> float | str | dict[str, float]:
+    if isinstance(strength, Mapping):
+        if not strength:
+            raise ValueError("strength must have a number for each group where it is a dict, got {}")
+        return {str(g): checks.number(f"strength of group {g!r}", s, above=0) for g, s in strength.items()}
+    if isinstance(strength, str) and strength == AUTO:
+        return AUTO
+    return checks.number("strength", strength, at_least=0)
 
 
 def _kinds(tangents: Any) -> tuple[str, ...]:

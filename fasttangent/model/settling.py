@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
     Report = Callable[..., None]
+    Product = Callable[[NDArray[Any]], NDArray[Any]]
 
 ENOUGH = 1e-8  # and the largest that counts as settled, where rounding allows no better
 NEAR = 1e-3  # where Newton steps take over from L-BFGS
@@ -75,14 +76,20 @@ def settle(problem: Problem, theta: Float, tangents: Float, seconds: float, repo
     return state
 
 
-def _rounds(state: Settling) -> None:
+def descend(state: Settling, goal: float) -> None:
+    """Downhill until the relative gradient is at most `goal`, or no step helps."""
     region = TrustRegion(state)
     approach = not pays(state.problem) or state.problem.network.activation == "relu"
     for _ in range(MOST_ROUNDS):
         if approach:
             _approach(state)
-        if not region.descend(GOAL, NEAR if approach else np.inf):
-            continue  # past a saddle, and down again
+        if region.descend(goal, NEAR if approach else np.inf):
+            return  # else past a saddle, and down again
+
+
+def _rounds(state: Settling) -> None:
+    for _ in range(MOST_ROUNDS):
+        descend(state, GOAL)
         if state.gradient_norm > ENOUGH:
             return  # a kink of relu, rounding, or too many steps
         bracket = curvature_bracket(System(state.problem, state.theta), deadline=state.deadline)
@@ -142,18 +149,38 @@ def _leave_saddle(state: Settling, direction: Float) -> bool:
 
 
 def _solve_tangents(state: Settling) -> None:
-    """(H + strength C'') tau = -grad C at the final point, refined until the true residual is small."""
-    problem, theta = state.problem, state.theta
+    """(H + strength C'') tau = -grad C at the final point."""
+    sides = np.repeat(state.problem.complexity_gradient(state.theta)[None], len(state.tangents), axis=0)
+
+    def keep(tangents: Float) -> None:
+        state.tangents = tangents
+
+    solve_tangents(state.problem, state.theta, sides, state.tangents, state.heeding, keep)
+
+
+def solve_tangents(
+    problem: Problem,
+    theta: Float,
+    sides: Float,
+    start: Float,
+    heeding: Callable[[Product], Product],
+    keep: Callable[[Float], None],
+) -> None:
+    """(H + strength C'') tau = -b for each side b of (K, p), refined until the true residual is small.
+
+    `keep` is given the tangents (K, p) whenever they are better.
+    """
     at = Linearized(problem, theta)
-    metric, product = DualMetric(at), state.heeding(at.product)
-    goal = TANGENT_GOAL * norm(problem.complexity_gradient(theta))
+    metric, product, tangents = DualMetric(at), heeding(at.product), start
+    goals = TANGENT_GOAL * np.array([norm(b) for b in sides])
     for _ in range(4):
-        residual = problem.tangent_residual(theta, state.tangents)
+        residual = problem.product(theta, tangents) + sides
         norms = np.array([norm(r) for r in residual])
-        if (norms <= goal).all():
+        if (norms <= goals).all():
             return
-        tolerance = np.minimum(0.5, 0.3 * goal / np.maximum(norms, goal))
+        tolerance = np.minimum(0.5, 0.3 * goals / np.maximum(norms, np.maximum(goals, 1e-300)))
         found = conjugate_gradients(
             lambda V: np.array([product(v) for v in V]), -residual, metric, tolerance, MOST_KRYLOV_STEPS
         )
-        state.tangents = state.tangents + found.x
+        tangents = tangents + found.x
+        keep(tangents)

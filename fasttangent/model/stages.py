@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fasttangent.common.words import AUTO
 from fasttangent.model.certificate import Certificate, certify, unmeasured
 from fasttangent.model.minibatch import train
 from fasttangent.model.settling import settle
+from fasttangent.model.strengths import learned
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.model.settings import FitSettings
+    from fasttangent.model.strengths import Path
     from fasttangent.problem.problem import Problem
     from fasttangent.solvers.bracket import Bracket
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 class Stages:
     """What two stages of training end with."""
 
+    problem: Problem  # under the strength that was given, or learned
     theta: Float  # (p,)
     tangents: Float  # (K, p)
     stopped: str
@@ -35,6 +39,7 @@ class Stages:
     seconds: dict[str, float]  # "training_seconds", "settling_seconds"
     bracket: Bracket | None = None  # of the smallest curvature there, if settling found it
     deadline: float = np.inf  # of the budget of settling, which the certificate shares
+    path: Path | None = None  # of strengths that were tried
 
 
 def two_stages(
@@ -45,7 +50,10 @@ def two_stages(
     report: Callable[..., None],
     held_back: tuple[Float, Float, Float],
 ) -> Stages:
-    """Minibatch steps from `start`, parameters and zero tangents; then settling within the budget."""
+    """Minibatch steps from `start`, parameters and zero tangents; then settling within the budget.
+
+    A strength to be learned is learned in between, within the same budget.
+    """
     clock = time.perf_counter
     began = clock()
     first = train(problem, settings.schedule, start, np.dtype(settings.dtype), rng, report, held_back)
@@ -54,15 +62,25 @@ def two_stages(
         notes = first.notes
         if first.stopped == "interrupted":
             notes = (*notes, "training was interrupted; fit again, and let it settle")
-        return Stages(first.theta, first.tangents, first.stopped, notes, first.history, seconds)
+        return Stages(problem, first.theta, first.tangents, first.stopped, notes, first.history, seconds)
     # A tangent lost in the first stage starts again from zero: settling solves for it.
     tangents = first.tangents if len(first.tangents) == len(start[1]) else start[1]
-    began = clock()
-    second = settle(problem, first.theta, tangents, settings.budget, report)
+    began, theta, path = clock(), first.theta, None
+    deadline = began + settings.budget
+    if settings.strength == AUTO:
+        problem, theta, path, stopped = learned(problem, theta, deadline, report)
+        if stopped != "settled":
+            notes = (f"the search for the strength ended early: {stopped}",)
+            seconds["settling_seconds"] = clock() - began
+            return Stages(
+                problem, theta, tangents, stopped, notes, first.history, seconds, None, deadline, path
+            )
+    second = settle(problem, theta, tangents, deadline - clock(), report)
     notes = () if second.stopped == "settled" else (f"settling ended early: {second.stopped}",)
     seconds["settling_seconds"] = clock() - began
     history = {**first.history, **second.history}
     return Stages(
+        problem,
         second.theta,
         second.tangents,
         second.stopped,
@@ -70,15 +88,16 @@ def two_stages(
         history,
         seconds,
         second.bracket,
-        began + settings.budget,
+        deadline,
+        path,
     )
 
 
-def certified(problem: Problem, run: Stages) -> Certificate:
+def certified(run: Stages) -> Certificate:
     """The certificate of what the stages ended with; the run is marked when Ctrl-C leaves it unmeasured."""
     try:
         return certify(
-            problem, run.theta, run.tangents, run.notes, bracket=run.bracket, deadline=run.deadline
+            run.problem, run.theta, run.tangents, run.notes, bracket=run.bracket, deadline=run.deadline
         )
     except KeyboardInterrupt:
         run.stopped = "interrupted"

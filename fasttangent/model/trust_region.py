@@ -37,6 +37,7 @@ ROUNDED = 1e-13  # share of F below which a decrease is lost in rounding
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 NEAR = 1e-5  # relative gradient from which on steps are taken in float64
 GOOD = 0.9  # share of the promised decrease below which a correction is tried
+WIDER = 1e6  # than a radius, where steps are lost in rounding
 LEAST = 1e-4  # and the smallest with which a step is taken
 LARGE = 500_000  # rows times parameters from which on float32 is worth its compilation
 
@@ -106,7 +107,9 @@ class TrustRegion:
         step = point.path.within(self._radius / point.length)
         d, promised = point.length * step.d.astype(float), point.length**2 * step.decrease
         if not promised > ROUNDED * abs(state.value):
-            return self._last_step(state.theta + d)
+            # the radius may have shrunk by decreases that were rounded, so here it is not believed
+            step = point.path.within(WIDER * self._radius / point.length) if step.at_edge else step
+            return self._last_step(state.theta + point.length * step.d.astype(float))
         theta, known = state.theta + d, None
         outputs = problem.predictions(theta)
         value = problem.value(theta, outputs)

@@ -100,7 +100,8 @@ class System:
         return A
 
     def dual_matrix(self) -> Float:
-        """D^1/2 J J^T D^1/2 (n n_outputs, n n_outputs), with J^T D J the Gauss-Newton matrix of the data term."""
+        """D^1/2 J M^-1 J^T D^1/2 (n n_outputs, n n_outputs), with J^T D J the Gauss-Newton matrix of the data term
+        and M the problem's `metric`."""
         from fasttangent.problem.dense_curvature import dual_matrix
 
         return dual_matrix(self.problem, self.theta)

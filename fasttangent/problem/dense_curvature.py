@@ -169,7 +169,7 @@ def _assemble(terms: list[_Term], table: NDArray[np.int64], p: int, n_threads: i
 
 
 def dual_matrix(problem: Problem, theta: Float) -> Float:
-    """D^1/2 J J^T D^1/2, D = w loss'': (n n_outputs, n n_outputs), rows and outputs in the order of (n, n_outputs)."""
+    """D^1/2 J M^-1 J^T D^1/2, D = w loss'': (n n_outputs, the same), in the order of (n, n_outputs)."""
     at = Linearized(problem, theta)
     n, n_outputs, size = problem.n_rows, len(at.kept.roots), at.block
     blocks = n_outputs * at.n_blocks

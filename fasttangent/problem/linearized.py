@@ -86,10 +86,16 @@ class Linearized:
         return np.add.reduce(G, axis=0)
 
     def dual_tiles(self) -> Float:
-        """-J J^T in tiles for `kernels/tiles.py`: (tiles, rows of a block, rows of a block)."""
+        """-J M^-1 J^T, M the problem's `metric`, in tiles for `kernels/tiles.py`: (tiles, block, block)."""
         from fasttangent.kernels.tiles import dual_row
 
         kept, table, n = self.kept, self.table, self.n_blocks * len(self.kept.roots)
+        if (ratio := self.problem.inputs_ratio) is not None:
+            h = aligned(kept.h.shape, self.dtype)
+            each = self.n_blocks, len(ratio), self.block
+            scale = (1 / np.sqrt(ratio)).astype(self.dtype)[:, None]
+            np.multiply(kept.h.reshape(each), scale, out=h.reshape(each))
+            kept = kept._replace(h=h)
         T = aligned((n * (n + 1) // 2, self.block, self.block), self.dtype)
         parallel.run(lambda i: dual_row(T, kept, i, table), n, self.problem.threads)
         return T

@@ -1,4 +1,8 @@
-"""What is minimised: F(theta) = (1/S) sum_i w_i loss(f(x_i), y_i) + strength C(theta)."""
+"""What is minimised: F(theta) = (1/S) sum_i w_i loss(f(x_i), y_i) + strength C(theta).
+
+With a strength for each group, strength_g = strength ratio_g, C(theta) = sum_g ratio_g C_g(theta): all that is said of
+one strength holds for the common factor of several.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.common.words import COMPLEXITIES, LOSSES
+from fasttangent.problem import groups
 from fasttangent.problem.network import Network
 
 if TYPE_CHECKING:
@@ -34,24 +39,53 @@ class Objective:
         C = ||theta||^2 / 2 over all parameters, or over the weights alone.
     strength : float
         lambda, the weight of C.
+    groups : {"one", "layers", "inputs"} or tuple of int
+        Of parameters: all in one; weights and biases of each layer; the weights of each input column, and weights and
+        biases of the layers but for these; or the number of each parameter's group.
+    ratios : tuple of float
+        rho_g, the strength of each group over `strength`; () for 1.
     """
 
     loss: str = "squared"
     delta: float = 1.0
     complexity: str = "l2"
     strength: float = 1e-3
+    groups: groups.Groups = "one"
+    ratios: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         checks.choice("loss", self.loss, LOSSES)
         checks.choice("complexity", self.complexity, COMPLEXITIES)
         object.__setattr__(self, "delta", checks.number("delta", self.delta, above=0))
         object.__setattr__(self, "strength", checks.number("strength", self.strength, at_least=0))
+        object.__setattr__(self, "groups", groups.checked(self.groups))
+        each = [checks.number("ratios", ratio, above=0) for ratio in self.ratios]
+        object.__setattr__(self, "ratios", tuple(each))
+
+    def ratio_of_each(self, network: Network) -> Float:
+        """The ratio of the group of each parameter.
+
+        Parameters
+        ----------
+        network : Network
+
+        Returns
+        -------
+        ndarray of float64, shape (p,)
+        """
+        numbers = groups.numbers(self.groups, network.layout)
+        if not self.ratios:
+            return np.ones(len(numbers))
+        if len(self.ratios) != numbers.max() + 1:
+            raise ValueError(
+                f"ratios must be one for each of {numbers.max() + 1} groups, got {len(self.ratios)}"
+            )
+        return np.array(self.ratios)[numbers]
 
     def mask(self, network: Network) -> Float:
         """C = 1/2 sum_j mask_j theta_j^2: the diagonal of C'', (p,)."""
-        if self.complexity == "l2-weights":
-            return network.layout.weight_mask()
-        return np.ones(network.layout.n_params)
+        each = self.ratio_of_each(network)
+        return each * network.layout.weight_mask() if self.complexity == "l2-weights" else each
 
     @property
     def kernel_loss(self) -> Loss:

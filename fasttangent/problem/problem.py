@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fasttangent.common import parallel
+from fasttangent.problem import groups
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 
@@ -56,6 +58,11 @@ class Problem:
     ) -> None:
         self.network, self.objective = network, objective
         self.mask = objective.mask(network)
+        each, layout = objective.ratio_of_each(network), network.layout
+        plain = bool((each == 1).all())
+        #: What solvers take for the diagonal of C'': rho, without what is not a number of each input of a layer.
+        self.inputs_ratio = None if plain else groups.by_inputs(each, layout)  # (units,) as in `Layout.table`
+        self.metric = each if self.inputs_ratio is None else groups.spread(self.inputs_ratio, layout)  # (p,)
         self._set_rows(X, Y, w, float(w.sum()), threads)
 
     def _set_rows(self, X: Float, Y: Float, w: Float, total: float, threads: int) -> None:
@@ -75,6 +82,13 @@ class Problem:
         """The same network and objective at other rows, whose weights are divided by S already."""
         other = copy.copy(self)
         other._set_rows(X, Y, w, 1.0, threads)
+        return other
+
+    def at_strength(self, strength: float) -> Problem:
+        """The same rows under another strength, with the same ratios."""
+        other = copy.copy(self)
+        other.objective = replace(self.objective, strength=strength)
+        other._kept, other._data = None, {}
         return other
 
     def unlabelled(self, X: Float, threads: int) -> Problem:

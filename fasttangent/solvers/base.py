@@ -156,5 +156,5 @@ def relative_norms(R: Float, B: Float) -> Float:
 
 
 def plain_complexity(system: System) -> bool:
-    """Whether C'' = I."""
-    return bool((system.problem.mask == 1).all())
+    """Whether C'' is the problem's `metric`: the identity, or the ratios of groups that are made of whole inputs."""
+    return bool((system.problem.mask == system.problem.metric).all())

@@ -169,8 +169,9 @@ def _not_definite(system: System, smallest: float) -> str:
 class Spectrum(Direct):
     """`spectrum`: one symmetric eigendecomposition serves every strength, definite or not.
 
-    With C'' = I,  (H + s I)^-1 = V (L + s)^-1 V^T.  Where C'' leaves biases out, they are eliminated first: with f
-    the free parameters and h those that C'' holds, T = H_ff^-1 H_fh and S = H_hh - H_hf T,
+    With C'' = I,  (H + s I)^-1 = V (L + s)^-1 V^T; with other numbers on its diagonal, V L V^T is what
+    C''^-1/2 H C''^-1/2 is, and V^T stands for V^T C''^-1/2.  Where C'' leaves biases out, they are eliminated
+    first: with f the free parameters and h those that C'' holds, T = H_ff^-1 H_fh and S = H_hh - H_hf T,
     x_h = (S + s I)^-1 (b_h - T^T b_f)  and  x_f = H_ff^-1 b_f - T x_h.
 
     LAPACK's, on one thread whatever `threads` is, so that no number of threads changes a bit: 1.1 s for 2000 parameters
@@ -179,7 +180,7 @@ class Spectrum(Direct):
     Attributes
     ----------
     eigenvalues : ndarray of float64
-        Ascending, of A (of S + strength I where C'' leaves parameters out).
+        Ascending, of C''^-1/2 A C''^-1/2 (of S + strength I where C'' leaves parameters out).
     """
 
     name = "spectrum"
@@ -199,9 +200,12 @@ class Spectrum(Direct):
             with one_thread():
                 self._T = self._inverse @ A[np.ix_(self._free, self._held)]
                 A = A[np.ix_(self._held, self._held)] - A[np.ix_(self._held, self._free)] @ self._T
+        if not ((ratios := system.problem.mask[self._held]) == 1).all():
+            A /= np.sqrt(np.outer(ratios, ratios))
         # A is symmetric: its transpose is what LAPACK may overwrite
         with one_thread():
             self.eigenvalues, self._V = eigh(A.T, driver="evd", overwrite_a=True, check_finite=False)
+        self._V /= np.sqrt(ratios)[:, None]
 
     def definite(self) -> bool:
         """By the eigenvalues."""
@@ -282,8 +286,9 @@ def _inverse(F: Float) -> tuple[Float, bool]:
 class Dual(Direct):
     """`dual`: Gauss-Newton by an m x m matrix, m = n outputs (Woodbury), of use where m < p.
 
-    With R = D^1/2 J and G = R R^T:  (R^T R + s I)^-1 b = (b - R^T (G + s I)^-1 R b) / s.  Rows without weight or
-    without curvature are rows of zeros.
+    With R = D^1/2 J, b' = C''^-1 b and G = R C''^-1 R^T:
+    (R^T R + s C'')^-1 b = (b' - C''^-1 R^T (G + s I)^-1 R b') / s.  Rows without weight or without curvature are rows
+    of zeros.
     """
 
     name = "dual"
@@ -318,20 +323,20 @@ class Dual(Direct):
     def solve_split(self, U: Float, B: Float) -> tuple[Float, Float]:
         """x and u' of A x = R^T u + b for each u of U (K, n, n_outputs) and b of B (K, p).
 
-        x = b / s + R^T u' with u' = (G + s I)^-1 (u - R b / s): half the work of a solve for R^T u + b.
+        x = C''^-1 (b / s + R^T u') with u' = (G + s I)^-1 (u - R C''^-1 b / s): half the work of a solve for R^T u + b.
         """
         return self._solve_split(U, B, own_strength(self.system))
 
     def _solve_split(self, U: Float | None, B: Float, strength: float) -> tuple[Float, Float]:
         problem, theta, factor = self.system.problem, self.system.theta, self._factor(strength)
-        X, W = np.empty_like(B), np.empty((len(B), *self._roots.shape))
+        X, W, ratios = np.empty_like(B), np.empty((len(B), *self._roots.shape)), problem.mask
         for k in range(0, len(B), self.system.PANEL):
-            b = B[k : k + self.system.PANEL] / strength
+            b = B[k : k + self.system.PANEL] / strength / ratios
             u = -problem.jacobian_product(theta, b) * self._roots
             if U is not None:
                 u += U[k : k + len(b)]
             W[k : k + len(b)] = w = factor.solve(u.reshape(len(b), -1)).reshape(u.shape)
-            X[k : k + len(b)] = b + problem.jacobian_transposed_product(theta, w * self._roots)
+            X[k : k + len(b)] = b + problem.jacobian_transposed_product(theta, w * self._roots) / ratios
         return X, W
 
     def _factor(self, strength: float) -> dense.Cholesky:
@@ -358,8 +363,13 @@ def _require_dual(system: System) -> None:
     if not own_strength(system) > 0:
         got = "regularized=False" if not system.regularized else "0"
         raise ValueError(f"solver 'dual' needs strength > 0, got {got}; use 'spectrum' or 'minres'")
+    if (complexity := system.problem.objective.complexity) != "l2":
+        raise ValueError(
+            f"solver 'dual' needs complexity 'l2', got {complexity!r}, which leaves the biases free; use 'cholesky' or "
+            f"'cg'"
+        )
     if not plain_complexity(system):
         raise ValueError(
-            "solver 'dual' needs complexity 'l2', got 'l2-weights', which leaves the biases free; use 'cholesky' or "
-            "'cg'"
+            "solver 'dual' needs groups that hold all parameters from an input of a layer or none, got others; use "
+            "'cholesky' or 'cg'"
         )

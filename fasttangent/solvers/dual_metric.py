@@ -24,10 +24,10 @@ TILES_AT_ONCE = 1000  # tiles of a factor from which on threads share a row of t
 
 
 class DualMetric:
-    """M = J^T J + floor I, with J^T J the Gauss-Newton matrix of the data term.
+    """M = J^T J + floor R, with J^T J the Gauss-Newton matrix of the data term and R = I, or ratios of strengths.
 
-    M^-1 = (I - J^T (J J^T + floor I)^-1 J) / floor, and J is never formed: its rows are outer products of
-    activations and adjoints.  Where rows are many, a fixed sample of them stands for all.
+    M^-1 = R^-1 (R - J^T (J R^-1 J^T + floor I)^-1 J) R^-1 / floor, and J is never formed: its rows are outer products
+    of activations and adjoints.  Where rows are many, a fixed sample of them stands for all.
 
     Parameters
     ----------
@@ -35,12 +35,15 @@ class DualMetric:
         The problem at its parameters, and the dtype of all numbers.
     floor : float, optional
         Default: the strength, but not so small that M^-1 cancels to rounding.
+    whole : bool
+        All rows, whatever it costs.
     """
 
-    def __init__(self, at: Linearized, floor: float | None = None) -> None:
-        rows = _sample(at.problem)
+    def __init__(self, at: Linearized, floor: float | None = None, whole: bool = False) -> None:
+        rows = at.problem if whole else _sample(at.problem)
         self.at = at if rows is at.problem else Linearized(rows, at.theta, at.dtype)
         self.of_all_rows = rows is at.problem
+        self._R = None if at.problem.inputs_ratio is None else at.problem.metric.astype(at.dtype)
         self.dtype, self._n = at.dtype, self.at.n_blocks * len(self.at.kept.roots)
         self._tiles = self.at.dual_tiles()
         least = LEAST_SHARE[at.dtype.itemsize] * self._trace
@@ -79,15 +82,28 @@ class DualMetric:
     def solve(self, v: Float) -> Float:
         """M^-1 v, for v (p,)."""
         v = np.ascontiguousarray(v, self.dtype)
-        u = self._solve_dual(self.at.times(v))
-        return (v - self.at.transposed_times(u)) / self.dtype.type(self.floor)
+        u = self._solve_dual(self.at.times(self._over_ratios(v)))
+        return self._over_ratios(v - self.at.transposed_times(u)) / self.dtype.type(self.floor)
 
     def least_change(self, u: Float) -> Float:
-        """J^T (J J^T + floor I)^-1 u: the smallest step that changes the outputs by u, given up to the floor."""
-        return self.at.transposed_times(self._solve_dual(u))
+        """R^-1 J^T (J R^-1 J^T + floor I)^-1 u: the least step that changes the outputs by u, up to the floor."""
+        return self._over_ratios(self.at.transposed_times(self._solve_dual(u)))
+
+    def _over_ratios(self, v: Float) -> Float:
+        return v if self._R is None else v / self._R
+
+    def dual_solution(self, u: Float) -> Float:
+        """(J R^-1 J^T + floor I)^-1 u."""
+        return self._solve_dual(np.array(u, self.dtype))
+
+    @property
+    def log_determinant(self) -> float:
+        """Of I + J R^-1 J^T / floor."""
+        roots = -self._tiles[self._diagonal].astype(np.float64)  # 1 over those of U^T U
+        return -2 * float(np.sum(np.log(roots))) - roots.size * math.log(self.floor)
 
     def _solve_dual(self, u: Float) -> Float:
-        """(J J^T + floor I)^-1 u, in the place of u."""
+        """(J R^-1 J^T + floor I)^-1 u, in the place of u."""
         from fasttangent.kernels.tiles import solve_tiles
 
         solve_tiles(u.ravel(), self._tiles, self._n)
@@ -97,14 +113,15 @@ class DualMetric:
         """A random vector (p,) whose covariance is M."""
         rng = np.random.default_rng(seed)
         along = self.at.transposed_times(rng.normal(size=self.at.kept.roots.shape).astype(self.dtype))
-        return along + np.sqrt(self.floor) * rng.normal(size=len(along))
+        across = np.sqrt(self.floor) * rng.normal(size=len(along))
+        return along + (across if self._R is None else across * np.sqrt(self._R))
 
     @property
     def largest(self) -> float:
-        """Largest eigenvalue of J^T J, to a few per cent (power iteration)."""
+        """Largest eigenvalue of R^-1 J^T J, to a few per cent (power iteration)."""
         v = np.ones_like(self.at.theta)
         for _ in range(20):
-            v = self.at.transposed_times(self.at.times(v / max(norm(v), 1e-300)))
+            v = self._over_ratios(self.at.transposed_times(self.at.times(v / max(norm(v), 1e-300))))
         return norm(v)
 
 

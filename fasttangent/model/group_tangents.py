@@ -1,0 +1,31 @@
+"""Tangents of the strengths of groups: tau_g = d theta / d strength_g, of which tau = sum_g ratio_g tau_g."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fasttangent.model.settling import solve_tangents
+from fasttangent.problem import groups
+from fasttangent.problem.problem import Problem
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+
+def group_tangents(problem: Problem, theta: Float) -> Float:
+    """tau_g (K, p) at a stationary point: (H + strength C'') tau_g = -grad C_g, all in one block solve."""
+    of = groups.numbers(problem.objective.groups, problem.network.layout)
+    found = np.zeros((of.max() + 1, len(theta)))
+    ratio = problem.objective.ratio_of_each(problem.network)
+    pull = problem.complexity_gradient(theta) / ratio
+    sides = np.where(of == np.arange(len(found))[:, None], pull, 0.0)
+
+    def keep(tangents: Float) -> None:
+        found[:] = tangents
+
+    solve_tangents(problem, theta, sides, found.copy(), lambda product: product, keep)
+    return found
