@@ -167,7 +167,7 @@ def training_table(command: Callable[..., Any]) -> Callable[..., Any]:
     )(gathered)
 
 
-def _network_and_objective(hidden: str, strength: float) -> Callable[..., Any]:
+def _network_and_objective(hidden: str, strength: float | str) -> Callable[..., Any]:
     """What `fit` and `fidelity` minimise, and over which networks."""
     return _several(
         click.option(
@@ -244,7 +244,7 @@ FIDELITY = _several(
 
 # Words and defaults are those of fasttangent.fit; tests compare them.
 FIT = _several(
-    _network_and_objective("64,64", 1e-3),
+    _network_and_objective("64,64", AUTO),
     _choice("--groups", GROUPS, "What has a strength of its own where they are learned."),
     _choice("--optimizer", OPTIMIZERS, "Of the first stage."),
     click.option(

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fasttangent.common.interrupts import held
+
 try:
     import fcntl
 except ImportError:  # Windows, where nothing is locked and nothing swept
@@ -88,7 +90,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         _check_regular(path)
         permissions = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-        temporary, handle = _begun(target)
+        with held():  # or Ctrl-C between the two leaves a file that nobody knows of
+            temporary, handle = _begun(target)
         if permissions is not None:
             os.chmod(temporary, permissions | stat.S_IRUSR | stat.S_IWUSR)
         yield temporary
@@ -112,10 +115,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Raise the OSError with which `replacing` would begin."""
-    temporary, handle = _begun(Path(os.path.realpath(path)))
-    temporary.unlink(missing_ok=True)
-    if handle is not None:  # locked up to here, or a sweep of another process might come first
-        os.close(handle)
+    with held():
+        temporary, handle = _begun(Path(os.path.realpath(path)))
+        temporary.unlink(missing_ok=True)
+        if handle is not None:  # locked up to here, or a sweep of another process might come first
+            os.close(handle)
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:

@@ -18,7 +18,7 @@ def fit(
     activation: str = "tanh",
     loss: str = "squared",
     delta: float = 1.0,
-    strength: float | str | Mapping[str, float] = 1e-3,
+    strength: float | str | Mapping[str, float] = "auto",
     complexity: str = "l2",
     groups: Any = "inputs",
     sample_weight: Any = None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # The mode of a finite network wants the strengths of the infinitely wide one times 5, give or take a factor of 2
 # (36 splits of ten sets at 64 and 320 labels, not those of any report).
-FACTOR, FACTOR_ERROR = 5.0, 0.7  # median, and standard deviation of the logarithm
+FACTOR, FACTOR_ERROR = 5.0, 0.5  # median, and standard deviation of the logarithm
 
 
 def check_groups(settings: FitSettings, network: Network, inputs: Sequence[str] | None) -> None:

@@ -37,7 +37,7 @@ class FitSettings:
     activation: str = "tanh"
     loss: str = "squared"
     delta: float = 1.0
-    strength: float | str | Mapping[str, float] = 1e-3
+    strength: float | str | Mapping[str, float] = AUTO
     complexity: str = "l2"
     groups: Groups = "inputs"
     optimizer: str = "adam"

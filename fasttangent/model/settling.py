@@ -21,7 +21,7 @@ import numpy as np
 
 from fasttangent.model.lbfgs import minimize
 from fasttangent.model.settling_state import GOAL, OutOfTime, Settling
-from fasttangent.model.trust_region import TrustRegion, coarse
+from fasttangent.model.trust_region import MOST_STEPS, TrustRegion, coarse
 from fasttangent.problem.curvature import System
 from fasttangent.problem.linearized import Linearized
 from fasttangent.problem.problem import Problem
@@ -76,14 +76,14 @@ def settle(problem: Problem, theta: Float, tangents: Float, seconds: float, repo
     return state
 
 
-def descend(state: Settling, goal: float) -> None:
-    """Downhill until the relative gradient is at most `goal`, or no step helps."""
+def descend(state: Settling, goal: float, most: int = MOST_STEPS) -> None:
+    """Downhill until the relative gradient is at most `goal`, no step helps, or that many Newton steps are done."""
     region = TrustRegion(state)
     approach = not pays(state.problem) or state.problem.network.activation == "relu"
     for _ in range(MOST_ROUNDS):
         if approach:
             _approach(state)
-        if region.descend(goal, NEAR if approach else np.inf):
+        if region.descend(goal, NEAR if approach else np.inf, most):
             return  # else past a saddle, and down again
 
 

@@ -43,6 +43,8 @@ STEP = np.log(3.0)
 MOST_STEPS = 3  # either way; of labels without noise, every further one takes longer to settle
 LEAST, LARGEST = 1e-9, 1e3  # strengths
 CLOSE = 1e-5  # relative gradient at which a point of the path counts as settled
+CONSTANT = 2.0  # parameters that the labels determine, below which the network is one
+MOST_NEWTON_STEPS = 500  # until it does
 MOST_LABELS = 6000  # of which the evidence is computed: a dense matrix is factorised
 
 
@@ -108,6 +110,7 @@ class Search:
     def run(self) -> None:
         """Raises OutOfTime or KeyboardInterrupt at any point; what was found until then stays."""
         first = self._first
+        self._look(first + STEP)  # the way down in strength is the easier one
         self._look(first)
         for side in (STEP, -STEP):
             for k in range(1, MOST_STEPS + 1):
@@ -125,8 +128,12 @@ class Search:
         start = self._start if near is None else self._thetas[near]
         problem = self._problem.at_strength(float(np.exp(log)))
         state = Settling(problem, start.copy(), np.empty((0, len(start))), self._deadline, self._tell)
-        descend(state, CLOSE)
+        descend(state, CLOSE, MOST_NEWTON_STEPS)
+        if state.gradient_norm > CLOSE and len(self._found) > 1:
+            return np.inf  # a strength that takes so long is too small
         value, determined = evidence(problem, state.theta)
+        if determined < CONSTANT and len(self._found) > 1:
+            return np.inf  # and one that leaves a constant too large, whatever the evidence
         value += 0.5 * ((log - self._first) / FACTOR_ERROR) ** 2 / self._labels
         self._thetas[log], self._found[log] = state.theta, (value, determined)
         return self._found[log][0]

@@ -66,8 +66,8 @@ class TrustRegion:
         self._point: _Point | None = None  # not looked at
         self._outputs: Float | None = None
 
-    def descend(self, goal: float, near: float = np.inf) -> bool:
-        """Steps until the relative gradient is at most `goal`, or no step helps.
+    def descend(self, goal: float, near: float = np.inf, most: int = MOST_STEPS) -> bool:
+        """Steps, so many at most, until the relative gradient is at most `goal`, or no step helps.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class TrustRegion:
         """
         self._radius, self._point, self._outputs = 0.0, None, None
         least = np.inf
-        for _ in range(MOST_STEPS):
+        for _ in range(most):
             relative = self._state.gradient_norm
             least = min(least, relative)
             if not relative > goal:
