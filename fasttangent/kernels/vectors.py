@@ -2,9 +2,9 @@
 
 Everything in `kernels` is Python that Numba compiles, but for a few files that emit LLVM IR: what the compiler does
 not find by itself.  These are `products` (register tiles), `sums` (of rows and columns, and transpositions in
-registers), `elementwise` (activations as vector arithmetic), `views`, `prefetch`, `scalar`, `waiting`, `denormals` and `peak`.
-Each intrinsic there has a plain twin, its *definition*, which runs in its place under ``NUMBA_DISABLE_JIT`` and with
-which tests compare it; `choose` takes one of the two.
+registers), `elementwise` (activations as vector arithmetic), `views`, `prefetch`, `scalar`, `waiting`, `denormals`
+and `peak`.  Each intrinsic there has a plain twin, its *definition*, which runs in its place under
+``NUMBA_DISABLE_JIT`` and with which tests compare it; `choose` takes one of the two.
 """
 
 from functools import partial
