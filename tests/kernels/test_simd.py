@@ -639,5 +639,5 @@ def test_a_whole_tile_stays_in_the_registers(real):
     whole = [body for n, body in counted if n > 0 and n % size == 0]  # unrolled for some processors
     assert len(whole) >= 2, "one loop for A B and one for A2 B2"
     for body in whole:
-        stored = [line for line in body if re.search(r",\s*-?\w*\(%r[sb]p", line)]
+        stored = [line for line in body if re.search(r"^(?!cmp).*,\s*-?\w*\(%r[sb]p", line)]  # not compared
         assert not stored, stored
