@@ -96,6 +96,15 @@ class Vector:
         even, odd = (square.polynomial(coefficients[::-1][i::2][::-1]) for i in (0, 1))
         return odd.fma(self, even)
 
+    def in_pairs(self, coefficients, square):
+        """The polynomial as one in x^2, whose factors a x + b do not wait for each other."""
+        ascending = coefficients[::-1]
+        pairs = [self.constant(a).fma(self, b) for a, b in zip(ascending[1::2], ascending[::2], strict=False)]
+        total = self.constant(coefficients[0]) if len(coefficients) % 2 else pairs.pop()
+        for pair in reversed(pairs):
+            total = total.fma(square, pair)
+        return total
+
     def abs(self):
         return self._llvm("fabs")
 
