@@ -26,17 +26,17 @@ def _fma_rounds_instruction(typing_context, n, out):
         kind = vector_type(pointer.type.pointee)
         first = Vector(builder, load(builder, pointer))
         totals = [
-            cgutils.alloca_once_value(builder, (first + 0.1 * i).value) for i in range(peak_accumulators())
+            cgutils.alloca_once_value(builder, (first + 0.1 * i).parts[0]) for i in range(peak_accumulators())
         ]
         with cgutils.for_range(builder, n):
             for total in totals:
                 value = Vector(builder, builder.load(total)).fma(0.999, 1e-3)
-                builder.store(value.value, total)
+                builder.store(value.parts[0], total)
         value = Vector(builder, builder.load(totals[0]))
         for total in totals[1:]:
             value = value + Vector(builder, builder.load(total))
-        assert value.value.type == kind
-        store(builder, value.value, pointer)
+        assert value.parts[0].type == kind
+        store(builder, value.parts[0], pointer)
         return context.get_dummy_value()
 
     return types.void(types.intp, out), code

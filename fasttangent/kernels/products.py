@@ -26,6 +26,11 @@ from fasttangent.kernels.vectors import (
     vector_type,
 )
 
+# Rows of tiles.  Few rows are few chains of sums, each of which waits for the one before it: 8 rows are two tiles of 4,
+# and up to FEW_ROWS stand in twice the width where there are registers for it.
+HEIGHTS, FEW_ROWS = (TILE_ROWS, 4, 3, 2, 1), 3
+WIDTHS = (4, 2, 1)  # vectors
+
 
 def _strip(module, element, vectors, masked):
     """C = A B + A2 B2, all rows of a strip `vectors` vectors wide; masked: only its first `width` values.
@@ -83,18 +88,26 @@ def _strip(module, element, vectors, masked):
                 for v in range(vectors):
                     store(builder, builder.load(totals[u][v]), places[u][v], mask)
 
-        whole = builder.udiv(m, INT(TILE_ROWS))
-        with cgutils.for_range(builder, whole) as loop:
-            tile(builder.mul(loop.index, INT(TILE_ROWS)), TILE_ROWS)
-        first = builder.mul(whole, INT(TILE_ROWS))
-        for rows in (4, 2, 1):
-            with builder.if_then(builder.icmp_signed(">=", builder.sub(m, first), INT(rows))):
-                tile(first, rows)
-            done = builder.icmp_signed(">=", builder.sub(m, first), INT(rows))
-            first = builder.select(done, builder.add(first, INT(rows)), first)
+        first = INT(0)
+        for rows in (rows for rows in HEIGHTS if rows * vectors <= TILE_ROWS * tile_vectors()):
+            tiles = _whole_tiles(builder, builder.sub(m, first), rows)
+            with cgutils.for_range(builder, tiles) as loop:
+                tile(builder.add(first, builder.mul(loop.index, INT(rows))), rows)
+            first = builder.add(first, builder.mul(tiles, INT(rows)))
 
     name = own_name(f"strip{vectors}{'m' if masked else ''}", element)
     return own_function(module, name, arguments, body)
+
+
+def _whole_tiles(builder, m, rows):
+    """How many tiles of so many rows to begin with: one less of the highest where 1, 2 or 5 rows would be left."""
+    tiles = builder.udiv(m, INT(rows))
+    if rows < TILE_ROWS:
+        return tiles
+    left = builder.sub(m, builder.mul(tiles, INT(rows)))
+    low = [builder.icmp_signed("==", left, INT(n)) for n in (1, 2, 5)]
+    again = builder.and_(builder.or_(low[0], builder.or_(*low[1:])), builder.icmp_signed(">", tiles, INT(0)))
+    return builder.sub(tiles, builder.zext(again, INT))
 
 
 def _product_definition(C, A, B, A2, B2, P, accumulate):
@@ -138,14 +151,15 @@ def _product_instruction(typing_context, C, A, B, A2, B2, P, accumulate):
             )  # fmt: skip
 
         j = INT(0)
-        vectors = tile_vectors()
-        while vectors:
+        few = builder.icmp_signed("<=", m, INT(FEW_ROWS))
+        for vectors in WIDTHS:
             size = INT(vectors * count)
             whole = builder.udiv(builder.sub(n, j), size)
+            if vectors > tile_vectors():
+                whole = builder.select(few, whole, INT(0))
             with cgutils.for_range(builder, whole) as loop:
                 strip(builder.add(j, builder.mul(loop.index, size)), vectors, False)
             j = builder.add(j, builder.mul(whole, size))
-            vectors //= 2
         with builder.if_then(builder.icmp_signed("<", j, n)):
             strip(j, 1, True)
         return context.get_dummy_value()
@@ -154,9 +168,8 @@ def _product_instruction(typing_context, C, A, B, A2, B2, P, accumulate):
     return types.void(C, A, B, A2, B2, P, types.boolean), code
 
 
-for count in (1, 2, 4):
-    if count <= tile_vectors():
-        keep(_strip, count, False)
+for count in WIDTHS:
+    keep(_strip, count, False)
 keep(_strip, 1, True)
 provide("products")
 

@@ -2,9 +2,9 @@
 
 Everything in `kernels` is Python that Numba compiles, but for a few files that emit LLVM IR: what the compiler does
 not find by itself.  These are `products` (register tiles), `sums` (of rows and columns, and transpositions in
-registers), `elementwise` (activations as vector arithmetic), `views`, `scalar`, `waiting`, `denormals` and `peak`.
-Each intrinsic there has a plain twin, its *definition*, which runs in its place under ``NUMBA_DISABLE_JIT`` and with
-which tests compare it; `choose` takes one of the two.
+registers), `elementwise` (activations as vector arithmetic), `views`, `prefetch`, `scalar`, `waiting`, `denormals`
+and `peak`.  Each intrinsic there has a plain twin, its *definition*, which runs in its place under
+``NUMBA_DISABLE_JIT`` and with which tests compare it; `choose` takes one of the two.
 """
 
 from functools import partial
@@ -27,55 +27,59 @@ def choose(definition, instruction):
 
 
 class Vector:
-    """A vector of float32 or float64 in the code that is being emitted; arithmetic on it emits arithmetic."""
+    """Vectors of float32 or float64 in the code that is being emitted; arithmetic on them emits arithmetic.
 
-    def __init__(self, builder, value):
-        self.builder, self.value = builder, value
+    Parts side by side are chains of instructions that do not wait for each other.
+    """
+
+    def __init__(self, builder, *parts):
+        self.builder, self.parts = builder, parts
+
+    @property
+    def kind(self):
+        return self.parts[0].type
 
     @property
     def single(self):
-        return self.value.type.element == ir.FloatType()
-
-    @property
-    def count(self):
-        return self.value.type.count
+        return self.kind.element == ir.FloatType()
 
     def constant(self, x):
         """x in every lane, rounded to the type."""
         x = float(np.float32(x)) if self.single else float(x)
-        return Vector(self.builder, ir.Constant(self.value.type, [x] * self.count))
+        return Vector(self.builder, *[ir.Constant(self.kind, [x] * self.kind.count)] * len(self.parts))
 
-    def _both(self, other):
-        return other.value if isinstance(other, Vector) else self.constant(other).value
+    def each(self, emit, *others):
+        """emit(part, part of each other) of all parts; others may be numbers."""
+        rest = (x if isinstance(x, Vector) else self.constant(x) for x in others)
+        columns = zip(self.parts, *(x.parts for x in rest), strict=True)
+        return Vector(self.builder, *(emit(*column) for column in columns))
 
     def __add__(self, other):
-        return Vector(self.builder, self.builder.fadd(self.value, self._both(other)))
+        return self.each(self.builder.fadd, other)
 
     def __sub__(self, other):
-        return Vector(self.builder, self.builder.fsub(self.value, self._both(other)))
+        return self.each(self.builder.fsub, other)
 
     def __rsub__(self, other):
-        return Vector(self.builder, self.builder.fsub(self._both(other), self.value))
+        return self.constant(other) - self
 
     def __mul__(self, other):
-        return Vector(self.builder, self.builder.fmul(self.value, self._both(other)))
+        return self.each(self.builder.fmul, other)
 
     def __truediv__(self, other):
-        return Vector(self.builder, self.builder.fdiv(self.value, self._both(other)))
+        return self.each(self.builder.fdiv, other)
 
     def __rtruediv__(self, other):
-        return Vector(self.builder, self.builder.fdiv(self._both(other), self.value))
+        return self.constant(other) / self
 
     def __neg__(self):
-        return Vector(self.builder, self.builder.fneg(self.value))
+        return self.each(self.builder.fneg)
 
     __radd__, __rmul__ = __add__, __mul__
 
     def fma(self, factor, addend):
         """self factor + addend, rounded once."""
-        return Vector(
-            self.builder, emit_fma(self.builder, self.value, self._both(factor), self._both(addend))
-        )
+        return self.each(partial(emit_fma, self.builder), factor, addend)
 
     def polynomial(self, coefficients):
         """Highest power first: Horner's rule, but for the first steps of a long one, which `halved` does."""
@@ -96,6 +100,15 @@ class Vector:
         even, odd = (square.polynomial(coefficients[::-1][i::2][::-1]) for i in (0, 1))
         return odd.fma(self, even)
 
+    def in_pairs(self, coefficients, square):
+        """The polynomial as one in x^2, whose factors a x + b do not wait for each other."""
+        ascending = coefficients[::-1]
+        pairs = [self.constant(a).fma(self, b) for a, b in zip(ascending[1::2], ascending[::2], strict=False)]
+        total = self.constant(coefficients[0]) if len(coefficients) % 2 else pairs.pop()
+        for pair in reversed(pairs):
+            total = total.fma(square, pair)
+        return total
+
     def abs(self):
         return self._llvm("fabs")
 
@@ -103,21 +116,20 @@ class Vector:
         return self._llvm("copysign", other)
 
     def _llvm(self, name, *others):
-        kind = self.value.type
-        name = f"llvm.{name}.v{kind.count}f{32 if self.single else 64}"
-        function_type = ir.FunctionType(kind, [kind] * (1 + len(others)))
+        name = f"llvm.{name}.v{self.kind.count}f{32 if self.single else 64}"
+        function_type = ir.FunctionType(self.kind, [self.kind] * (1 + len(others)))
         function = cgutils.get_or_insert_function(self.builder.module, function_type, name)
-        return Vector(self.builder, self.builder.call(function, [self.value, *map(self._both, others)]))
+        return self.each(lambda *parts: self.builder.call(function, parts), *others)
 
     def compare(self, relation, other):
         """A condition per lane; false where either is NaN, but for "!=", which is true there."""
-        if relation == "!=":
-            return self.builder.fcmp_unordered(relation, self.value, self._both(other))
-        return self.builder.fcmp_ordered(relation, self.value, self._both(other))
+        emit = self.builder.fcmp_unordered if relation == "!=" else self.builder.fcmp_ordered
+        return self.each(partial(emit, relation), other)
 
     def where(self, condition, other):
         """self where the condition holds, else other."""
-        return Vector(self.builder, self.builder.select(condition, self.value, self._both(other)))
+        other = other if isinstance(other, Vector) else self.constant(other)
+        return condition.each(self.builder.select, self, other)
 
     def at_least(self, low):
         """The larger of self and low; NaN stays NaN."""
@@ -135,13 +147,13 @@ class Vector:
         if not (target().get("avx512f") and has_fma() and vector_bits() == 512):
             return self / divisor
         name, bits = ("rcp14.ps", 16) if self.single else ("rcp14.pd", 8)
-        kind, mask = divisor.value.type, ir.IntType(bits)
+        kind, mask = self.kind, ir.IntType(bits)
         function_type = ir.FunctionType(kind, [kind, kind, mask])
         function = cgutils.get_or_insert_function(
             self.builder.module, function_type, f"llvm.x86.avx512.{name}.512"
         )
-        arguments = [divisor.value, ir.Constant(kind, [0.0] * self.count), mask(2**bits - 1)]
-        r = Vector(self.builder, self.builder.call(function, arguments))
+        rest = [ir.Constant(kind, [0.0] * kind.count), mask(2**bits - 1)]
+        r = divisor.each(lambda part: self.builder.call(function, [part, *rest]))
         if not self.single:
             r = r.fma((-divisor).fma(r, 1), r)
         q = self * r
@@ -164,15 +176,16 @@ class Vector:
         Adding SHIFT to a small number rounds it to a whole one, which then stands in the last bits; moved to the
         place of the exponent they are the result.
         """
-        whole = ir.VectorType(ir.IntType(32 if self.single else 64), self.count)
+        builder, kind = self.builder, self.kind
+        whole = ir.VectorType(ir.IntType(32 if self.single else 64), kind.count)
+        bias, places = (127, 23) if self.single else (1023, 52)
+        bias, places = (ir.Constant(whole, [n] * kind.count) for n in (bias + offset, places))
 
-        def number(n):
-            return ir.Constant(whole, [n] * self.count)
+        def power(part):
+            bits = builder.add(builder.bitcast(part, whole), bias)
+            return builder.bitcast(builder.shl(bits, places), kind)
 
-        bias = number((127 if self.single else 1023) + offset)
-        bits = self.builder.add(self.builder.bitcast(self.value, whole), bias)
-        bits = self.builder.shl(bits, number(23 if self.single else 52))
-        return Vector(self.builder, self.builder.bitcast(bits, self.value.type))
+        return self.each(power)
 
 
 def shift(single):

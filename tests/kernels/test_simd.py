@@ -31,7 +31,7 @@ JIT = not numba.config.DISABLE_JIT
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 DTYPES = ("float32", "float64")
 WIDTHS = (1, 2, 3, 5, 7, 17, 63, 65)
-HEIGHTS = sorted({1, 2, 3, 4, 5, 100} | {k * processor.TILE_ROWS + d for k in (1, 2) for d in (-1, 0, 1)})
+HEIGHTS = [*range(1, 2 * processor.TILE_ROWS + 2), 100]
 SENTINEL = -77.0
 BEFORE = 19  # values in front of an array
 
@@ -639,5 +639,5 @@ def test_a_whole_tile_stays_in_the_registers(real):
     whole = [body for n, body in counted if n > 0 and n % size == 0]  # unrolled for some processors
     assert len(whole) >= 2, "one loop for A B and one for A2 B2"
     for body in whole:
-        stored = [line for line in body if re.search(r",\s*-?\w*\(%r[sb]p", line)]
+        stored = [line for line in body if re.search(r"^(?!cmp).*,\s*-?\w*\(%r[sb]p", line)]  # not compared
         assert not stored, stored

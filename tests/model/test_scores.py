@@ -261,3 +261,14 @@ def test_a_constant_column_is_ignored_in_training_and_scores(data):
     seven, nine = (np.insert(X, 1, value, axis=1) for value in (7.0, 9e9))
     same(model.score(nine), model.score(seven))
     assert model.certificate.trusted, model.certificate.reasons
+
+
+@pytest.mark.parametrize("columns", [0, 1, 3, rows_module.NARROW - 1, rows_module.NARROW])
+def test_the_largest_value_of_every_row(columns):
+    """However many values rows have; nan where there is one."""
+    values = np.random.default_rng(0).normal(size=(7, columns)).astype(np.float32)
+    values[1:3, -1:], values[3, :1] = np.nan, -np.inf
+    expected = [max((abs(float(x)) for x in row), default=0.0) for row in values]
+    if columns:
+        expected[1:3] = [np.nan] * 2
+    np.testing.assert_array_equal(rows_module.sizes(values, 0.5 * values[:, None]), expected)
