@@ -163,6 +163,8 @@ class Problem:
 
     def _outputs(self, theta: Float, V: Float, part: slice = slice(None)) -> tuple[Float, Float]:
         """f (n, n_outputs) and its derivatives along the rows of V (n, K, n_outputs)."""
+        from fasttangent.kernels.drivers import outputs_of_parts
+        from fasttangent.kernels.launch import launched
         from fasttangent.kernels.scoring import outputs
 
         inputs = self.rows.X[part]
@@ -173,10 +175,14 @@ class Problem:
 
         def task(i: int) -> None:
             rows = slice(i * size, (i + 1) * size)
-            X = inputs[rows].ravel()
-            outputs(F[rows], FT[rows], WT, VT, X, n_features, centre, self.network.kernel_view)
+            outputs(F[rows], FT[rows], WT, VT, inputs[rows].ravel(), n_features, centre, network)
 
-        parallel.run(task, -(-n // size), self.threads)
+        n_tasks, flat, network = -(-n // size), inputs.ravel(), self.network.kernel_view
+        threads = min(self.threads, n_tasks)
+        if threads <= 1 or not launched(
+            outputs_of_parts, threads, F, FT, n_tasks, size, WT, VT, flat, n_features, centre, network
+        ):
+            parallel.run(task, n_tasks, threads)
         return F, FT
 
     def residual_variance(self, theta: Float) -> float:
@@ -193,15 +199,28 @@ class Problem:
         return self.rows.w[:, None] * D
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
+        from fasttangent.kernels.drivers import loss_of_parts
+        from fasttangent.kernels.launch import launched
         from fasttangent.kernels.rows import add_up, loss_of_chunks
 
         values, G, GT = self._room(len(V))
         V, data = np.ascontiguousarray(V), self.data_term(gauss_newton)
         products = self.n_rows * len(theta) * (3 + 6 * len(V))
-        if min(self.threads, len(G)) > 1 and products > self.LEAST_PRODUCTS:
-            self._share(lambda chunks: loss_of_chunks(values, G, GT, chunks, theta, V, data))
-        else:
+        if min(self.threads, len(G)) == 1 or products <= self.LEAST_PRODUCTS:
             loss_of_chunks(values, G, GT, self._chunks, theta, V, data)
+        elif not launched(
+            loss_of_parts,
+            min(self.threads, len(G)),
+            values,
+            G,
+            GT,
+            self._n_parts,
+            self._chunks,
+            theta,
+            V,
+            data,
+        ):
+            self._share(lambda chunks: loss_of_chunks(values, G, GT, chunks, theta, V, data))
         return add_up(values, G, GT), G[0].copy(), GT[0].copy()
 
     def data_term(self, gauss_newton: bool, dtype: np.dtype = FLOAT64) -> DataTerm:
@@ -219,10 +238,13 @@ class Problem:
 
         A call costs 10 microseconds, and to other threads the interpreter's lock.
         """
-        C, every = self._chunks.last, self._chunks
-        n = min(C, 2 * self.threads)
+        C, every, n = self._chunks.last, self._chunks, self._n_parts
         parts = [every._replace(first=C * i // n, last=C * (i + 1) // n) for i in range(n)]
         parallel.run(lambda i: task(parts[i]), n, self.threads)
+
+    @property
+    def _n_parts(self) -> int:
+        return min(self._chunks.last, 2 * self.threads)
 
     def _room(self, K: int) -> tuple[Float, Float, Float]:
         """What chunks write to, kept from call to call."""
