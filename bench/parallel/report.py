@@ -15,6 +15,25 @@ safe.  Every result has the same bits, by either, for any number of threads.  `f
 and why.
 """
 
+VERDICT = """
+## In short
+
+`prange` over our threads: medians of the seconds of whole fits, settled, and means of the seconds of processors that
+they used (below 1: `prange` is quicker).
+
+<ratios>
+
+- Our threads are the default: their caller does the work itself when no other thread gets a processor, they need no
+  compilation, and they can be called from anywhere.
+- With omp, whose threads spin while they wait, a launch on a machine that others use as well waits for a thread that
+  is not running.  With `OMP_WAIT_POLICY=passive` it does as well as our threads; workqueue never does.
+- tbb launches quicker than our threads and waits for nobody.  Where it is installed and the compilation of the drivers
+  does not matter (once for a cache), `FASTTANGENT_LAUNCH=prange` pays a little in settling.
+- Scores of many rows, embeddings, selection passes, dense matrices: a launch takes a thousandth of such a call, and our
+  threads may share what is uneven, read memory maps and hear Ctrl-C between tasks; they keep all of it.  Minibatch steps on
+  several threads wait for one another, and a `prange` does not promise that its tasks run at once.
+"""
+
 FAULTS = """
 ## What goes wrong
 
@@ -40,6 +59,8 @@ nothing cached, and from the cache.
 
 def everything(kept: dict) -> str:
     parts = [INTRODUCTION]
+    if "cost" in kept:
+        parts.append(VERDICT.replace("<ratios>", _ratios(kept["cost"]["layers"])))
     if "faults" in kept:
         parts += [FAULTS, _faults(kept["faults"])]
     if "cost" in kept:
@@ -54,6 +75,18 @@ def _faults(rows: list[dict[str, str]]) -> str:
         wrong = [f"{layer}: {what}" for layer, what in bare.items() if not what.startswith("same bits")]
         last = "; ".join(wrong) or ("nothing" if bare else "")
         table.append([row["situation"], *(row[layer] for layer in LAYERS), last])
+    return markdown(table)
+
+
+def _ratios(layers: dict[str, dict]) -> str:
+    table = [["layer", "load", "fit", "seconds", "seconds of processors"]]
+    for layer, measured in layers.items():
+        for name, found in measured.items():
+            if name.startswith("fit"):
+                ratios = [f"{found['prange'][key] / found['pool'][key]:.2f}" for key in ("median", "used")]
+                table.append(
+                    [layer, f"{measured['load']:.1f}", name.removeprefix("fit with settling, "), *ratios]
+                )
     return markdown(table)
 
 

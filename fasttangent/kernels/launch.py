@@ -10,6 +10,9 @@ following is so; there, and for all other work, the pool does the same tasks and
 - The call comes from inside a parallel region: workqueue aborts, the others would start threads for every thread.
 - More threads are asked for than Numba has.
 
+Asked for it pays a little with the layer tbb, and with omp under ``OMP_WAIT_POLICY=passive``.  Threads of omp that wait
+otherwise spin, and where others use the processors, too, a launch then waits for a whole time slice.
+
 Numba's number of threads belongs to the user; one that is changed for a call is set back, whatever happens.
 """
 
@@ -57,17 +60,27 @@ def launched(driver: Callable[..., bool], threads: int, *arguments: Any) -> bool
         return False
     before = numba.get_num_threads()
     if before == threads:
-        whole = driver(*arguments)
+        _call(driver, arguments)
     else:
         with held():  # or an interrupt could come before the last line
             try:
                 numba.set_num_threads(threads)
-                whole = driver(*arguments)
+                _call(driver, arguments)
             finally:
                 numba.set_num_threads(before)
-    if not whole:
-        raise MemoryError("a task of a parallel loop did not end; most likely there was no memory for it")
     return True
+
+
+def _call(driver: Callable[..., bool], arguments: tuple[Any, ...]) -> None:
+    """An error in a task ends it, and is lost but in the thread that launches, where Python finds it too late."""
+    cause = None
+    try:
+        whole = driver(*arguments)
+    except SystemError as error:
+        whole, cause = False, error
+    if not whole:
+        text = "a task of a parallel loop did not end; most likely there was no memory for it"
+        raise MemoryError(text) from cause
 
 
 def obstacle(threads: int) -> str:
@@ -124,7 +137,13 @@ def described(threads: int) -> str:
     why = obstacle(threads)
     if why:
         return f"{pool}, not prange: {why}"
-    return f"prange by up to {threads} threads of Numba's {_layer()} layer in settling, {pool} elsewhere"
+    layer, waits = _layer(), os.environ.get("OMP_WAIT_POLICY", "active").lower()
+    slow = (
+        "; slow beside other work unless OMP_WAIT_POLICY=passive"
+        if layer == "omp" and waits == "active"
+        else ""
+    )
+    return f"prange by up to {threads} threads of Numba's {layer} layer in settling{slow}, {pool} elsewhere"
 
 
 def _after_fork_in_child() -> None:
