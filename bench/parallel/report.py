@@ -30,8 +30,8 @@ they used (below 1: `prange` is quicker).
 - tbb launches quicker than our threads and waits for nobody.  Where it is installed and the compilation of the drivers
   does not matter (once for a cache), `FASTTANGENT_LAUNCH=prange` pays a little in settling.
 - Scores of many rows, embeddings, selection passes, dense matrices: a launch takes a thousandth of such a call, and our
-  threads may share what is uneven, read memory maps and hear Ctrl-C between tasks; they keep all of it.  Minibatch steps on
-  several threads wait for one another, and a `prange` does not promise that its tasks run at once.
+  threads may share what is uneven, read memory maps and hear Ctrl-C between tasks; they keep all of it.  Minibatch
+  steps on several threads wait for one another, and a `prange` does not promise that its tasks run at once.
 """
 
 FAULTS = """

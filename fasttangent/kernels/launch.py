@@ -117,11 +117,7 @@ def _in_parallel() -> bool:
         try:
             library = sys.modules["numba.np.ufunc.omppool"].__file__
             _omp_in_parallel = ctypes.PyDLL(library).omp_in_parallel
-        except (
-            KeyError,
-            AttributeError,
-            OSError,
-        ):  # out of sight; there nested launches cost threads, no more
+        except (KeyError, AttributeError, OSError):  # out of sight; a launch in a launch is safe with omp
             _omp_in_parallel = bool
     return bool(_omp_in_parallel())
 

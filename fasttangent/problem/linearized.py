@@ -37,8 +37,7 @@ class Linearized:
     """
 
     def __init__(self, problem: Problem, theta: Float, dtype: np.dtype = FLOAT64) -> None:
-        from fasttangent.kernels.drivers import linearize_parts
-        from fasttangent.kernels.launch import launched
+        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import Kept, Parts, linearize
         from fasttangent.kernels.network import BLOCK_BYTES
 
@@ -62,52 +61,49 @@ class Linearized:
         self._share(
             3,
             lambda parts: linearize(kept, *self._blocks(parts), self.theta, data, every),
-            lambda threads: launched(linearize_parts, threads, kept, self._parts, self.theta, data, every),
+            drivers.linearize_parts,
+            (kept, self._parts, self.theta, data, every),
         )
 
     def product(self, v: Float) -> Float:
         """(H + strength C'') v, for v (p,)."""
-        from fasttangent.kernels.drivers import curvature_products_of_parts
-        from fasttangent.kernels.launch import launched
+        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import curvature_products
 
         G, kept, theta, table = self._sums, self.kept, self.theta, self.table
         self._share(
             6,
             lambda parts: curvature_products(G, kept, parts, theta, v, table),
-            lambda threads: launched(
-                curvature_products_of_parts, threads, G, kept, self._parts, theta, v, table
-            ),
+            drivers.curvature_products_of_parts,
+            (G, kept, self._parts, theta, v, table),
         )
         return np.add.reduce(G, axis=0) + self._diagonal * v
 
     def times(self, v: Float) -> Float:
         """J v, for v (p,)."""
-        from fasttangent.kernels.drivers import jacobian_times_parts
-        from fasttangent.kernels.launch import launched
+        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import jacobian_times
 
         u, kept, table = np.empty_like(self.kept.roots), self.kept, self.table
         self._share(
             1,
             lambda parts: jacobian_times(u, kept, *self._blocks(parts), v, table),
-            lambda threads: launched(jacobian_times_parts, threads, u, kept, self._parts, v, table),
+            drivers.jacobian_times_parts,
+            (u, kept, self._parts, v, table),
         )
         return u
 
     def transposed_times(self, u: Float) -> Float:
         """J^T u (p,)."""
-        from fasttangent.kernels.drivers import jacobian_transposed_times_parts
-        from fasttangent.kernels.launch import launched
+        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import jacobian_transposed_times
 
         G, kept, table = self._sums, self.kept, self.table
         self._share(
             1,
             lambda parts: jacobian_transposed_times(G, kept, parts, u, table),
-            lambda threads: launched(
-                jacobian_transposed_times_parts, threads, G, kept, self._parts, u, table
-            ),
+            drivers.jacobian_transposed_times_parts,
+            (G, kept, self._parts, u, table),
         )
         return np.add.reduce(G, axis=0)
 
@@ -132,16 +128,20 @@ class Linearized:
         u.reshape(len(u), -1)[:, : len(change)] = change.T
         return u * self.kept.roots
 
-    def _share(self, passes: int, task: Callable[[Parts], object], launch: Callable[[int], bool]) -> None:
-        """All parts, where each of the passes takes a multiplication for a row and parameter.
+    def _share(
+        self, passes: int, task: Callable[[Parts], object], driver: Callable[..., bool], arguments: tuple
+    ) -> None:
+        """task(parts) for all parts, where each of the passes takes a multiplication for a row and parameter.
 
-        By launch(threads), a driver for all at once, which says whether it did them; else by task(parts).
+        driver(*arguments) does the same of all at once, where `launched` lets it.
         """
+        from fasttangent.kernels.launch import launched
+
         every, threads = self._parts, min(self.problem.threads, self._parts.last)
         products = passes * self.problem.n_rows * len(self.theta)
         if threads <= 1 or products <= self.problem.LEAST_PRODUCTS:
             task(every)
-        elif not launch(threads):
+        elif not launched(driver, threads, *arguments):
             parallel.run(lambda c: task(every._replace(first=c, last=c + 1)), every.last, threads)
 
     def _blocks(self, parts: Parts) -> tuple[int, int]:

@@ -199,29 +199,25 @@ class Problem:
         return self.rows.w[:, None] * D
 
     def _sums(self, theta: Float, V: Float, gauss_newton: bool) -> tuple[float, Float, Float]:
-        from fasttangent.kernels.drivers import loss_of_parts
-        from fasttangent.kernels.launch import launched
         from fasttangent.kernels.rows import add_up, loss_of_chunks
 
         values, G, GT = self._room(len(V))
         V, data = np.ascontiguousarray(V), self.data_term(gauss_newton)
         products = self.n_rows * len(theta) * (3 + 6 * len(V))
-        if min(self.threads, len(G)) == 1 or products <= self.LEAST_PRODUCTS:
+        if min(self.threads, len(G)) > 1 and products > self.LEAST_PRODUCTS:
+            self._shared_sums((values, G, GT), theta, V, data)
+        else:
             loss_of_chunks(values, G, GT, self._chunks, theta, V, data)
-        elif not launched(
-            loss_of_parts,
-            min(self.threads, len(G)),
-            values,
-            G,
-            GT,
-            self._n_parts,
-            self._chunks,
-            theta,
-            V,
-            data,
-        ):
-            self._share(lambda chunks: loss_of_chunks(values, G, GT, chunks, theta, V, data))
         return add_up(values, G, GT), G[0].copy(), GT[0].copy()
+
+    def _shared_sums(self, into: tuple[Float, Float, Float], theta: Float, V: Float, data: DataTerm) -> None:
+        from fasttangent.kernels.drivers import loss_of_parts
+        from fasttangent.kernels.launch import launched
+        from fasttangent.kernels.rows import loss_of_chunks
+
+        n, chunks, threads = self._n_parts, self._chunks, min(self.threads, self._n_parts)
+        if not launched(loss_of_parts, threads, *into, n, chunks, theta, V, data):
+            self._share(lambda chunks: loss_of_chunks(*into, chunks, theta, V, data))
 
     def data_term(self, gauss_newton: bool, dtype: np.dtype = FLOAT64) -> DataTerm:
         """What kernels know of the data term, for parameters of a dtype."""
