@@ -42,6 +42,7 @@ class Linearized:
         from fasttangent.kernels.network import BLOCK_BYTES
 
         self.problem, self.theta, self.dtype = problem, np.ascontiguousarray(theta, dtype), dtype
+        self._drivers = drivers  # imported once: a few parts cost little more than that
         self.block = BLOCK_BYTES // dtype.itemsize  #: rows
         self.table = problem.network.layout.table
         self.n_blocks = -(-problem.n_rows // self.block)
@@ -61,48 +62,45 @@ class Linearized:
         self._share(
             3,
             lambda parts: linearize(kept, *self._blocks(parts), self.theta, data, every),
-            drivers.linearize_parts,
+            self._drivers.linearize_parts,
             (kept, self._parts, self.theta, data, every),
         )
 
     def product(self, v: Float) -> Float:
         """(H + strength C'') v, for v (p,)."""
-        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import curvature_products
 
         G, kept, theta, table = self._sums, self.kept, self.theta, self.table
         self._share(
             6,
             lambda parts: curvature_products(G, kept, parts, theta, v, table),
-            drivers.curvature_products_of_parts,
+            self._drivers.curvature_products_of_parts,
             (G, kept, self._parts, theta, v, table),
         )
         return np.add.reduce(G, axis=0) + self._diagonal * v
 
     def times(self, v: Float) -> Float:
         """J v, for v (p,)."""
-        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import jacobian_times
 
         u, kept, table = np.empty_like(self.kept.roots), self.kept, self.table
         self._share(
             1,
             lambda parts: jacobian_times(u, kept, *self._blocks(parts), v, table),
-            drivers.jacobian_times_parts,
+            self._drivers.jacobian_times_parts,
             (u, kept, self._parts, v, table),
         )
         return u
 
     def transposed_times(self, u: Float) -> Float:
         """J^T u (p,)."""
-        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import jacobian_transposed_times
 
         G, kept, table = self._sums, self.kept, self.table
         self._share(
             1,
             lambda parts: jacobian_transposed_times(G, kept, parts, u, table),
-            drivers.jacobian_transposed_times_parts,
+            self._drivers.jacobian_transposed_times_parts,
             (G, kept, self._parts, u, table),
         )
         return np.add.reduce(G, axis=0)
@@ -135,13 +133,14 @@ class Linearized:
 
         driver(*arguments) does the same of all at once, where `launched` lets it.
         """
-        from fasttangent.kernels.launch import launched
-
         every, threads = self._parts, min(self.problem.threads, self._parts.last)
         products = passes * self.problem.n_rows * len(self.theta)
         if threads <= 1 or products <= self.problem.LEAST_PRODUCTS:
             task(every)
-        elif not launched(driver, threads, *arguments):
+            return
+        from fasttangent.kernels.launch import launched
+
+        if not launched(driver, threads, *arguments):
             parallel.run(lambda c: task(every._replace(first=c, last=c + 1)), every.last, threads)
 
     def _blocks(self, parts: Parts) -> tuple[int, int]:

@@ -163,8 +163,6 @@ class Problem:
 
     def _outputs(self, theta: Float, V: Float, part: slice = slice(None)) -> tuple[Float, Float]:
         """f (n, n_outputs) and its derivatives along the rows of V (n, K, n_outputs)."""
-        from fasttangent.kernels.drivers import outputs_of_parts
-        from fasttangent.kernels.launch import launched
         from fasttangent.kernels.scoring import outputs
 
         inputs = self.rows.X[part]
@@ -172,16 +170,21 @@ class Problem:
         F, FT = np.empty((n, n_outputs)), np.empty((n, len(V), n_outputs))
         turned, centre = self.network.layout.transposed, np.zeros(n_features)
         WT, VT, size = turned(theta), turned(np.ascontiguousarray(V)), self.OUTPUT_ROWS
+        n_tasks, network = -(-n // size), self.network.kernel_view
 
         def task(i: int) -> None:
             rows = slice(i * size, (i + 1) * size)
             outputs(F[rows], FT[rows], WT, VT, inputs[rows].ravel(), n_features, centre, network)
 
-        n_tasks, flat, network = -(-n // size), inputs.ravel(), self.network.kernel_view
+        def launch(threads: int) -> bool:
+            from fasttangent.kernels.drivers import outputs_of_parts
+            from fasttangent.kernels.launch import launched
+
+            flat = inputs.ravel(), n_features, centre
+            return launched(outputs_of_parts, threads, F, FT, n_tasks, size, WT, VT, *flat, network)
+
         threads = min(self.threads, n_tasks)
-        if threads <= 1 or not launched(
-            outputs_of_parts, threads, F, FT, n_tasks, size, WT, VT, flat, n_features, centre, network
-        ):
+        if threads <= 1 or not launch(threads):
             parallel.run(task, n_tasks, threads)
         return F, FT
 
