@@ -32,12 +32,15 @@ BY = {
     ("forked_before_the_import", "omp"): "pool",
     ("users_code_before", "omp"): "pool",
     ("threads_at_once", "workqueue"): "pool",
-    (
-        "inside_users_prange",
-        "workqueue",
-    ): "prange 1, pool 5",  # the threads of the loop are still there after it
+    # The threads of the loop are still in Python's list after it, or are not, by Python's version.
+    ("inside_users_prange", "workqueue"): ("prange 1, pool 5", "prange 2, pool 4"),
     ("beside_users_code", "workqueue"): "pool",
 }
+
+
+def ways(situation, layer, otherwise):
+    by = BY.get((situation, layer), otherwise)
+    return by if isinstance(by, tuple) else (by,)
 
 
 def process(code, **more):
@@ -54,8 +57,8 @@ def expected():
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(("situation", "by"), QUICK)
 def test_same_bits(situation, by, layer, expected):
-    by = BY.get((situation, layer), by)
-    assert faults.outcome(situation, layer, expected=expected) == f"same bits ({by})"
+    found = faults.outcome(situation, layer, expected=expected)
+    assert found in {f"same bits ({one})" for one in ways(situation, layer, by)}
 
 
 @pytest.mark.slow
@@ -66,7 +69,7 @@ def test_same_bits(situation, by, layer, expected):
 def test_same_bits_in_every_situation(situation, layer, expected):
     found = faults.outcome(situation, layer, expected=expected)
     assert found.startswith("same bits")
-    assert BY.get((situation, layer), "") in found
+    assert any(by in found for by in ways(situation, layer, ""))
 
 
 def test_the_bits_do_not_depend_on_threads_or_the_choice(expected, monkeypatch):
