@@ -34,6 +34,7 @@ def everything(dtype: str) -> None:
         X, y = rows()
         found = model(dtype)
         _products_in(dtype)
+        _drivers(dtype)
         _descent(dtype)
         found.score(X)
         found.influence(X, y)
@@ -133,6 +134,28 @@ def _products_in(dtype: str) -> None:
     DualMetric(at, 1.0).solve(at.theta)
 
 
+def _drivers(dtype: str) -> None:
+    """Of row-parallel work, where `prange` is chosen."""
+    from fasttangent.kernels import launch
+    from fasttangent.problem.linearized import Linearized
+
+    if launch.choice == "prange":
+        problem, theta = _problem()
+        X, Y, w = (np.repeat(a, 8, axis=0) for a in problem.rows)
+        many = problem.with_rows(X, Y, w, threads=2)
+        many.LEAST_PRODUCTS, many.OUTPUT_ROWS = 0, N
+        many.value_and_gradient(theta)
+        many.predictions(theta)
+        at = Linearized(many, theta, np.dtype(dtype))
+        at.product(at.theta)
+        at.transposed_times(at.times(at.theta))
+
+
+def _settling_drivers(dtype: str) -> None:
+    """In float64 for any fit."""
+    _drivers("float64")
+
+
 def _descent(dtype: str) -> None:
     """Of settling with relu or many rows."""
     from fasttangent.model.lbfgs import minimize
@@ -190,7 +213,7 @@ Piece = Callable[[str], Any]
 PIECES: dict[str, tuple[tuple[Piece, ...], tuple[Piece, ...]]] = {
     "fit": (
         (_scores_in_float64, _factors, _dense_curvature, _products, _fit),
-        (_steps, _products, _coarse_products),
+        (_steps, _products, _coarse_products, _settling_drivers),
     ),
     "warmup": ((everything,), ()),  # of one of the two types of numbers
     "select": ((_variance_reduction, _noise, _select), (_noise,)),

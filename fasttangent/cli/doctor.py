@@ -30,7 +30,7 @@ def examine() -> dict[str, Any]:
     dict
         Plain Python values: versions, processor, threads, vectors, register tile and the cache of compiled code.
     """
-    from fasttangent.kernels import processor
+    from fasttangent.kernels import launch, processor
 
     return {
         "fasttangent": __version__,
@@ -38,7 +38,7 @@ def examine() -> dict[str, Any]:
         **{name: _version_of(name) for name in ("numpy", "numba", "llvmlite", "scipy")},
         "cpu": _cpu_name(),
         "cores_available": parallel.available(),
-        "threading": f"own pool of up to {parallel.available()} threads around nogil kernels",
+        "threading": launch.described(parallel.available()),
         "vector_bits": processor.vector_bits(),
         "lanes_float32": processor.lanes("float32"),
         "lanes_float64": processor.lanes("float64"),

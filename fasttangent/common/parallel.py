@@ -3,10 +3,13 @@
 Work is split into tasks whose number and borders depend on the data alone; threads only decide who does
 which, and every task writes to a place of its own.  So results are bit-identical for any number of threads.
 
-Why not ``parallel=True``: with the omp layer a forked child that launches a kernel is aborted, with the
-workqueue layer two threads that launch kernels at once are, and both compile slower.  Here the caller works
-through the tasks itself and idle helpers join in, so a call from a forked child, from inside another thread
-pool or from one of our own helpers can neither abort nor deadlock.  A call costs about 10 microseconds.
+Here the caller works through the tasks itself and idle helpers join in, so a call from a forked child, from inside
+another thread pool or from one of our own helpers can neither abort nor deadlock.  A call costs about 10 microseconds.
+
+Numba's ``parallel=True`` is there as well, where it was asked for (`kernels.launch`), for what settling launches most.
+It is not the default: with the omp layer a forked child that launches is aborted, with the workqueue layer two threads
+that launch at once are, every driver takes seconds to compile, and where others use the processors, too, a launch waits
+for a thread that is not running: 8 milliseconds where here the caller does the work itself (bench/PARALLEL.md).
 """
 
 from __future__ import annotations

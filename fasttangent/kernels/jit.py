@@ -1,6 +1,6 @@
 """The one place that sets Numba's options and says how compiled code is kept.
 
-Every compiled function of the package is decorated with `kernel` and nothing else.
+Every compiled function of the package is decorated with `kernel`, or `row_parallel`, and nothing else.
 
 Numba's own cache unpickles what it finds in a folder that it does not examine, and machine code with a flipped bit is
 run; so ours has files of its own (`kept`), one for each function and types of arguments.
@@ -24,12 +24,24 @@ from fasttangent.kernels.callee import Callee
 # Where a fused multiply-add pays it is written as such (`scalar.fma`), so results do not depend on
 # what the compiler finds.  nogil lets the threads of `threads` run kernels side by side.
 OPTIONS = {"nogil": True, "error_model": "numpy"}
+# Loops over `prange` alone: what else Numba finds to run in parallel costs a launch for a few values.
+OTHERS = ("comprehension", "fusion", "inplace_binop", "numpy", "reduction", "setitem", "stencil")
+PARALLEL = {"parallel": {"prange": True, **dict.fromkeys(OTHERS, False)}}
 SUFFIX = ".kernel"
 
 
 def kernel(function):
     """Compile `function` on first call and keep the result on disk."""
-    dispatcher = numba.njit(**OPTIONS)(function)
+    return _kept(function, OPTIONS)
+
+
+def row_parallel(function):
+    """The same of a loop over `prange`; called by `launch` alone, which knows where that is safe."""
+    return _kept(function, OPTIONS | PARALLEL)
+
+
+def _kept(function, options):
+    dispatcher = numba.njit(**options)(function)
     if numba.config.DISABLE_JIT:
         return dispatcher
     if cache_folder() is not None:

@@ -37,10 +37,12 @@ class Linearized:
     """
 
     def __init__(self, problem: Problem, theta: Float, dtype: np.dtype = FLOAT64) -> None:
+        from fasttangent.kernels import drivers
         from fasttangent.kernels.linearized import Kept, Parts, linearize
         from fasttangent.kernels.network import BLOCK_BYTES
 
         self.problem, self.theta, self.dtype = problem, np.ascontiguousarray(theta, dtype), dtype
+        self._drivers = drivers  # imported once: a few parts cost little more than that
         self.block = BLOCK_BYTES // dtype.itemsize  #: rows
         self.table = problem.network.layout.table
         self.n_blocks = -(-problem.n_rows // self.block)
@@ -56,9 +58,12 @@ class Linearized:
         self._parts = Parts(0, -(-self.n_blocks // size), size)
         self._sums = aligned((self._parts.last, len(theta)), dtype)
         self._diagonal = (problem.objective.strength * problem.mask).astype(dtype)
-        data = problem.data_term(False, dtype)
+        kept, data, every = self.kept, problem.data_term(False, dtype), problem.every
         self._share(
-            lambda parts: linearize(self.kept, *self._blocks(parts), self.theta, data, problem.every), 3
+            3,
+            lambda parts: linearize(kept, *self._blocks(parts), self.theta, data, every),
+            self._drivers.linearize_parts,
+            (kept, self._parts, self.theta, data, every),
         )
 
     def product(self, v: Float) -> Float:
@@ -66,15 +71,25 @@ class Linearized:
         from fasttangent.kernels.linearized import curvature_products
 
         G, kept, theta, table = self._sums, self.kept, self.theta, self.table
-        self._share(lambda parts: curvature_products(G, kept, parts, theta, v, table), 6)
+        self._share(
+            6,
+            lambda parts: curvature_products(G, kept, parts, theta, v, table),
+            self._drivers.curvature_products_of_parts,
+            (G, kept, self._parts, theta, v, table),
+        )
         return np.add.reduce(G, axis=0) + self._diagonal * v
 
     def times(self, v: Float) -> Float:
         """J v, for v (p,)."""
         from fasttangent.kernels.linearized import jacobian_times
 
-        u = np.empty_like(self.kept.roots)
-        self._share(lambda parts: jacobian_times(u, self.kept, *self._blocks(parts), v, self.table), 1)
+        u, kept, table = np.empty_like(self.kept.roots), self.kept, self.table
+        self._share(
+            1,
+            lambda parts: jacobian_times(u, kept, *self._blocks(parts), v, table),
+            self._drivers.jacobian_times_parts,
+            (u, kept, self._parts, v, table),
+        )
         return u
 
     def transposed_times(self, u: Float) -> Float:
@@ -82,7 +97,12 @@ class Linearized:
         from fasttangent.kernels.linearized import jacobian_transposed_times
 
         G, kept, table = self._sums, self.kept, self.table
-        self._share(lambda parts: jacobian_transposed_times(G, kept, parts, u, table), 1)
+        self._share(
+            1,
+            lambda parts: jacobian_transposed_times(G, kept, parts, u, table),
+            self._drivers.jacobian_transposed_times_parts,
+            (G, kept, self._parts, u, table),
+        )
         return np.add.reduce(G, axis=0)
 
     def dual_tiles(self) -> Float:
@@ -106,14 +126,22 @@ class Linearized:
         u.reshape(len(u), -1)[:, : len(change)] = change.T
         return u * self.kept.roots
 
-    def _share(self, task: Callable[[Parts], object], passes: int) -> None:
-        """task(parts) for all parts, where each of the passes takes a multiplication for a row and parameter."""
-        every, threads = self._parts, self.problem.threads
+    def _share(
+        self, passes: int, task: Callable[[Parts], object], driver: Callable[..., bool], arguments: tuple
+    ) -> None:
+        """task(parts) for all parts, where each of the passes takes a multiplication for a row and parameter.
+
+        driver(*arguments) does the same of all at once, where `launched` lets it.
+        """
+        every, threads = self._parts, min(self.problem.threads, self._parts.last)
         products = passes * self.problem.n_rows * len(self.theta)
-        if min(threads, every.last) > 1 and products > self.problem.LEAST_PRODUCTS:
-            parallel.run(lambda c: task(every._replace(first=c, last=c + 1)), every.last, threads)
-        else:
+        if threads <= 1 or products <= self.problem.LEAST_PRODUCTS:
             task(every)
+            return
+        from fasttangent.kernels.launch import launched
+
+        if not launched(driver, threads, *arguments):
+            parallel.run(lambda c: task(every._replace(first=c, last=c + 1)), every.last, threads)
 
     def _blocks(self, parts: Parts) -> tuple[int, int]:
         """The first block, and the one after the last."""

@@ -170,13 +170,22 @@ class Problem:
         F, FT = np.empty((n, n_outputs)), np.empty((n, len(V), n_outputs))
         turned, centre = self.network.layout.transposed, np.zeros(n_features)
         WT, VT, size = turned(theta), turned(np.ascontiguousarray(V)), self.OUTPUT_ROWS
+        n_tasks, network = -(-n // size), self.network.kernel_view
 
         def task(i: int) -> None:
             rows = slice(i * size, (i + 1) * size)
-            X = inputs[rows].ravel()
-            outputs(F[rows], FT[rows], WT, VT, X, n_features, centre, self.network.kernel_view)
+            outputs(F[rows], FT[rows], WT, VT, inputs[rows].ravel(), n_features, centre, network)
 
-        parallel.run(task, -(-n // size), self.threads)
+        def launch(threads: int) -> bool:
+            from fasttangent.kernels.drivers import outputs_of_parts
+            from fasttangent.kernels.launch import launched
+
+            flat = inputs.ravel(), n_features, centre
+            return launched(outputs_of_parts, threads, F, FT, n_tasks, size, WT, VT, *flat, network)
+
+        threads = min(self.threads, n_tasks)
+        if threads <= 1 or not launch(threads):
+            parallel.run(task, n_tasks, threads)
         return F, FT
 
     def residual_variance(self, theta: Float) -> float:
@@ -199,10 +208,19 @@ class Problem:
         V, data = np.ascontiguousarray(V), self.data_term(gauss_newton)
         products = self.n_rows * len(theta) * (3 + 6 * len(V))
         if min(self.threads, len(G)) > 1 and products > self.LEAST_PRODUCTS:
-            self._share(lambda chunks: loss_of_chunks(values, G, GT, chunks, theta, V, data))
+            self._shared_sums((values, G, GT), theta, V, data)
         else:
             loss_of_chunks(values, G, GT, self._chunks, theta, V, data)
         return add_up(values, G, GT), G[0].copy(), GT[0].copy()
+
+    def _shared_sums(self, into: tuple[Float, Float, Float], theta: Float, V: Float, data: DataTerm) -> None:
+        from fasttangent.kernels.drivers import loss_of_parts
+        from fasttangent.kernels.launch import launched
+        from fasttangent.kernels.rows import loss_of_chunks
+
+        n, chunks, threads = self._n_parts, self._chunks, min(self.threads, self._n_parts)
+        if not launched(loss_of_parts, threads, *into, n, chunks, theta, V, data):
+            self._share(lambda chunks: loss_of_chunks(*into, chunks, theta, V, data))
 
     def data_term(self, gauss_newton: bool, dtype: np.dtype = FLOAT64) -> DataTerm:
         """What kernels know of the data term, for parameters of a dtype."""
@@ -219,10 +237,13 @@ class Problem:
 
         A call costs 10 microseconds, and to other threads the interpreter's lock.
         """
-        C, every = self._chunks.last, self._chunks
-        n = min(C, 2 * self.threads)
+        C, every, n = self._chunks.last, self._chunks, self._n_parts
         parts = [every._replace(first=C * i // n, last=C * (i + 1) // n) for i in range(n)]
         parallel.run(lambda i: task(parts[i]), n, self.threads)
+
+    @property
+    def _n_parts(self) -> int:
+        return min(self._chunks.last, 2 * self.threads)
 
     def _room(self, K: int) -> tuple[Float, Float, Float]:
         """What chunks write to, kept from call to call."""
