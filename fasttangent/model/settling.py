@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     Product = Callable[[NDArray[Any]], NDArray[Any]]
 
 ENOUGH = 1e-8  # and the largest that counts as settled, where rounding allows no better
+FLAT = 1e-5  # and the largest at which a saddle is looked for: to some, rounding lets no step come nearer
 NEAR = 1e-3  # where Newton steps take over from L-BFGS
 ROUND = 100  # L-BFGS iterations in one metric
 MOST_ROUNDS = 240
@@ -90,11 +91,12 @@ def descend(state: Settling, goal: float, most: int = MOST_STEPS) -> None:
 def _rounds(state: Settling) -> None:
     for _ in range(MOST_ROUNDS):
         descend(state, GOAL)
-        if state.gradient_norm > ENOUGH:
+        if state.gradient_norm > FLAT:
             return  # a kink of relu, rounding, or too many steps
         bracket = curvature_bracket(System(state.problem, state.theta), deadline=state.deadline)
         if not bracket.negative:
-            state.stopped, state.bracket = "settled", bracket
+            if state.gradient_norm <= ENOUGH:
+                state.stopped, state.bracket = "settled", bracket
             return
         if not _leave_saddle(state, bracket.direction):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from fasttangent.common import checks, forked
 from fasttangent.model.prepared import Labelled, Prepared
 from fasttangent.model.scores import outputs_of_rows
 from fasttangent.model.settings import SETTINGS, FitSettings
+from fasttangent.problem import groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +84,7 @@ def prepared_folds(
 
     A column that varies in all rows together may be constant in some folds: nobody is warned.
     """
-    settings = replace(settings_of(model), **differing)
+    settings = replace(settings_of(model, data.names), **differing)
     every, found = np.arange(len(data.X)), []
     for k, part in enumerate(parts):
         others = np.setdiff1d(every, part)
@@ -102,8 +103,11 @@ def trained(one: Prepared, report: Callable[..., None]) -> Float:
     return run.theta
 
 
-def settings_of(model: Model) -> FitSettings:
-    """Those of another model like this one, without tangents, and settled where this one is."""
+def settings_of(model: Model, names: Sequence[str] | None) -> FitSettings:
+    """Those of another model like this one, under its strengths, without tangents, and settled where this one is.
+
+    `names` are those of the columns of its rows.
+    """
     if model.settings is None:
         raise ValueError(
             "folds needs a model that knows how it was trained, got one not made by fit; pass folds=None and rows "
@@ -111,4 +115,8 @@ def settings_of(model: Model) -> FitSettings:
         )
     training = model.training
     settle = True if training.get("stopped") == "settled" else training.get("settling_seconds", 0.0)
-    return replace(model.settings, tangents=(), settle=settle)
+    strength: Any = model.objective.strength
+    if model.objective.ratios:
+        called = groups.names(model.objective.groups, model.network.layout, names)
+        strength = dict(zip(called, model.strengths.values(), strict=True))
+    return replace(model.settings, strength=strength, tangents=(), settle=settle)
