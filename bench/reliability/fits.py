@@ -16,14 +16,15 @@ GOOD: dict[str, tuple] = {
     "activation": ("tanh", "silu", "relu", "softplus", "gelu", "identity"),
     "loss": ("squared", "huber", "log-cosh"),
     "delta": (0.1, 1.0, 30),
-    "strength": (0, 1e-8, 1e-3, 0.1, 10),
+    "strength": ("auto", 0, 1e-8, 1e-3, 0.1, 10),
+    "groups": ("inputs", "layers", "one"),
     "complexity": ("l2", "l2-weights"),
     "optimizer": ("adam", "momentum", "sgd"),
     "learning_rate": (None, 1e-3),
     "momentum": (0, 0.5, 0.9),
     "epochs": (0, 1, 5, np.int64(3)),
     "batch_size": (1, 7, 64, 10**9),
-    "tangents": ("strength", None, "posterior", ("strength", "posterior"), []),
+    "tangents": ("strength", None, "posterior", ("strength", "posterior"), ("groups",), []),
     "samples": (2, 8),
     "curvature": ("gauss-newton", "hessian"),
     "settle": (True, False, 0),
@@ -38,7 +39,20 @@ BAD: dict[str, tuple] = {
     "activation": (None, "tan", 3, b"tanh", ["tanh"], ""),
     "loss": (None, "l2", 0),
     "delta": (0, -1, np.nan, np.inf, "1", None, 10**400, [1.0], 1j),
-    "strength": (-1e-9, np.nan, np.inf, "0.1", None, True, 10**400, [1e-3, 1e-2], np.array([1.0, 2.0])),
+    "strength": (
+        -1e-9,
+        np.nan,
+        np.inf,
+        "0.1",
+        None,
+        True,
+        10**400,
+        [1e-3, 1e-2],
+        np.array([1.0, 2.0]),
+        {},
+        {"a": 1},
+    ),
+    "groups": (3, None, "rows", [], [0, 2], [0.5], [[0, 1]], [0, 1], {}, ["inputs"], True, np.array(["a"])),
     "complexity": (None, "l1", 2),
     "optimizer": ("lbfgs", None, len),
     "learning_rate": (0, -1, np.nan, np.inf, "fast", 1e300),
@@ -100,7 +114,7 @@ def fit(ground: Ground) -> str:
     if isinstance(model, Refused):
         diverged = isinstance(model.error, ft.DivergenceError)
         undetermined = isinstance(model.error, ft.IndefiniteError) and (
-            options.get("complexity") == "l2-weights" or options.get("strength", 1) <= 1e-8
+            options.get("complexity") == "l2-weights" or options.get("strength") in (0, 1e-8)
         )
         if not poisons and not diverged and not undetermined:
             raise Wrong("good arguments of fit refused", f"{model.error}; {about}")

@@ -43,6 +43,8 @@ BOUNDS = {
 # Standard deviation of the log-normal hyperpriors of all but the columns.  With 3 errors were the same, and strengths
 # so far apart that a smooth function of four columns was not settled after 17 s.
 WIDE = 1.0
+LEAST, LARGEST = 1e-9, 1e6  # strengths
+LEAST_WEIGHT = 1e-6  # of a row, of the mean
 EDGE = 1e-12  # of a cosine from 1, beyond which its angle has no derivative
 
 
@@ -72,15 +74,24 @@ def strengths(network: Network, objective: Objective, X: Float, Y: Float, w: Flo
         some = np.sort(np.random.default_rng(0).choice(len(X), MOST_ROWS, replace=False))
         X, Y, w = X[some], Y[some], w[some]
     shared = objective.groups != "inputs"
-    found = likeliest(X, Y, w / w.mean(), network, shared)
+    x_size, y_size = _root_mean_square(X), float(_root_mean_square(Y.reshape(-1, 1))[0])
+    found = likeliest(X / x_size, Y / y_size, np.maximum(w / w.mean(), LEAST_WEIGHT), network, shared)
     of, layout = groups.numbers(objective.groups, network.layout), network.layout
     each, widths, last = np.ones(layout.n_params), layout.sizes, layout.n_layers - 1
     for l in range(layout.n_layers):
-        output = np.exp(found.output) if l == last else 1.0
-        layout.weights(each, l)[:] = output * (1 / widths[l] if l else np.exp(found.inputs)[:, None])
+        output = np.exp(found.output) * y_size**2 if l == last else 1.0
+        layout.weights(each, l)[:] = output * (
+            1 / widths[l] if l else np.exp(found.inputs)[:, None] / x_size[:, None] ** 2
+        )
         layout.biases(each, l)[:] = output * (1 if l else np.exp(found.bias))
     logs = np.bincount(of, -np.log(each)) / np.bincount(of)
-    return np.exp(found.noise + logs) / total
+    return np.clip(np.exp(found.noise + logs) * (y_size**2 / total), LEAST, LARGEST)
+
+
+def _root_mean_square(A: Float) -> Float:
+    """Of each column; 1 of one that is zero."""
+    size = np.sqrt(np.mean(A * A, axis=0))
+    return np.where(size > 0, size, 1.0)
 
 
 def likeliest(X: Float, Y: Float, w: Float, network: Network, shared: bool) -> Variances:
@@ -93,7 +104,10 @@ def likeliest(X: Float, Y: Float, w: Float, network: Network, shared: bool) -> V
 
     def function(logs: Float) -> tuple[float, Float]:
         inputs = np.repeat(logs[0], X.shape[1]) if shared else logs[:d]
-        value, gradient = minus_log_evidence(Variances(inputs, *logs[d:]), X, Y, w, kernel_of(network))
+        try:
+            value, gradient = minus_log_evidence(Variances(inputs, *logs[d:]), X, Y, w, kernel_of(network))
+        except np.linalg.LinAlgError:  # not positive definite, to rounding: as bad as can be
+            return 1e10 * len(X), np.zeros(len(logs))
         if shared:
             gradient = np.array([gradient[:-3].sum(), *gradient[-3:]])
         off = (logs[d:] - start[d:]) / WIDE
