@@ -77,15 +77,15 @@ def strengths(network: Network, objective: Objective, X: Float, Y: Float, w: Flo
     x_size, y_size = _root_mean_square(X), float(_root_mean_square(Y.reshape(-1, 1))[0])
     found = likeliest(X / x_size, Y / y_size, np.maximum(w / w.mean(), LEAST_WEIGHT), network, shared)
     of, layout = groups.numbers(objective.groups, network.layout), network.layout
-    each, widths, last = np.ones(layout.n_params), layout.sizes, layout.n_layers - 1
-    for l in range(layout.n_layers):
-        output = np.exp(found.output) * y_size**2 if l == last else 1.0
-        layout.weights(each, l)[:] = output * (
-            1 / widths[l] if l else np.exp(found.inputs)[:, None] / x_size[:, None] ** 2
-        )
-        layout.biases(each, l)[:] = output * (1 if l else np.exp(found.bias))
-    logs = np.bincount(of, -np.log(each)) / np.bincount(of)
-    return np.clip(np.exp(found.noise + logs) * (y_size**2 / total), LEAST, LARGEST)
+    logs, last = np.zeros(layout.n_params), layout.n_layers - 1  # of the variances
+    for l, width in enumerate(layout.sizes[:-1]):
+        output = found.output + 2 * np.log(y_size) if l == last else 0.0
+        inputs = -np.log(width) if l else (found.inputs - 2 * np.log(x_size))[:, None]
+        layout.weights(logs, l)[:] = output + inputs
+        layout.biases(logs, l)[:] = output + (0.0 if l else found.bias)
+    mean = np.bincount(of, logs) / np.bincount(of)
+    noise = found.noise + 2 * np.log(y_size) - np.log(total)
+    return np.exp(np.clip(noise - mean, np.log(LEAST), np.log(LARGEST)))
 
 
 def _root_mean_square(A: Float) -> Float:
