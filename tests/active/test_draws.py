@@ -42,8 +42,10 @@ def test_chances_are_those_of_many_draws_and_sums_come_out():
 def model():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 3))
-    fitted = ft.fit(X, np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2], hidden=(16,), epochs=100, settle=False)
-    return fitted.with_posterior(X, np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2], samples=64)
+    y = np.sin(2 * X[:, 0]) + X[:, 1] * X[:, 2]
+    return ft.fit(X, y, hidden=(16,), strength=1e-3, epochs=100, settle=False).with_posterior(
+        X, y, samples=64
+    )
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_every_kernel_that_is_called_has_a_case():
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{COVERED}"
     run = set(python("-c", code).split())
     dispatchers = {name for name in called if is_kernel(name)} - {"peak.spin"}  # which the doctor times
-    # the same kernels in loops of Numba's, which are compiled where they are asked for: tests/kernels/test_launch.py
+    # the same kernels in loops of Numba's, which are compiled where they are asked for: tests/project/test_launch.py
     dispatchers = {name for name in dispatchers if not name.startswith("drivers.")}
     assert dispatchers <= run, dispatchers - run
     assert len(dispatchers) > 25
