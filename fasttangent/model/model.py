@@ -110,6 +110,12 @@ class Model:
         error = self.training.get("strength_error")
         return Path(strength, criterion, parameters, np.nan if error is None else float(error))
 
+    def _hardly_used(self) -> list[str]:
+        """Input columns whose weights are below a tenth of those of the column with the largest."""
+        size = np.sqrt(np.sum(self.network.layout.weights(self.params, 0) ** 2, axis=1))
+        names = self.feature_names or [f"x{j}" for j in range(self.n_features)]
+        return [name for name, one in zip(names, size, strict=True) if one < 0.1 * size.max()]
+
     def _group_names(self) -> tuple[str, ...]:
         return groups.names(self.objective.groups, self.network.layout, self.feature_names)
 
@@ -560,6 +566,7 @@ class Model:
             **({"strengths": self.strengths} if self.objective.ratios else {}),
             "training": {**self.training, "dtype": self.dtype, "interrupted": self.interrupted},
             "features": list(self.feature_names) if self.feature_names else None,
+            "hardly_used": self._hardly_used(),
             "tangents": list(self.tangents),
             "certificate": {**asdict(self.certificate), "reasons": list(self.certificate.reasons)},
         }

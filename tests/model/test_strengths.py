@@ -140,6 +140,7 @@ def test_a_learned_strength(auto, rows):
     assert (np.diff(path.parameters) < 0).all()
     assert 0 < path.error < 2
     assert auto.strengths["d"] == max(auto.strengths[name] for name in "abcd")
+    assert auto.summary()["hardly_used"] == ["d"]
     error = auto.predict(rows[0]) - rows[1]
     assert error.std() < 0.3 * rows[1].std()
 

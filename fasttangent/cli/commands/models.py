@@ -38,7 +38,7 @@ def described(model: Model) -> str:
     rows: list[tuple[str, Any]] = []
     for part, value in model.summary().items():
         if not isinstance(value, dict):
-            rows.append((part, "without names" if value is None else value))
+            rows.append((part.replace("_", " "), "without names" if value is None else value))
             continue
         rows.append((part, ""))
         for name, one in value.items():
