@@ -32,6 +32,10 @@ class Aim:
     def _trace(self, frame, event, argument):
         if frame.f_code.co_filename not in self._files:
             return None
+        if (
+            frame.f_code.co_name == "<genexpr>"
+        ):  # what is raised while `all` or `next` closes one, Python itself drops
+            return None
         self.seen += 1
         if self.seen == self._n:
             self.hit, self.where = True, f"{frame.f_code.co_filename}:{frame.f_lineno} {event}"
