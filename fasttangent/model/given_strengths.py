@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
+MOST_LABELS = (
+    1000  # up to which strengths are learned; beyond, they matter less, and a path of them takes minutes
+)
+BEYOND = 1e-3  # the strength there
 # The mode of a finite network wants the strengths of the infinitely wide one times 5, give or take a factor of 2
-# (36 splits of ten sets at 64 and 320 labels, not those of any report).
+# (45 splits of ten sets at 64 and 320 labels, not those of any report).
 FACTOR, FACTOR_ERROR = 5.0, 0.5  # median, and standard deviation of the logarithm
 
 
 def check_groups(settings: FitSettings, network: Network, inputs: Sequence[str] | None) -> None:
     """Raise unless groups and strengths by group are those of the network."""
-    found = groups.numbers(settings.groups, network.layout)  # raises
-    del found
+    groups.numbers(settings.groups, network.layout)  # raises
     if isinstance(settings.strength, Mapping):
         names = groups.names(settings.groups, network.layout, inputs)
         if set(settings.strength) != set(names):
@@ -44,7 +47,7 @@ def check_groups(settings: FitSettings, network: Network, inputs: Sequence[str] 
 def objective_of(
     settings: FitSettings, network: Network, inputs: Sequence[str] | None, rows: tuple[Float, Float, Float]
 ) -> Objective:
-    """What is minimised; under "auto" with the strengths that learning begins from (`infinitely_wide`).
+    """What is minimised; under "auto" with the strengths that learning begins from (`infinitely_wide`), of few labels.
 
     strength is the geometric mean over the groups.
     """
@@ -53,6 +56,8 @@ def objective_of(
         each = np.array(
             [settings.strength[name] for name in groups.names(settings.groups, network.layout, inputs)]
         )
+    elif settings.strength == AUTO and rows[1].size > MOST_LABELS:
+        return replace(plain, strength=BEYOND)
     elif settings.strength == AUTO:
         each = FACTOR * infinitely_wide.strengths(network, plain, *rows)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fasttangent.common.words import AUTO
 from fasttangent.model.certificate import Certificate, certify, unmeasured
+from fasttangent.model.given_strengths import MOST_LABELS
 from fasttangent.model.minibatch import train
 from fasttangent.model.settling import settle
 from fasttangent.model.strengths import learned
@@ -67,7 +68,7 @@ def two_stages(
     tangents = first.tangents if len(first.tangents) == len(start[1]) else start[1]
     began, theta, path = clock(), first.theta, None
     deadline = began + settings.budget
-    if settings.strength == AUTO:
+    if settings.strength == AUTO and problem.rows.Y.size <= MOST_LABELS:
         problem, theta, path, stopped = learned(problem, theta, deadline, report)
         if stopped != "settled":
             notes = (f"the search for the strength ended early: {stopped}",)

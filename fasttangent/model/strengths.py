@@ -19,7 +19,6 @@ through the three lowest.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,7 +44,6 @@ LEAST, LARGEST = 1e-9, 1e3  # strengths
 CLOSE = 1e-5  # relative gradient at which a point of the path counts as settled
 CONSTANT = 2.0  # parameters that the labels determine, below which the network is one
 MOST_NEWTON_STEPS = 500  # until it does
-MOST_LABELS = 6000  # of which the evidence is computed: a dense matrix is factorised
 
 
 @dataclass(frozen=True)
@@ -189,11 +187,10 @@ def learned(
 ) -> tuple[Problem, Float, Path, str]:
     """The problem under its likeliest strength, parameters near its minimum, the path there, and how it ended."""
     search, stopped = Search(problem, theta, deadline, report), "settled"
-    if problem.rows.Y.size <= MOST_LABELS and time.perf_counter() < deadline:
-        try:
-            search.run()
-        except OutOfTime:
-            stopped = "out of time"
-        except KeyboardInterrupt:
-            stopped = "interrupted"
+    try:
+        search.run()
+    except OutOfTime:
+        stopped = "out of time"
+    except KeyboardInterrupt:
+        stopped = "interrupted"
     return search.problem, search.theta, search.path, stopped

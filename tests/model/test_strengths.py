@@ -6,7 +6,7 @@ from helpers import random_problem, relative
 from scipy.special import erf
 
 import fasttangent as ft
-from fasttangent.model import infinitely_wide, strengths
+from fasttangent.model import given_strengths, infinitely_wide, stages, strengths
 from fasttangent.model.infinitely_wide import KERNELS, Variances, minus_log_evidence
 from fasttangent.model.settling import settle
 from fasttangent.problem import groups
@@ -181,6 +181,14 @@ def test_strengths_as_a_dict_are_kept(auto, rows):
     again = ft.fit(*rows, hidden=(8, 6), strength=auto.strengths, feature_names="abcd", start=auto)
     assert again.strengths == pytest.approx(auto.strengths)
     assert relative(again.predict(rows[0]), auto.predict(rows[0])) < 1e-5
+
+
+def test_of_many_labels_nothing_is_learned(monkeypatch, rows):
+    monkeypatch.setattr(given_strengths, "MOST_LABELS", 79)
+    monkeypatch.setattr(stages, "MOST_LABELS", 79)
+    model = ft.fit(*rows, hidden=(4,), epochs=2)
+    assert set(model.strengths.values()) == {1e-3}
+    assert model.path is None
 
 
 def test_time_is_a_bound_for_the_search(rows):
