@@ -71,7 +71,9 @@ def two_stages(
     if settings.strength == AUTO and problem.rows.Y.size <= MOST_LABELS:
         problem, theta, path, stopped = learned(problem, theta, deadline, report)
         if stopped != "settled":
-            notes = (f"the search for the strength ended early: {stopped}",)
+            notes = (
+                f"the search for the strength ended early: {stopped}; settle longer, or give a strength",
+            )
             seconds["settling_seconds"] = clock() - began
             return Stages(
                 problem, theta, tangents, stopped, notes, first.history, seconds, None, deadline, path
