@@ -23,6 +23,8 @@ from importlib import import_module
 
 import numba
 
+from bench.common import forks
+
 PATIENCE = 120.0  # seconds, then all stacks are printed and the process ends
 AT_ONCE = 32
 
@@ -48,18 +50,7 @@ def users_sum(n: int) -> float:
 
 def in_fork(task: Callable[[], str]) -> str:
     """What a task in a forked child returns, or how the child ended."""
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        os.close(read)
-        signal.alarm(int(PATIENCE / 3))  # ends it
-        os.write(write, task().encode())
-        os._exit(0)
-    os.close(write)
-    found = os.fdopen(read).read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    found, status = forks.in_fork(task, int(PATIENCE / 3))
     return found if status == 0 else f"child ended with status {status}"
 
 

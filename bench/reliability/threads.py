@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
-import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from bench.common.forks import in_fork
 from bench.reliability.case import Ground, Wrong, check
 from bench.reliability.interrupts import CALLS, digest, quietly
 
@@ -48,26 +47,10 @@ def _at_once(names: list[str]) -> list[str]:
 
 def _forked(names: list[str]) -> list[str]:
     """In a child that has the parent's memory and none of its threads."""
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of forks beside threads
-        child = os.fork()
-    if child == 0:
-        try:
-            os.close(read)
-            os.write(write, " ".join(result(name) for name in names).encode())
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-        finally:
-            os._exit(1)
-    os.close(write)
-    with os.fdopen(read) as stream:
-        words = stream.read().split()
-    _, status = os.waitpid(child, 0)
+    found, status = in_fork(lambda: " ".join(result(name) for name in names))
     if status:
         raise Wrong("a forked child failed", f"status {status}; {names}")
-    return words
+    return found.split()
 
 
 def _forked_from_a_thread(names: list[str]) -> list[str]:

@@ -95,7 +95,8 @@ def _several(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     return decorate
 
 
-def _number(name: str, kind: type, default: float, help: str = "") -> Callable[..., Any]:
+def _value(name: str, kind: type | click.ParamType, default: Any, help: str = "") -> Callable[..., Any]:
+    """An option that shows its default."""
     return click.option(name, type=kind, default=default, show_default=True, help=help)
 
 
@@ -170,27 +171,20 @@ def training_table(command: Callable[..., Any]) -> Callable[..., Any]:
 def _network_and_objective(hidden: str, strength: float | str) -> Callable[..., Any]:
     """What `fit` and `fidelity` minimise, and over which networks."""
     return _several(
-        click.option(
-            "--hidden",
-            type=Widths(),
-            default=hidden,
-            show_default=True,
-            help="Widths of the hidden layers; 'none' for a linear model.",
-        ),
+        _value("--hidden", Widths(), hidden, "Widths of the hidden layers; 'none' for a linear model."),
         _choice("--activation", ACTIVATIONS, "Of the hidden layers."),
         _choice("--loss", LOSSES, "What is minimised over the rows."),
-        _number(
+        _value(
             "--delta",
             float,
             1.0,
             "Where the Huber and log-cosh losses turn linear, in standard deviations of y.",
         ),
-        click.option(
+        _value(
             "--strength",
-            type=Strength(),
-            default=strength,
-            show_default=True,
-            help="Strength of the regulariser; 'auto' learns one for each group.",
+            Strength(),
+            strength,
+            "Strength of the regulariser; 'auto' learns one for each group.",
         ),
         _choice("--complexity", COMPLEXITIES, "What is regularised: all parameters, or all but the biases."),
     )
@@ -216,15 +210,14 @@ SELECT = _several(
         help="Table of the rows that have a label: never picked again, and what spreading strategies keep away from; "
         "strategies that need a posterior make it from them.",
     ),
-    click.option(
+    _value(
         "--prefilter",
-        type=Prefilter(),
-        default="random:100000",
-        show_default=True,
-        help="At most so many rows take part, by chance or those of the highest curiosity or sensitivity; 'none' for "
+        Prefilter(),
+        "random:100000",
+        "At most so many rows take part, by chance or those of the highest curiosity or sensitivity; 'none' for "
         "all.  sample, top, random and egl see every row.",
     ),
-    _number("--seed", int, 0, "Of everything random."),
+    _value("--seed", int, 0, "Of everything random."),
 )
 
 # Words and defaults are those of fasttangent.fidelity; tests compare them.
@@ -232,14 +225,14 @@ FIDELITY = _several(
     click.option(
         "--rows", type=int, help="Rows to train on.  [default: 500, or half of them if that is less]"
     ),
-    _number("--candidates", int, 2000, "Rows to score, at the most, of those that are left."),
-    _number("--refits", int, 50, "Candidates to refit, at the most."),
+    _value("--candidates", int, 2000, "Rows to score, at the most, of those that are left."),
+    _value("--refits", int, 50, "Candidates to refit, at the most."),
     _network_and_objective("32,32", 1e-2),
-    _number("--epochs", int, 200, "Passes over the rows in the first stage."),
-    _number("--batch-size", int, 64, "Rows per step."),
+    _value("--epochs", int, 200, "Passes over the rows in the first stage."),
+    _value("--batch-size", int, 64, "Rows per step."),
     click.option("--standardize/--no-standardize", default=True, show_default=True, help="As for fit."),
     _choice("--dtype", DTYPES, "Of the first stage and of scoring."),
-    _number("--seed", int, 0, "Of the split, the candidates refitted and the fits."),
+    _value("--seed", int, 0, "Of the split, the candidates refitted and the fits."),
 )
 
 # Words and defaults are those of fasttangent.fit; tests compare them.
@@ -252,16 +245,15 @@ FIT = _several(
         type=float,
         help="At the start; it falls to zero.  [default: 0.01, less for layers of more than 256 units]",
     ),
-    _number("--momentum", float, 0.9, "beta of --optimizer momentum, beta 1 of adam."),
-    _number("--epochs", int, 200, "Passes over the rows in the first stage."),
-    _number("--batch-size", int, 64, "Rows per step."),
+    _value("--momentum", float, 0.9, "beta of --optimizer momentum, beta 1 of adam."),
+    _value("--epochs", int, 200, "Passes over the rows in the first stage."),
+    _value("--batch-size", int, 64, "Rows per step."),
     _choice("--curvature", CURVATURES, "What carries the tangent while training."),
-    click.option(
+    _value(
         "--settle",
-        type=Settle(),
-        default="yes",
-        show_default=True,
-        help="Second stage, to stationarity, or so many seconds of it; without it no tangent is exact.",
+        Settle(),
+        "yes",
+        "Second stage, to stationarity, or so many seconds of it; without it no tangent is exact.",
     ),
     click.option(
         "--standardize/--no-standardize",
@@ -270,7 +262,7 @@ FIT = _several(
         help="Whether the model scales features and targets; results are in their own units either way.",
     ),
     click.option("--validation", type=float, help="Fraction of the rows held out for early stopping."),
-    _number("--patience", int, 20, "Epochs without gain before stopping early."),
+    _value("--patience", int, 20, "Epochs without gain before stopping early."),
     _choice("--dtype", DTYPES, "Of the first stage and of scoring."),
-    _number("--seed", int, 0, "Of the initial parameters and the order of the rows."),
+    _value("--seed", int, 0, "Of the initial parameters and the order of the rows."),
 )

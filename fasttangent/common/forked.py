@@ -14,7 +14,6 @@ import selectors
 import signal
 import struct
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
@@ -29,14 +28,11 @@ SMALL = 3e6  # multiplications of a pass over the rows of a task, up to where it
 MOST = 8192  # tasks: a pipe holds the numbers of twice as many
 BYTES = 1 << 20  # read at once
 _loaded: set[object] = set()  # kinds of tasks that have run here
-OURS = "fasttangent"  # how the names of our threads begin
 
 
 def possible(n: int) -> bool:
     """Whether n tasks can be done by children: on Linux, asked for by the main thread, beside idle threads of ours."""
-    here = threading.current_thread()
-    alone = all(thread is here or thread.name.startswith(OURS) for thread in threading.enumerate())
-    return sys.platform == "linux" and n <= MOST and here is threading.main_thread() and alone
+    return sys.platform == "linux" and n <= MOST and parallel.alone()
 
 
 def mapping(n: int, threads: int, multiplications: float, kind: object) -> Callable[..., list[Any]]:

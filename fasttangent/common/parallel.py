@@ -26,6 +26,8 @@ from fasttangent.common.interrupts import held
 
 T = TypeVar("T")
 
+OURS = "fasttangent"  # how the names of our threads begin
+
 _lock = threading.Lock()
 _helpers: ThreadPoolExecutor | None = None
 _helpers_size = 0
@@ -191,13 +193,20 @@ class _SharedNumbers:
         self._n = 0
 
 
+def alone() -> bool:
+    """Whether the main thread asks, and no other is there but ours, which are idle then."""
+    here = threading.current_thread()
+    others = (thread for thread in threading.enumerate() if thread is not here)
+    return here is threading.main_thread() and all(thread.name.startswith(OURS) for thread in others)
+
+
 def _pool(size: int) -> ThreadPoolExecutor:
     global _helpers, _helpers_size
     if _helpers is None or _helpers_size < size:
         # A pool that is too small is left to finish its work; its idle threads end with it.
         if _helpers is not None:
             _helpers.shutdown(wait=False)
-        _helpers = ThreadPoolExecutor(size, thread_name_prefix="fasttangent")
+        _helpers = ThreadPoolExecutor(size, thread_name_prefix=OURS)
         _helpers_size = size
     return _helpers
 

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 def group_tangents(problem: Problem, theta: Float) -> Float:
     """tau_g (K, p) at a stationary point: (H + strength C'') tau_g = -grad C_g, all in one block solve."""
     of = groups.numbers(problem.objective.groups, problem.network.layout)
-    found = np.zeros((of.max() + 1, len(theta)))
     ratio = problem.objective.ratio_of_each(problem.network)
     pull = problem.complexity_gradient(theta) / ratio
-    sides = np.where(of == np.arange(len(found))[:, None], pull, 0.0)
-
-    def keep(tangents: Float) -> None:
-        found[:] = tangents
-
-    solve_tangents(problem, theta, sides, found.copy(), lambda product: product, keep)
-    return found
+    sides = np.where(of == np.arange(of.max() + 1)[:, None], pull, 0.0)
+    return solve_tangents(problem, theta, sides, np.zeros_like(sides))

@@ -102,10 +102,12 @@ def likeliest(X: Float, Y: Float, w: Float, network: Network, shared: bool) -> V
     start = np.array([*np.full(d, -np.log(X.shape[1])), 0.0, 1.0, START])
     bounds = [*[BOUNDS["input"]] * d, *(BOUNDS[name] for name in ("bias", "output", "noise"))]
 
+    def variances(logs: Float) -> Variances:
+        return Variances(np.repeat(logs[:d], X.shape[1] // d), *logs[d:])
+
     def function(logs: Float) -> tuple[float, Float]:
-        inputs = np.repeat(logs[0], X.shape[1]) if shared else logs[:d]
         try:
-            value, gradient = minus_log_evidence(Variances(inputs, *logs[d:]), X, Y, w, kernel_of(network))
+            value, gradient = minus_log_evidence(variances(logs), X, Y, w, kernel_of(network))
         except np.linalg.LinAlgError:  # not positive definite, to rounding: as bad as can be
             return 1e10 * len(X), np.zeros(len(logs))
         if shared:
@@ -117,7 +119,7 @@ def likeliest(X: Float, Y: Float, w: Float, network: Network, shared: bool) -> V
     with one_thread():
         options = {"maxiter": MOST_EVALUATIONS, "maxfun": MOST_EVALUATIONS}
         logs = minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    return Variances(np.repeat(logs[0], X.shape[1]) if shared else logs[:d], *logs[d:])
+    return variances(logs)
 
 
 def minus_log_evidence(at: Variances, X: Float, Y: Float, w: Float, kernel: str) -> tuple[float, Float]:

@@ -20,7 +20,6 @@ from fasttangent.model.certificate import Certificate
 from fasttangent.model.scores import Scores
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.strengths import Path
-from fasttangent.problem import groups
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
@@ -95,29 +94,20 @@ class Model:
     @property
     def strengths(self) -> dict[str, float]:
         """The strength of each group of parameters, by its name: strength times ratio."""
-        names = self._group_names()
-        ratios = self.objective.ratios or (1.0,) * len(names)
-        return {name: self.objective.strength * r for name, r in zip(names, ratios, strict=True)}
+        return self.objective.by_group(self.network, self.feature_names)
 
     @property
     def path(self) -> Path | None:
         """The strengths that were tried where one was learned, and what was found there; else None."""
         if "path_strength" not in self.history:
             return None
-        strength, criterion, parameters = (
-            self.history[f"path_{name}"] for name in ("strength", "criterion", "parameters")
-        )
-        error = self.training.get("strength_error")
-        return Path(strength, criterion, parameters, np.nan if error is None else float(error))
+        return Path.kept(self.history, self.training.get("strength_error"))
 
     def _hardly_used(self) -> list[str]:
         """Input columns whose weights are below a tenth of those of the column with the largest."""
         size = np.sqrt(np.sum(self.network.layout.weights(self.params, 0) ** 2, axis=1))
         names = self.feature_names or [f"x{j}" for j in range(self.n_features)]
         return [name for name, one in zip(names, size, strict=True) if one < 0.1 * size.max()]
-
-    def _group_names(self) -> tuple[str, ...]:
-        return groups.names(self.objective.groups, self.network.layout, self.feature_names)
 
     @property
     def _output_dtype(self) -> np.dtype:
@@ -657,7 +647,8 @@ class Model:
         return tangent
 
     def _group_tangent(self, group: str) -> Float:
-        number = self._group_names().index(checks.choice("group", group, self._group_names()))
+        names = tuple(self.strengths)
+        number = names.index(checks.choice("group", group, names))
         if "groups" not in self.tangents:
             raise ValueError('the model has no tangents of groups; fit with tangents=("strength", "groups")')
         return self.tangents["groups"][number]

@@ -165,12 +165,12 @@ def solve_tangents(
     theta: Float,
     sides: Float,
     start: Float,
-    heeding: Callable[[Product], Product],
-    keep: Callable[[Float], None],
-) -> None:
-    """(H + strength C'') tau = -b for each side b of (K, p), refined until the true residual is small.
+    heeding: Callable[[Product], Product] = lambda product: product,
+    keep: Callable[[Float], object] = lambda tangents: None,
+) -> Float:
+    """tau (K, p) of (H + strength C'') tau = -b for each side b of (K, p), refined until the true residual is small.
 
-    `keep` is given the tangents (K, p) whenever they are better.
+    `keep` is given them whenever they are better.
     """
     at = Linearized(problem, theta)
     metric, product, tangents = DualMetric(at), heeding(at.product), start
@@ -179,10 +179,11 @@ def solve_tangents(
         residual = problem.product(theta, tangents) + sides
         norms = np.array([norm(r) for r in residual])
         if (norms <= goals).all():
-            return
+            break
         tolerance = np.minimum(0.5, 0.3 * goals / np.maximum(norms, np.maximum(goals, 1e-300)))
         found = conjugate_gradients(
             lambda V: np.array([product(v) for v in V]), -residual, metric, tolerance, MOST_KRYLOV_STEPS
         )
         tangents = tangents + found.x
         keep(tangents)
+    return tangents

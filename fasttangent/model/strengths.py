@@ -19,7 +19,7 @@ through the three lowest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,8 +42,9 @@ STEP = np.log(3.0)
 MOST_STEPS = 3  # either way; of labels without noise, every further one takes longer to settle
 LEAST, LARGEST = 1e-9, 1e3  # strengths
 CLOSE = 1e-5  # relative gradient at which a point of the path counts as settled
-CONSTANT = 2.0  # parameters that the labels determine, below which the network is one
 MOST_NEWTON_STEPS = 500  # until it does
+CONSTANT = 2.0  # parameters that the labels determine, below which the network is one
+KEPT = ("strength", "criterion", "parameters")  # of a path, in the history of a model
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,13 @@ class Path:
     @property
     def history(self) -> dict[str, Float]:
         """As a model keeps it."""
-        return {f"path_{name}": getattr(self, name) for name in ("strength", "criterion", "parameters")}
+        return {f"path_{name}": getattr(self, name) for name in KEPT}
+
+    @classmethod
+    def kept(cls, history: Mapping[str, Float], error: float | None) -> Path:
+        """From the history of a model."""
+        arrays = {name: history[f"path_{name}"] for name in KEPT}
+        return cls(**arrays, error=np.nan if error is None else float(error))
 
 
 def evidence(problem: Problem, theta: Float) -> tuple[float, float]:

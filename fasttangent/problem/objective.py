@@ -6,6 +6,7 @@ one strength holds for the common factor of several.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,24 @@ class Objective:
                 f"ratios must be one for each of {numbers.max() + 1} groups, got {len(self.ratios)}"
             )
         return np.array(self.ratios)[numbers]
+
+    def by_group(self, network: Network, inputs: Sequence[str] | None) -> dict[str, float]:
+        """The strength of each group.
+
+        Parameters
+        ----------
+        network : Network
+        inputs : sequence of str, optional
+            Names of the input columns.
+
+        Returns
+        -------
+        dict of str to float
+            By the names of `groups.names`.
+        """
+        names = groups.names(self.groups, network.layout, inputs)
+        ratios = self.ratios or (1.0,) * len(names)
+        return {name: self.strength * ratio for name, ratio in zip(names, ratios, strict=True)}
 
     def mask(self, network: Network) -> Float:
         """C = 1/2 sum_j mask_j theta_j^2: the diagonal of C'', (p,)."""

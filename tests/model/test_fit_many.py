@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -235,6 +236,7 @@ def test_ctrl_c(threads, either):
 
     def listen(stage, done, total, **figures):
         if done == 1:
+            time.sleep(0.3)  # on a busy machine another child may not have begun
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as caught:

@@ -13,7 +13,6 @@ from fasttangent.common import checks, forked
 from fasttangent.model.prepared import Labelled, Prepared
 from fasttangent.model.scores import outputs_of_rows
 from fasttangent.model.settings import SETTINGS, FitSettings
-from fasttangent.problem import groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,8 +114,6 @@ def settings_of(model: Model, names: Sequence[str] | None) -> FitSettings:
         )
     training = model.training
     settle = True if training.get("stopped") == "settled" else training.get("settling_seconds", 0.0)
-    strength: Any = model.objective.strength
-    if model.objective.ratios:
-        called = groups.names(model.objective.groups, model.network.layout, names)
-        strength = dict(zip(called, model.strengths.values(), strict=True))
+    objective = model.objective
+    strength = objective.by_group(model.network, names) if objective.ratios else objective.strength
     return replace(model.settings, strength=strength, tangents=(), settle=settle)
