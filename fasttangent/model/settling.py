@@ -4,8 +4,7 @@ At a stationary point the tangent of the strength solves (H + strength C'') tau 
 an accident.  Four means, each for what it does best:
 
 1. *Newton steps within a radius* (`trust_region`) lead from wherever the first stage ended to a stationary point.
-2. *L-BFGS in the metric of a sample of rows* comes near beforehand where that of all rows, which those steps live by,
-   costs too much, as with 5,000 rows for 4,801 parameters; and for relu, whose kinks stop a Newton step early.
+2. *L-BFGS in the Gauss-Newton metric* comes near beforehand for relu, whose kinks stop a Newton step early.
 3. *A step along negative curvature* leaves a saddle.  Saddles are common, not exotic: a unit that fits nothing
    and its twins stay at one however small the gradient.
 4. *Conjugate gradients* solve for the tangents at the end.
@@ -26,7 +25,7 @@ from fasttangent.problem.curvature import System
 from fasttangent.problem.linearized import Linearized
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import conjugate_gradients, norm
-from fasttangent.solvers.dual_metric import DualMetric, pays
+from fasttangent.solvers.dual_metric import DualMetric
 from fasttangent.solvers.extremes import curvature_bracket
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def settle(problem: Problem, theta: Float, tangents: Float, seconds: float, repo
 def descend(state: Settling, goal: float, most: int = MOST_STEPS) -> None:
     """Downhill until the relative gradient is at most `goal`, no step helps, or that many Newton steps are done."""
     region = TrustRegion(state)
-    approach = not pays(state.problem) or state.problem.network.activation == "relu"
+    approach = state.problem.network.activation == "relu"
     for _ in range(MOST_ROUNDS):
         if approach:
             _approach(state)

@@ -7,7 +7,8 @@ strength 1e-3) from 2,000-5,500 evaluations of L-BFGS in a metric of rank 128 to
 
 1. A metric of every point: one that is a step old takes twice the steps.
 2. A correction of second order where a step does less than promised.  It asks for the smallest further step that takes
-   back what J d missed of the change of the outputs; without it there were 850 steps.
+   back what J d missed of the change of the outputs; without it there were 850 steps.  Where the metric is of a sample
+   of the rows, the correction is of all of them nevertheless: 794 steps became 195 (kin40k, 5,000 rows, 64-64).
 
 While the gradient is large, everything but F and its gradient is done in float32.
 """
@@ -146,7 +147,6 @@ class TrustRegion:
 
 def _correction(point: _Point, d: Float, outputs: Float) -> Float:
     """The least further step that takes back what J d missed of the change of the outputs; none if longer than d."""
-    at, metric = point.at, point.metric
-    missed = at.scaled(outputs - point.outputs) - at.times(d.astype(at.dtype))
-    back = metric.least_change(missed) if metric.of_all_rows else metric.solve(at.transposed_times(missed))
+    at = point.at
+    back = point.metric.least_change(at.scaled(outputs - point.outputs) - at.times(d.astype(at.dtype)))
     return -back.astype(float) if norm(back) < norm(d) else np.zeros_like(d)

@@ -11,6 +11,7 @@ from fasttangent.common import parallel
 from fasttangent.common.vectors import norm
 from fasttangent.problem.linearized import Linearized
 from fasttangent.problem.problem import Problem
+from fasttangent.solvers.steihaug import Path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 FEW_PRODUCTS = 20  # with the Hessian, whose price is worth a metric of all rows
 SAMPLE = 1000  # rows times outputs of the sample that else stands for them
 LEAST_SHARE = {4: 1e-6, 8: 1e-13}  # of the trace that the floor is at least, by the bytes of a number
+CLOSE = 0.03  # relative residual of a least change where M is of a sample; at 0.1 settling takes 10 % more steps
+MOST_PRODUCTS = 60  # and the most it takes
 TILES_AT_ONCE = 1000  # tiles of a factor from which on threads share a row of them
 
 
@@ -42,7 +45,7 @@ class DualMetric:
     def __init__(self, at: Linearized, floor: float | None = None, whole: bool = False) -> None:
         rows = at.problem if whole else _sample(at.problem)
         self.at = at if rows is at.problem else Linearized(rows, at.theta, at.dtype)
-        self.of_all_rows = rows is at.problem
+        self.of_all_rows, self._whole = rows is at.problem, at
         self._R = None if at.problem.inputs_ratio is None else at.problem.metric.astype(at.dtype)
         self.dtype, self._n = at.dtype, self.at.n_blocks * len(self.at.kept.roots)
         self._tiles = self.at.dual_tiles()
@@ -86,8 +89,23 @@ class DualMetric:
         return self._over_ratios(v - self.at.transposed_times(u)) / self.dtype.type(self.floor)
 
     def least_change(self, u: Float) -> Float:
-        """R^-1 J^T (J R^-1 J^T + floor I)^-1 u: the least step that changes the outputs by u, up to the floor."""
-        return self._over_ratios(self.at.transposed_times(self._solve_dual(u)))
+        """The least step d (p,) that changes the outputs of all rows by u: |J d - u|^2 + floor d.Rd at its minimum.
+
+        In closed form R^-1 J^T (J R^-1 J^T + floor I)^-1 u, where M is of a sample by conjugate gradients.
+        """
+        if self.of_all_rows:
+            return self._over_ratios(self.at.transposed_times(self._solve_dual(u)))
+        g = -self._whole.transposed_times(u)
+        length = norm(g)
+        if not 0 < length < math.inf:
+            return np.zeros_like(g)
+        path = Path(self._product, self.solve, g / self.dtype.type(length), CLOSE, MOST_PRODUCTS)
+        return path.within(math.inf).d * self.dtype.type(length)
+
+    def _product(self, v: Float) -> Float:
+        """M v (p,), of all rows."""
+        ridge = v if self._R is None else v * self._R
+        return self._whole.transposed_times(self._whole.times(v)) + self.dtype.type(self.floor) * ridge
 
     def _over_ratios(self, v: Float) -> Float:
         return v if self._R is None else v / self._R

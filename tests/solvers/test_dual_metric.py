@@ -83,6 +83,22 @@ def test_of_many_rows_a_sample_stands_for_all(monkeypatch):
     assert DualMetric(Linearized(problem, theta), 1.0).of_all_rows
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_many_rows_the_least_change_is_of_all(dtype, monkeypatch):
+    problem, theta, G, v = case((3, 6, 2), 3000)
+    at = Linearized(problem, theta, np.dtype(dtype))
+    u = at.times(v.astype(dtype))
+    wanted = np.linalg.solve(G + np.eye(len(G)), at.transposed_times(u).astype(float))
+    assert relative(DualMetric(at, 1.0, whole=True).least_change(u.copy()), wanted) <= 1e-3
+    monkeypatch.setattr(dual_metric, "SAMPLE", 200)
+    monkeypatch.setattr(dual_metric, "FEW_PRODUCTS", 0)
+    monkeypatch.setattr(dual_metric, "CLOSE", 1e-5)
+    metric = DualMetric(at, 1.0)
+    assert not metric.of_all_rows
+    assert relative(metric.least_change(u), wanted) <= 1e-3
+    assert not metric.least_change(0 * u).any()
+
+
 def test_a_sample_has_the_metric_as_its_covariance():
     problem, theta, G, _ = case((2, 3, 1), 40)
     metric = DualMetric(Linearized(problem, theta), 0.5)
