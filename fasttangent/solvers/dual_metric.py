@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 FEW_PRODUCTS = 20  # with the Hessian, whose price is worth a metric of all rows
 SAMPLE = 1000  # rows times outputs of the sample that else stands for them
 LEAST_SHARE = {4: 1e-6, 8: 1e-13}  # of the trace that the floor is at least, by the bytes of a number
-CLOSE = 0.03  # relative residual of a least change where M is of a sample; at 0.1 settling takes 10 % more steps
+CLOSE = (
+    0.03  # relative residual of a least change where M is of a sample; at 0.1 settling takes 10 % more steps
+)
 MOST_PRODUCTS = 60  # and the most it takes
 TILES_AT_ONCE = 1000  # tiles of a factor from which on threads share a row of them
 
