@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fasttangent.influence.changes import Change
     from fasttangent.influence.exact import Exact, exact
     from fasttangent.influence.fidelity.report import Fidelity, fidelity
+    from fasttangent.influence.jackknife import jackknife
+    from fasttangent.influence.perturbations import Perturbation
     from fasttangent.influence.refit_curves import RefitCurves, refit_curves
     from fasttangent.influence.refits import Refits, refit
     from fasttangent.influence.unlearning import RefitComparison, Unlearned, unlearn
@@ -62,6 +64,7 @@ _HOME = {
     "ModelFileError": "common.errors",
     "Network": "problem.network",
     "Objective": "problem.objective",
+    "Perturbation": "influence.perturbations",
     "RefitComparison": "influence.unlearning",
     "RefitCurves": "influence.refit_curves",
     "Refits": "influence.refits",
@@ -75,6 +78,7 @@ _HOME = {
     "fit": "model.fit",
     "fit_many": "model.fit_many",
     "fit_with_learning_loss": "active.learned_losses.joint",
+    "jackknife": "influence.jackknife",
     "learning_loss": "active.learned_losses.fit",
     "load": "model.loading",
     "loss_ranking": "active.learned_losses.measures",
@@ -100,6 +104,7 @@ __all__ = [
     "ModelFileError",
     "Network",
     "Objective",
+    "Perturbation",
     "RefitComparison",
     "RefitCurves",
     "Refits",
@@ -114,6 +119,7 @@ __all__ = [
     "fit",
     "fit_many",
     "fit_with_learning_loss",
+    "jackknife",
     "learning_loss",
     "load",
     "loss_ranking",

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 def group_tangents(problem: Problem, theta: Float) -> Float:
     """tau_g (K, p) at a stationary point: (H + strength C'') tau_g = -grad C_g, all in one block solve."""
-    of = groups.numbers(problem.objective.groups, problem.network.layout)
-    ratio = problem.objective.ratio_of_each(problem.network)
-    pull = problem.complexity_gradient(theta) / ratio
-    sides = np.where(of == np.arange(of.max() + 1)[:, None], pull, 0.0)
+    sides = pulls(problem, theta)
     return solve_tangents(problem, theta, sides, np.zeros_like(sides))
+
+
+def pulls(problem: Problem, theta: Float) -> Float:
+    """grad C_g of every group (K, p)."""
+    of = groups.numbers(problem.objective.groups, problem.network.layout)
+    pull = problem.complexity_gradient(theta) / problem.objective.ratio_of_each(problem.network)
+    return np.where(of == np.arange(of.max() + 1)[:, None], pull, 0.0)

@@ -196,6 +196,15 @@ INFLUENCES = {
     "exact refused": lambda: exact(small(settle=False), "cholesky"),
     "refit": lambda: ft.refit(small(), X, y, CHANGES, keep_params=True, **HOW),
     "refit_curves": lambda: ft.refit_curves(small(), X, y, CHANGES, **HOW),
+    "perturbations": lambda: [
+        of.of_predictions(ft.exact(small(), X, y, **HOW), POOL[:9])
+        for of in (
+            ft.Perturbation.labels(),
+            ft.Perturbation.weights(),
+            ft.Perturbation.input_scales(),
+        )
+    ],
+    "jackknife": lambda: ft.jackknife(ft.exact(small(), X, y, **HOW), POOL[:9]),
     "unlearn": lambda: ft.unlearn(small(), X, y, remove=[3, 4], **HOW),
     "fidelity": lambda: [
         row._replace(seconds=0.0, memory=0)
