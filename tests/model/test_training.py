@@ -13,6 +13,9 @@ from fasttangent.model import minibatch
 from fasttangent.model.minibatch import Schedule, train
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import FitSettings
+from fasttangent.model.settling import settle
+from fasttangent.problem.problem import Problem
+from fasttangent.solvers.lissa import lissa
 
 RNG = np.random.default_rng(11)
 X = RNG.normal(size=(50, 3))
@@ -43,6 +46,33 @@ def test_the_carried_tangent_is_the_derivative_of_the_whole_run(optimizer, activ
     h = 1e-5
     difference = (run(0.02 + h).params - run(0.02 - h).params) / (2 * h)
     assert relative(run(0.02).tangents["strength"], difference) <= 1e-6
+
+
+@pytest.mark.parametrize("rows", ["all", "drawn"])
+def test_at_a_minimum_the_tangent_of_sgd_is_lissa(rows):
+    """tau <- tau - eta (A tau + grad C) is x <- x + eta (grad C - A x) with tau = -x, whatever rows A is of."""
+    network, objective = ft.Network((3, 5, 1), "tanh"), ft.Objective(strength=0.05)
+    problem = Problem(network, objective, X, Y[:, None], np.ones(50), 1)
+    start = network.initial_params(np.random.default_rng(0))
+    theta = settle(problem, start, np.zeros((1, len(start))), np.inf, quiet).theta
+    eta, pull, steps = 0.2, problem.complexity_gradient(theta), 25
+    rng, drawn = np.random.default_rng(3), []
+    for _ in range(steps):
+        i = np.arange(50) if rows == "all" else rng.integers(50, size=20)
+        drawn.append(problem.with_rows(X[i], Y[i, None], np.full(len(i), 1 / len(i)), 1))
+    x, tau = np.zeros((1, len(theta))), np.zeros((1, len(theta)))
+    if rows == "all":
+        lissa(lambda V: problem.product(theta, V), pull[None], eta, np.zeros(1), steps, x)
+    else:
+        for one in drawn:
+            x += eta * (pull - one.product(theta, x))
+    for one in drawn:  # a step at theta, where the parameters are put back to
+        schedule = Schedule("sgd", eta, epochs=1, batch_size=50, curvature="hessian")
+        tau = train(
+            one, schedule, (theta, tau), np.dtype(float), np.random.default_rng(0), quiet, None
+        ).tangents
+    assert relative(tau, -x) <= 1e-12
+    assert relative(tau, np.linalg.solve(problem.product(theta, np.eye(len(theta))), -pull)[None]) > 1e-3
 
 
 def slow_training(optimizer, gauss_newton, about, theta, rate, momentum, epochs, batch_size, strength, seed):
