@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fasttangent.influence.fidelity.report import Fidelity
+    from fasttangent.model.model import Model
+    from fasttangent.model.strengths import Path as StrengthPath
 
 STYLES = {
     "random": {"color": "#7f7f7f", "marker": "o", "label": "labelled at random"},
@@ -135,6 +137,66 @@ def fidelity(found: Fidelity, path: str | os.PathLike[str]) -> None:
         fontsize=11,
     )
     _save(figure, path)
+
+
+def strengths(model: Model, path: str | os.PathLike[str]) -> None:
+    """Draw the path of strengths that were tried, where one was learned, and the strength of each group.
+
+    Parameters
+    ----------
+    model : Model
+        What `fasttangent.fit` returns.
+    path : path-like
+        File to write; its ending (.png, .pdf, .svg) is the format.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    OSError
+        If the file cannot be written.
+
+    Notes
+    -----
+    The band around the strength that was chosen is one standard deviation by the curvature of the criterion; there is
+    none where the criterion is at no optimum.
+    """
+    by_group = model.strengths
+    figure = _empty_figure(10.0, max(4.0, 1.0 + 0.22 * len(by_group)))
+    tried, groups = figure.subplots(1, 2, width_ratios=(3, 2))
+    if model.path is None or not len(model.path.strength):
+        tried.text(0.5, 0.5, "no strength was learned", ha="center", transform=tried.transAxes)
+        tried.set_axis_off()
+    else:
+        _path(tried, model.path)
+    places = np.arange(len(by_group))
+    groups.barh(places, list(by_group.values()), color=TRUSTED, height=0.7)
+    groups.set_xscale("log")
+    groups.set_yticks(places, list(by_group), fontsize=8)
+    groups.invert_yaxis()
+    groups.set_xlabel("strength")
+    groups.set_title("of each group of parameters; columns of\nlarge strength are hardly used", fontsize=10)
+    groups.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _path(axes: Axes, found: StrengthPath) -> None:
+    axes.plot(found.strength, found.criterion, color=TRUSTED, marker="o")
+    axes.set_xscale("log")
+    axes.set_xlabel("strength (geometric mean over the groups)")
+    axes.set_ylabel("minus log evidence for a label", color=TRUSTED)
+    axes.axvline(found.chosen, color=REFITTED, linewidth=1)
+    flat = f"± {found.error:.2g} in its logarithm" if np.isfinite(found.error) else "at no optimum"
+    if np.isfinite(found.error):
+        ends = found.chosen * np.exp([-found.error, found.error])
+        axes.axvspan(*ends, color=REFITTED, alpha=0.15, linewidth=0)
+    axes.set_title(f"chosen: {found.chosen:.3g}, {flat}", fontsize=10)
+    axes.grid(alpha=0.25)
+    axes.spines[["top"]].set_visible(False)
+    used = axes.twinx()
+    used.plot(found.strength, found.parameters, color=DISTRUSTED, marker="s", linestyle="--")
+    used.set_ylabel("parameters that the labels determine", color=DISTRUSTED)
+    used.spines[["top"]].set_visible(False)
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:

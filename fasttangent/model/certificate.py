@@ -59,6 +59,10 @@ class Certificate:
     flat_directions : int
         Biases of dead units that complexity "l2-weights" leaves free: directions without curvature, on which no
         prediction and no score depends.
+    strength_error : float
+        Of a strength that was learned: standard deviation of its logarithm by the curvature of the criterion, that is
+        how flat the optimum is; inf if it is at none, as the criterion still falls at the last strength tried.  None of
+        a strength that was given.  Scores are what they claim at any strength: `trusted` does not depend on it.
     """
 
     gradient_norm: float
@@ -70,6 +74,7 @@ class Certificate:
     reasons: tuple[str, ...]
     curvature_bound: float = np.nan
     flat_directions: int = 0
+    strength_error: float | None = None
 
     @property
     def warning(self) -> str:

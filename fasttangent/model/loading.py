@@ -84,8 +84,13 @@ CERTIFICATE = {
     "reasons": several(TEXT),
     "curvature_bound": or_nan(number()),
     "flat_directions": whole(0),
+    "strength_error": or_null(number(0, infinite=True)),
 }
-SINCE_2 = ("curvature_bound", "flat_directions")  # of the certificate; files of format 1 lack them
+SINCE_2 = (
+    "curvature_bound",
+    "flat_directions",
+    "strength_error",
+)  # of the certificate; older files lack them
 TRAINING = {
     "rows": whole(1),
     "seed": whole(0),

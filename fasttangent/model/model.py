@@ -101,7 +101,8 @@ class Model:
         """The strengths that were tried where one was learned, and what was found there; else None."""
         if "path_strength" not in self.history:
             return None
-        return Path.kept(self.history, self.training.get("strength_error"))
+        error = self.certificate.strength_error
+        return Path.kept(self.history, np.nan if error is None else error)
 
     def _hardly_used(self) -> list[str]:
         """Input columns whose weights are below a tenth of those of the column with the largest."""

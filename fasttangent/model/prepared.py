@@ -210,9 +210,6 @@ class Prepared:
                 "seed": self.settings.seed,
                 "stopped": run.stopped,
                 **seconds,
-                **(
-                    {} if run.path is None or np.isnan(run.path.error) else {"strength_error": run.path.error}
-                ),
             },
             history={
                 **{name: np.array(values) for name, values in run.history.items() if len(values)},

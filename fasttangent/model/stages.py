@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,9 +99,10 @@ def two_stages(
 def certified(run: Stages) -> Certificate:
     """The certificate of what the stages ended with; the run is marked when Ctrl-C leaves it unmeasured."""
     try:
-        return certify(
+        found = certify(
             run.problem, run.theta, run.tangents, run.notes, bracket=run.bracket, deadline=run.deadline
         )
+        return found if run.path is None else replace(found, strength_error=run.path.error)
     except KeyboardInterrupt:
         run.stopped = "interrupted"
         return unmeasured("the certificate was not measured, because of an interrupt; fit again")

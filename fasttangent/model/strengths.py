@@ -59,7 +59,8 @@ class Path:
     parameters : ndarray of float64, shape (m,)
         Of the linearised network that the labels determine, trace K (K + strength)^-1.
     error : float
-        Standard deviation of the log of the strength that was chosen, by the curvature of E.
+        Standard deviation of the log of the strength that was chosen, by the curvature of E: how flat the optimum is.
+        inf where E still falls at the last strength that could be tried.
     """
 
     strength: Float
@@ -73,10 +74,14 @@ class Path:
         return {f"path_{name}": getattr(self, name) for name in KEPT}
 
     @classmethod
-    def kept(cls, history: Mapping[str, Float], error: float | None) -> Path:
+    def kept(cls, history: Mapping[str, Float], error: float) -> Path:
         """From the history of a model."""
-        arrays = {name: history[f"path_{name}"] for name in KEPT}
-        return cls(**arrays, error=np.nan if error is None else float(error))
+        return cls(**{name: history[f"path_{name}"] for name in KEPT}, error=error)
+
+    @property
+    def chosen(self) -> float:
+        """The strength of the lowest criterion."""
+        return float(self.strength[np.argmin(self.criterion)])
 
 
 def evidence(problem: Problem, theta: Float) -> tuple[float, float]:
@@ -154,12 +159,12 @@ class Search:
         logs = sorted(self._found)
         i = logs.index(self._lowest) if logs else 0
         if not 0 < i < len(logs) - 1:
-            return None, np.nan
+            return None, 0.0
         a, b, c = logs[i - 1 : i + 2]
         left, right = ((self._found[x][0] - self._found[b][0]) / (x - b) for x in (a, c))
         bend = (right - left) / (c - a)  # half of the second derivative
         if not bend > 0:
-            return None, np.nan
+            return None, 0.0
         slope = left + bend * (b - a)  # at b
         return min(max(b - slope / (2 * bend), a), c), 2 * bend
 
@@ -183,10 +188,9 @@ class Search:
     def path(self) -> Path:
         """What was found."""
         logs = sorted(self._found)
-        values = np.array([self._found[log] for log in logs]).reshape(-1, 2)
-        return Path(
-            np.exp(logs), values[:, 0], values[:, 1], float(1 / np.sqrt(self._labels * self._parabola()[1]))
-        )
+        values, bend = np.array([self._found[log] for log in logs]).reshape(-1, 2), self._parabola()[1]
+        error = 1 / np.sqrt(self._labels * bend) if bend > 0 else np.inf
+        return Path(np.exp(logs), values[:, 0], values[:, 1], float(error))
 
 
 def learned(

@@ -28,6 +28,7 @@ WRITES = {
     ),
     ("fidelity", "output"): (["fidelity", "data.csv"], ["data.csv"], ".csv"),
     ("fidelity", "plot"): (["fidelity", "data.csv"], ["data.csv"], ".png"),
+    ("fit", "plot"): (["fit", "data.csv", "-o", "n.npz"], ["data.csv"], ".png"),
     ("demo", "picture"): (["demo", "--pool", "1000"], [], ".png"),
 }
 PAIRS = [(*key, read) for key, (_, reads, _) in WRITES.items() for read in reads]
@@ -236,5 +237,7 @@ def test_pictures_are_written_whole_or_not_at_all(here, monkeypatch):
     assert set(os.listdir(here)) == before
     monkeypatch.undo()
     for ending, start in {"png": b"\x89PNG", "PDF": b"%PDF", "svg": b"<?xml"}.items():
+        run("fit", here / "data.csv", "-o", here / "n.npz", "--hidden", 4, "--plot", here / f"f.{ending}")
+        assert (here / f"f.{ending}").read_bytes().startswith(start)
         plots.learning_curves(result, here / f"p.{ending}")
         assert (here / f"p.{ending}").read_bytes().startswith(start)

@@ -135,10 +135,11 @@ def test_a_learned_strength(auto, rows):
     assert list(auto.strengths) == [*"abcd", "biases 1", "weights 2", "biases 2", "weights 3", "biases 3"]
     assert np.prod(list(auto.strengths.values())) ** (1 / 9) == pytest.approx(auto.objective.strength)
     path = auto.path
-    assert path.strength[np.argmin(path.criterion)] == pytest.approx(auto.objective.strength)
+    assert path.chosen == pytest.approx(auto.objective.strength)
     assert (np.diff(path.strength) > 0).all()
     assert (np.diff(path.parameters) < 0).all()
     assert 0 < path.error < 2
+    assert auto.certificate.strength_error == path.error
     assert auto.strengths["d"] == max(auto.strengths[name] for name in "abcd")
     assert auto.summary()["hardly_used"] == ["d"]
     error = auto.predict(rows[0]) - rows[1]
@@ -155,10 +156,25 @@ def test_it_is_kept_in_a_file(auto, rows, tmp_path):
     auto.save(tmp_path / "m.npz")
     again = ft.load(tmp_path / "m.npz")
     assert again.strengths == auto.strengths
+    assert again.certificate == auto.certificate
     assert again.path.error == auto.path.error
     np.testing.assert_array_equal(again.path.parameters, auto.path.parameters)
     np.testing.assert_array_equal(again.sensitivity(rows[0], group="b"), auto.sensitivity(rows[0], group="b"))
     assert again.settings == auto.settings
+
+
+def test_a_search_that_ends_before_an_optimum_says_so(rows, monkeypatch):
+    monkeypatch.setattr(given_strengths, "FACTOR", 5e-4)
+    monkeypatch.setattr(strengths, "FACTOR_ERROR", 10.0)
+    monkeypatch.setattr(strengths, "MOST_STEPS", 1)
+    model = ft.fit(*rows, hidden=(4,))
+    assert model.path.chosen == model.path.strength[-1]
+    assert model.path.error == model.certificate.strength_error == np.inf
+    assert model.certificate.trusted
+
+
+def test_a_strength_that_was_given_has_no_error(rows):
+    assert ft.fit(*rows, hidden=(4,), strength=1e-2).certificate.strength_error is None
 
 
 def test_not_the_constant_network():

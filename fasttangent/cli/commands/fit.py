@@ -20,6 +20,9 @@ MOST_VALUES = 2**25  # of tangents of noise that a file should hold: 256 MB
 
 @click.command(short_help="Train a model on a table and settle it.")
 @click.option("-o", "--output", required=True, type=OUTPUT, help="Model to write (.npz).")
+@click.option(
+    "--plot", type=OUTPUT, help="Draw the strengths that were tried and found (.png, .pdf or .svg)."
+)
 @training_table
 @FIT
 @click.option(
@@ -32,12 +35,23 @@ MOST_VALUES = 2**25  # of tangents of noise that a file should hold: 256 MB
 @QUIET
 @JSON
 def fit(
-    table: TrainingTable, output: str, posterior: bool, quiet: bool, as_json: bool, **settings: Any
+    table: TrainingTable,
+    output: str,
+    plot: str | None,
+    posterior: bool,
+    quiet: bool,
+    as_json: bool,
+    **settings: Any,
 ) -> int | None:
     """Train a model on the table DATA and settle it, tangent included."""
-    from fasttangent.cli.outputs import MODELS, Input, Output, check_outputs
+    from fasttangent.cli.outputs import MODELS, PICTURES, Input, Output, check_outputs
 
-    check_outputs([Output("--output", output, MODELS)], [Input("the data", table.data)])
+    outputs = [Output("--output", output, MODELS), Output("--plot", plot, PICTURES)]
+    check_outputs(outputs, [Input("the data", table.data)])
+    if plot is not None:
+        from fasttangent.cli import plots
+
+        plots.require()
     rows = table.rows()
 
     import fasttangent as ft
@@ -54,8 +68,11 @@ def fit(
     except OSError as error:
         error.filename = output
         raise
-    document = {"model": output, "interrupted": model.interrupted, **model.summary()}
-    say(as_json, document, f"{described(model)}\nsaved to {output}")
+    if plot is not None and not model.interrupted:
+        plots.strengths(model, plot)
+    document = {"model": output, "plot": plot, "interrupted": model.interrupted, **model.summary()}
+    saved = "".join(f"\nsaved to {path}" for path in (output, plot) if path is not None)
+    say(as_json, document, described(model) + saved)
     if model.interrupted:
         tell("error", f"interrupted; the model of that moment was saved to {output}")
         return INTERRUPTED
