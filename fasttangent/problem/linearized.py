@@ -141,7 +141,9 @@ class Linearized:
         from fasttangent.kernels.launch import launched
 
         if not launched(driver, threads, *arguments):
-            parallel.run(lambda c: task(every._replace(first=c, last=c + 1)), every.last, threads)
+            P, n = every.last, min(every.last, 2 * threads)  # a call costs 10 microseconds
+            parts = [every._replace(first=P * i // n, last=P * (i + 1) // n) for i in range(n)]
+            parallel.run(lambda i: task(parts[i]), n, threads)
 
     def _blocks(self, parts: Parts) -> tuple[int, int]:
         """The first block, and the one after the last."""
