@@ -40,11 +40,13 @@ if TYPE_CHECKING:
     from fasttangent.influence.refits import Refits, refit
     from fasttangent.influence.unlearning import RefitComparison, Unlearned, unlearn
     from fasttangent.model.certificate import Certificate
+    from fasttangent.model.conversions import from_arrays, from_sklearn, from_torch
     from fasttangent.model.fit import fit
     from fasttangent.model.fit_many import fit_many
     from fasttangent.model.loading import load
     from fasttangent.model.model import Model
     from fasttangent.model.scores import Scores
+    from fasttangent.model.settled import settle
     from fasttangent.problem.network import Network
     from fasttangent.problem.objective import Objective
 
@@ -78,6 +80,9 @@ _HOME = {
     "fit": "model.fit",
     "fit_many": "model.fit_many",
     "fit_with_learning_loss": "active.learned_losses.joint",
+    "from_arrays": "model.conversions",
+    "from_sklearn": "model.conversions",
+    "from_torch": "model.conversions",
     "jackknife": "influence.jackknife",
     "learning_loss": "active.learned_losses.fit",
     "load": "model.loading",
@@ -85,6 +90,7 @@ _HOME = {
     "refit": "influence.refits",
     "refit_curves": "influence.refit_curves",
     "select": "active.selection",
+    "settle": "model.settled",
     "unlearn": "influence.unlearning",
 }
 
@@ -119,6 +125,9 @@ __all__ = [
     "fit",
     "fit_many",
     "fit_with_learning_loss",
+    "from_arrays",
+    "from_sklearn",
+    "from_torch",
     "jackknife",
     "learning_loss",
     "load",
@@ -126,6 +135,7 @@ __all__ = [
     "refit",
     "refit_curves",
     "select",
+    "settle",
     "unlearn",
 ]
 

@@ -67,7 +67,9 @@ def _boosting() -> tuple[Any, dict[str, list]]:
 def _mlp() -> tuple[Any, dict[str, list]]:
     from sklearn.neural_network import MLPRegressor
 
-    return MLPRegressor((64, 64), max_iter=500, random_state=0), {"alpha": [1e-4, 1e-2, 1.0]}
+    return MLPRegressor(hidden_layer_sizes=(64, 64), max_iter=500, random_state=0), {
+        "alpha": [1e-4, 1e-2, 1.0]
+    }
 
 
 def svr(X: np.ndarray, y: np.ndarray, new: np.ndarray) -> Predicted:

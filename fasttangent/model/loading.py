@@ -124,7 +124,7 @@ PARAMETERS = f"at most {FARTHEST:.1e} in size", _usable
 
 ARRAYS = {
     "params": Values("p", *PARAMETERS),
-    "slope_squared": Values("m", "finite and >= 0", lambda a: (a >= 0) & (a < np.inf)),
+    "slope_squared": Values("m", "finite and >= 0, or nan", lambda a: ~((a < 0) | (a == np.inf))),
     "x_mean": Values("d"),
     "x_scale": Values("d", "> 0 (inf for a constant column)", lambda a: a > 0),
     "y_mean": Values("m"),
@@ -210,7 +210,7 @@ def _header(path: str | os.PathLike[str], archive: Archive, size: int) -> dict[s
     check_fields("the header", header, FIELDS, optional=LATER, others=ANYTHING)
     check_fields("objective", header["objective"], OBJECTIVE, optional=SINCE_3)
     check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
-    check_fields("training", header["training"], TRAINING, optional=set(TRAINING) - {"rows"}, others=FIGURE)
+    check_fields("training", header["training"], TRAINING, optional=set(TRAINING), others=FIGURE)
     _check_agreement(header)
     return header
 

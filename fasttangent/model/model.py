@@ -543,6 +543,41 @@ class Model:
         """
         saving.save(self, path)
 
+    def to_torch(self) -> Any:
+        """The network as a torch.nn.Sequential of float64 that takes and gives the units of the user.
+
+        Returns
+        -------
+        torch.nn.Sequential
+
+        Raises
+        ------
+        ImportError
+            Without torch.
+        """
+        from fasttangent.model.exports import to_torch
+
+        return to_torch(self)
+
+    def to_sklearn(self) -> Any:
+        """The network as a fitted MLPRegressor that takes and gives the units of the user.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPRegressor
+
+        Raises
+        ------
+        ImportError
+            Without scikit-learn.
+        ValueError
+            If the activation is not tanh, relu or identity: scikit-learn has no other that is here.
+        """
+        from fasttangent.model.exports import to_sklearn
+
+        alpha = self.objective.strength * self.training.get("rows", 1)
+        return to_sklearn(self, alpha, self.feature_names)
+
     def summary(self) -> dict[str, Any]:
         """Network, objective, training and certificate as plain Python values."""
         return {

@@ -1,0 +1,119 @@
+"""Settling a model again: on other rows, under another strength, or one that was trained elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.common import checks
+from fasttangent.common.progress import reporting
+from fasttangent.model.certificate import certify, unmeasured
+from fasttangent.model.model import Model
+from fasttangent.model.prepared import mean_slope_squared
+from fasttangent.model.settling import settle as settled
+
+if TYPE_CHECKING:
+    from fasttangent.model.certificate import Certificate
+    from fasttangent.model.settling_state import Settling
+    from fasttangent.problem.problem import Problem
+
+
+def settle(
+    model: Model,
+    X: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    strength: float | None = None,
+    seconds: float | None = None,
+    threads: int | None = None,
+    progress: bool | Callable[..., None] = False,
+) -> Model:
+    """Take a model to a minimum of its objective on labelled rows, from where it stands; tangent and certificate too.
+
+    For a model from elsewhere (`from_arrays`, `from_torch`, `from_sklearn`), one of which the first stage alone was
+    run, or a further strength.  Its scaling stays, so that the objective is the one it was trained under;
+    `fit(start=model)` standardises anew and runs the first stage.
+
+    Parameters
+    ----------
+    model : Model
+        Not changed.
+    X : array_like of shape (n, n_features)
+    y : array_like of shape (n,) or (n, n_outputs)
+    sample_weight : array_like of shape (n,), optional
+    strength : float, optional
+        > 0.  Default: the model's; of several groups the geometric mean, their ratios stay.
+    seconds : float, optional
+        At most so long; the certificate says if that was too little.  Default: as long as it takes.
+    threads : int, optional
+        Default: the model's.
+    progress : bool or callable
+        As for `fit`.
+
+    Returns
+    -------
+    Model
+        With ``tangents["strength"]``; other tangents of the old one are gone.
+
+    Raises
+    ------
+    ValueError
+        If rows do not fit the model, or an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fasttangent as ft
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.uniform(-1, 1, (100, 2))
+    >>> y = np.sin(3 * X[:, 0]) + 0.1 * rng.normal(size=100)
+    >>> first = ft.fit(X, y, hidden=(8,), strength=1e-2, settle=False)
+    >>> model = ft.settle(first, X, y)
+    >>> first.certificate.trusted, model.certificate.trusted
+    (False, True)
+    """
+    budget = np.inf if seconds is None else checks.number("seconds", seconds, above=0)
+    if strength is not None:
+        model = _under(model, checks.number("strength", strength, above=0))
+    problem, began = model.problem(X, y, sample_weight, threads=threads), time.perf_counter()
+    with reporting(progress) as report:
+        start = np.zeros((1, len(model.params)))
+        found = settled(problem, model.params, start, budget, report)
+        certificate = _certified(problem, found, began + budget)
+    return replace(
+        model,
+        params=found.theta,
+        tangents={"strength": found.tangents[0]},
+        certificate=certificate,
+        slope_squared=mean_slope_squared(problem, found.theta),
+        interrupted=found.stopped == "interrupted",
+        noise=np.nan,
+        training={
+            "rows": problem.n_rows,
+            "stopped": found.stopped,
+            "settling_seconds": time.perf_counter() - began,
+        },
+        history={name: np.array(values) for name, values in found.history.items() if len(values)},
+    )
+
+
+def _under(model: Model, strength: float) -> Model:
+    objective, settings = replace(model.objective, strength=strength), model.settings
+    if settings is not None:
+        by_group = objective.by_group(model.network, model.feature_names)
+        settings = replace(settings, strength=by_group if objective.ratios else strength)
+    return replace(model, objective=objective, settings=settings)
+
+
+def _certified(problem: Problem, found: Settling, deadline: float) -> Certificate:
+    notes = () if found.stopped == "settled" else (f"settling ended early: {found.stopped}",)
+    try:
+        return certify(problem, found.theta, found.tangents, notes, bracket=found.bracket, deadline=deadline)
+    except KeyboardInterrupt:
+        found.stopped = "interrupted"
+        return unmeasured("the certificate was not measured, because of an interrupt; settle again")
