@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from fasttangent.model.fit import fit
     from fasttangent.model.fit_many import fit_many
     from fasttangent.model.loading import load
+    from fasttangent.model.members import Members
     from fasttangent.model.model import Model
     from fasttangent.model.scores import Scores
     from fasttangent.problem.network import Network
@@ -60,6 +61,7 @@ _HOME = {
     "IndefiniteError": "common.errors",
     "LossHead": "active.learned_losses.head",
     "LossRanking": "active.learned_losses.measures",
+    "Members": "model.members",
     "Model": "model.model",
     "ModelFileError": "common.errors",
     "Network": "problem.network",
@@ -100,6 +102,7 @@ __all__ = [
     "IndefiniteError",
     "LossHead",
     "LossRanking",
+    "Members",
     "Model",
     "ModelFileError",
     "Network",
