@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
@@ -252,8 +251,7 @@ class Members:
         ValueError
             As for `Model.sensitivity`, of any member.
         """
-        with self._one_warning():
-            return self._shaped(self._mean(lambda one: one.sensitivity(X, group=group, threads=threads)))
+        return self._shaped(self._mean_score(lambda one: one.sensitivity(X, group=group, threads=threads)))
 
     def influence(self, X: Any, y: Any, *, group: str | None = None, threads: int | None = None) -> Float:
         """(1/M) sum_m loss'(f_m - y) s_m(x): what labelling a row does to the members' mean complexity.
@@ -277,8 +275,7 @@ class Members:
         ValueError
             As for `Model.influence`, of any member.
         """
-        with self._one_warning():
-            return self._mean(lambda one: one.influence(X, y, group=group, threads=threads))
+        return self._mean_score(lambda one: one.influence(X, y, group=group, threads=threads))
 
     def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
         """(1/M) sum_m E[loss'^2] s_m(x)^2: the mean of the members' curiosity.
@@ -301,15 +298,13 @@ class Members:
             As for `Model.curiosity`, of any member.
         """
         if not isinstance(variance, str):
-            with self._one_warning():
-                return self._mean(lambda one: one.curiosity(X, variance, threads=threads))
+            return self._mean_score(lambda one: one.curiosity(X, variance, threads=threads))
         checks.choice("variance", variance, ("posterior",))
         rows = self._first._rows(X)
         believed = scores.expected_slope_squared(self.objective, self._label_variance(rows, threads))
-        with self._one_warning():
-            return self._mean(
-                lambda one: scores.curiosity(believed, one._standard_sensitivity(rows, threads))
-            )
+        return self._mean_score(
+            lambda one: scores.curiosity(believed, one._standard_sensitivity(rows, threads))
+        )
 
     def score(self, X: Any, *, threads: int | None = None) -> Scores:
         """Means of prediction, sensitivity and curiosity of rows, in one pass for each member.
@@ -520,13 +515,13 @@ class Members:
         if not (certificate := self.certificate).trusted:
             warn(certificate.warning, UntrustedTangentWarning)
 
-    @contextmanager
-    def _one_warning(self) -> Iterator[None]:
-        """One warning of all members that are not trusted, and none of each."""
+    def _mean_score(self, of: Callable[[Model], NDArray]) -> Float:
+        """With one warning of all members that are not trusted, and none of each."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UntrustedTangentWarning)
-            yield
+            found = self._mean(of)
         self._warn_of_mistrust()
+        return found
 
 
 _HIGH_IS_BAD = ("gradient_norm", "tangent_residual", "condition", "tangent_error")
