@@ -179,14 +179,17 @@ class Members:
 
     @property
     def certificate(self) -> Certificate:
-        """The worst of each figure; trusted where every member is.  Those of members: ``models[i].certificate``."""
+        """The worst of each figure; trusted where every member is, else with the reasons of the first that is not.
+
+        Those of members: ``models[i].certificate``.
+        """
         each = [one.certificate for one in self.models]
         worst = {name: float(np.max([getattr(one, name) for one in each])) for name in _HIGH_IS_BAD}
         worst |= {name: float(np.min([getattr(one, name) for one in each])) for name in _LOW_IS_BAD}
         return Certificate(
             **worst,
             trusted=all(one.trusted for one in each),
-            reasons=tuple(f"member {i}: {why}" for i, one in enumerate(each) for why in one.reasons),
+            reasons=_reasons(each),
             flat_directions=max(one.flat_directions for one in each),
         )
 
@@ -450,7 +453,7 @@ class Members:
             if i == 0:
                 found = np.empty((len(part), M, part.shape[1]), part.dtype)
             np.divide(part, np.sqrt(M), out=found[:, i], casting="same_kind")
-        return found.reshape(len(found), -1)
+        return found.reshape(len(found), M * found.shape[2])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all members to one ``.npz`` file, which `load` reads, as `Model.save` does one.
@@ -526,6 +529,19 @@ class Members:
 
 _HIGH_IS_BAD = ("gradient_norm", "tangent_residual", "condition", "tangent_error")
 _LOW_IS_BAD = ("smallest_curvature", "curvature_bound")
+
+
+def _reasons(each: list[Certificate]) -> tuple[str, ...]:
+    doubted = [i for i, one in enumerate(each) if not one.trusted]
+    if not doubted:
+        return ()
+    first, *others = doubted
+    more = (
+        [f"nor can members {', '.join(map(str, others))} be trusted: see models[i].certificate"]
+        if others
+        else []
+    )
+    return (*(f"member {first}: {why}" for why in each[first].reasons), *more)
 
 
 def member_seeds(seed: int, count: int) -> list[int]:

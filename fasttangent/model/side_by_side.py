@@ -29,7 +29,7 @@ def fit_one(prepared: Prepared, progress: bool | Callable[..., None]) -> Model:
         try:
             (found,) = fit_all([prepared], prepared.n_threads, report, "members")
         except KeyboardInterrupt as error:
-            (so_far,) = vars(error)["models"]
+            (so_far,) = vars(error).get("models", [None])
             if so_far is None:
                 raise
             return cast("Model", so_far)

@@ -222,6 +222,16 @@ def test_dimensions_are_shared_out(three, two_outputs):
     assert {len(one.tangents["posterior"]) for one in three.models} == {10}
 
 
+def test_no_rows(several):
+    none = POOL[:0]
+    assert several.predict(none).shape == several.models[0].predict(none).shape
+    assert [several.embed(none, kind).shape for kind in KINDS] == [
+        (0, several.embed(POOL, kind).shape[1]) for kind in KINDS
+    ]
+    assert several.curiosity(none).shape == several.influence(none, several.predict(none)).shape == (0,)
+    assert several.posterior(none, 4).shape[:2] == (4, 0)
+
+
 def test_draws_take_turns(several):
     drawn = several.posterior(POOL)
     assert len(drawn) == 30
@@ -297,6 +307,11 @@ def test_trusted_where_all_are(three):
     assert mixed.certificate.gradient_norm == 3.0
     assert mixed.certificate.smallest_curvature == -1.0
     assert "2 trusted" in repr(mixed)
+    worse = Members(tuple(dataclasses.replace(one, certificate=doubted) for one in three.models))
+    assert worse.certificate.reasons == (
+        "member 0: it is bad",
+        "nor can members 1, 2 be trusted: see models[i].certificate",
+    )
     for call in (
         mixed.sensitivity,
         mixed.curiosity,
