@@ -11,7 +11,7 @@ agreement   320 labels of four sets, at strength 1e-3 and at "auto": two calls o
 errors      64 and 320 labels of ten sets at "auto": root mean square error and mean negative log likelihood in standard
             deviations of the test targets, of five single fits (mean over them), of their mean with the strengths that
             each learned, and of fit(members=5), where the first learns for all.
-batches     64 labels of four sets at "auto", and 32 more by random choice (mean of three draws) or by a strategy with
+batches     64 labels of six sets at "auto", and 32 more by random choice (mean of three draws) or by a strategy with
             one model or five; the error then is that of fit(members=5) and of its members (mean over them).
 
 With -o each result is a line of the file, and those that it has are not computed again.
@@ -43,7 +43,7 @@ PARTS: dict[str, tuple[Callable[..., dict[str, Any]], list[dict[str, Any]]]] = {
     "errors": (errors, [{"set": name, "labels": n} for n in (64, 320) for name in tables.SETS]),
     "batches": (
         batches,
-        [{"set": name} for name in ("concrete", "energy", "kin8nm", "power_plant")],
+        [{"set": name} for name in ("concrete", "energy", "kin8nm", "power_plant", "pol", "kin40k")],
     ),
 }
 
