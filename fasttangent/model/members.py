@@ -191,6 +191,7 @@ class Members:
             trusted=all(one.trusted for one in each),
             reasons=_reasons(each),
             flat_directions=max(one.flat_directions for one in each),
+            strength_error=each[0].strength_error,
         )
 
     @overload

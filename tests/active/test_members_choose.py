@@ -179,7 +179,9 @@ def test_from_table_to_picks(data, pool, tmp_path, monkeypatch):
     write_table("d.csv", {**dict(zip(names, data[0].T, strict=True)), "y": data[1]})
     write_table("p.csv", dict(zip(names, pool.T, strict=True)))
     quick = ["--hidden", "5", "--epochs", "20", "--strength", "0.02", "--dtype", "float64"]
-    document = only_json(run("fit", "d.csv", "-o", "m.npz", "--members", 3, *quick, "--json").stdout)
+    options = ["-o", "m.npz", "--members", 3, "--plot", "strengths.svg", "--json"]
+    document = only_json(run("fit", "d.csv", *options, *quick).stdout)
+    assert (tmp_path / "strengths.svg").exists()
     assert len(document["members"]) == 3
     assert document["certificate"]["trusted"]
     model = ft.load("m.npz")

@@ -86,6 +86,7 @@ def test_a_learned_strength_is_handed_on():
     assert found.path.strength.tolist() == alone.path.strength.tolist()
     assert [one.path is None for one in found.models] == [False, True, True]
     assert found.certificate.trusted
+    assert found.certificate.strength_error == alone.certificate.strength_error > 0
     other = ft.fit(X, Y, hidden=(4,), strength=alone.strengths, seed=member_seeds(0, 3)[2])
     np.testing.assert_allclose(found.models[2].params, other.params, rtol=1e-6, atol=1e-9)
 
