@@ -2,7 +2,7 @@
 
 Members but for the first have seeds drawn from that of the fit, the same rows held back, and the same units.  Where
 strengths are learned the first member learns them, and the others are given what it found: one objective for all, in
-two thirds of the time that it takes if each learns its own.  Over ten sets the mean of five then has errors 2 % lower
+0.6 of the time that it takes if each learns its own.  Over ten sets the mean of five then has errors 2 % lower
 at 64 labels, and 1 % higher at 320 (`bench/MEMBERS.md`).
 """
 
