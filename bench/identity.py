@@ -1,4 +1,4 @@
-"""Twenty cases of what a user can see, as digests of every bit: run in two checkouts and compare.
+"""Cases of what a user can see, as digests of every bit: run in two checkouts and compare.
 
     python bench/identity.py > before.txt    # with one checkout on the path
     python bench/identity.py > after.txt     # with another, on the same machine
@@ -133,6 +133,16 @@ def fit_warm_and_plain() -> Any:
 @case
 def fit_many() -> Any:
     return ft.fit_many([{"X": X, "y": y, "hidden": (5,), "seed": s, "strength": 0.02} for s in range(3)])
+
+
+@case
+def members() -> Any:
+    found = ft.fit(
+        X, y, hidden=(5,), strength=0.02, epochs=40, members=3, tangents=("strength", "posterior"), samples=30
+    )
+    scores = found.score(POOL), found.predict(CLEAN, return_std=True), found.influence(CLEAN, TRUTH)
+    picks = [ft.select(found, CLEAN, 9, strategy=name, labeled=X) for name in ("error", "lcmd", "top")]
+    return found.models, scores, found.embed(CLEAN, "error"), found.posterior(CLEAN[:50]), picks
 
 
 @case

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fasttangent.model.fit import fit
     from fasttangent.model.fit_many import fit_many
     from fasttangent.model.loading import load
+    from fasttangent.model.members import Members
     from fasttangent.model.model import Model
     from fasttangent.model.scores import Scores
     from fasttangent.model.settled import settle
@@ -62,6 +63,7 @@ _HOME = {
     "IndefiniteError": "common.errors",
     "LossHead": "active.learned_losses.head",
     "LossRanking": "active.learned_losses.measures",
+    "Members": "model.members",
     "Model": "model.model",
     "ModelFileError": "common.errors",
     "Network": "problem.network",
@@ -106,6 +108,7 @@ __all__ = [
     "IndefiniteError",
     "LossHead",
     "LossRanking",
+    "Members",
     "Model",
     "ModelFileError",
     "Network",

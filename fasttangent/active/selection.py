@@ -16,10 +16,12 @@ from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.model.embeddings import EMBEDDINGS
+from fasttangent.model.scores import carries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fasttangent.model.members import Members
     from fasttangent.model.model import Model
 
     Float = NDArray[np.float64]
@@ -64,7 +66,7 @@ class Selection:
 
 @with_table
 def select(
-    model: Model,
+    model: Model | Members,
     pool: Any,
     k: int,
     *,
@@ -86,7 +88,7 @@ def select(
 
     Parameters
     ----------
-    model : Model
+    model : Model or Members
     pool : array_like of shape (n, n_features)
         Candidates, in the units the model was fitted on; also a memory map.
     k : int
@@ -157,7 +159,7 @@ class Asked(NamedTuple):
     threads: int | None = None
 
 
-def selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
+def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
     """What `select` gives for a pool of any kind, and which of its rows could be picked."""
     from fasttangent.kernels.helpers import beside
 
@@ -167,7 +169,7 @@ def selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable]
         return _selected(model, pool, asked)
 
 
-def _selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
+def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
     strategy = STRATEGIES[asked.strategy]
     k, seed = checks.integer("k", asked.k, at_least=1), checks.integer("seed", asked.seed, at_least=0)
     if k > len(pool):
@@ -206,7 +208,7 @@ def _selected(model: Model, pool: Pool, asked: Asked) -> tuple[Selection, Usable
     return found, able
 
 
-def _given_rows(model: Model, name: str, given: Any) -> NDArray | None:
+def _given_rows(model: Model | Members, name: str, given: Any) -> NDArray | None:
     if given is None:
         return None
     rows = checks.features(name, given, model.n_features, model.feature_names)
@@ -257,11 +259,15 @@ def _prefilter(prefilter: Any, k: int) -> tuple[str, float]:
 
 
 def _prepared(
-    model: Model, strategy: Strategy, embedding: str | None, known: NDArray | None, threads: int | None
-) -> Model:
+    model: Model | Members,
+    strategy: Strategy,
+    embedding: str | None,
+    known: NDArray | None,
+    threads: int | None,
+) -> Model | Members:
     """The model with what the strategy needs of it, or an error that says how to get it."""
     of_noise = embedding is not None and EMBEDDINGS[embedding].of_noise
-    if (of_noise or strategy.needs_noise) and "posterior" not in model.tangents:
+    if (of_noise or strategy.needs_noise) and not carries(model, "posterior"):
         if known is None:
             raise ValueError(
                 f"strategy {strategy.name!r} needs tangents of noise, which the model has not; pass the rows it was "
@@ -284,9 +290,9 @@ def _thinned(batch: Batch, how: str, m: int) -> Rows:
     return np.sort(np.random.default_rng([batch.seed, 1]).choice(batch.usable, m, replace=False))
 
 
-def _curiosity(model: Model, picked: NDArray, threads: int | None) -> Float:
+def _curiosity(model: Model | Members, picked: NDArray, threads: int | None) -> Float:
     """What the picks show; not what they were picked by, so without a warning."""
-    if "strength" not in model.tangents:
+    if not carries(model, "strength"):
         return np.full(len(picked), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UntrustedTangentWarning)

@@ -264,5 +264,6 @@ FIT = _several(
     click.option("--validation", type=float, help="Fraction of the rows held out for early stopping."),
     _value("--patience", int, 20, "Epochs without gain before stopping early."),
     _choice("--dtype", DTYPES, "Of the first stage and of scoring."),
+    _value("--members", int, 1, "Models from independent starts, as one: scores are means over them."),
     _value("--seed", int, 0, "Of the initial parameters and the order of the rows."),
 )

@@ -120,14 +120,16 @@ class _Children(Generic[T]):
                 warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12 on, about other threads
                 pid = os.fork()
             if pid == 0:
-                self._work(into)
+                self._work(into, [*self._pids, results])
             os.close(into)
             self._pids[results], self._read[results] = pid, bytearray()
             self._selector.register(results, selectors.EVENT_READ)
 
-    def _work(self, into: int) -> None:
+    def _work(self, into: int, read_by_the_parent: list[int]) -> None:
         """All that a child does; never returns."""
         try:
+            for results in read_by_the_parent:
+                os.close(results)  # so that writing to it fails once the parent has gone
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and tells
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             gc.freeze()  # a collection would write to all that is there, and so copy it

@@ -32,6 +32,7 @@ from fasttangent.influence.row_blocks import (
     prediction_gradients,
 )
 from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
+from fasttangent.model.members import refuse_several
 from fasttangent.model.model import Model
 from fasttangent.model.scores import slope
 from fasttangent.problem.curvature import System
@@ -124,6 +125,7 @@ def exact(
     >>> truth.influence_on_predictions(X, y, at=X[:3]).shape
     (100, 3)
     """
+    refuse_several(model, "exact influence")
     checks.choice("curvature", curvature, CURVATURES)
     checks.choice("solver", solver, ("auto", *SOLVERS))
     problem = model.problem(X, y, sample_weight, threads=threads)
@@ -345,10 +347,9 @@ class Exact:
                 f"curvature; settle longer, raise the strength, take curvature='gauss-newton', or solver='minres'"
             )
         if self.last.stopped not in ("direct", "converged"):
-            worst = float(np.max(self.last.residuals))
             warn(
-                f"{self.solver.name} ended with {self.last.stopped!r}, relative residual {worst:.1e}; allow more "
-                f"iterations (most=...), or use another solver",
+                f"{self.solver.name} ended with {self.last.stopped!r}, relative residual "
+                f"{np.max(self.last.residuals):.1e}; allow more iterations (most=...), or use another solver",
                 UntrustedTangentWarning,
             )
         return self.last.x

@@ -74,6 +74,18 @@ class Archive:
         return a.T if fortran else a
 
 
+class Part:
+    """The entries whose names begin with a word, as an archive of their own."""
+
+    def __init__(self, whole: Archive, begin: str) -> None:
+        self._whole, self._begin = whole, begin
+        self.names = [name.removeprefix(begin) for name in whole.names if name.startswith(begin)]
+
+    def read(self, name: str, kinds: Sequence[str], shape: Sequence[int | None]) -> NDArray:
+        """As `Archive.read`."""
+        return self._whole.read(self._begin + name, kinds, shape)
+
+
 def _pieces(a: NDArray) -> Iterator[memoryview]:
     """The memory of an array, some of it at a time."""
     whole = a.reshape(-1).view(np.uint8).data

@@ -8,6 +8,7 @@ from typing import Any
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
+from fasttangent.model.side_by_side import fit_one
 
 
 def fit(
@@ -36,6 +37,7 @@ def fit(
     patience: int = 20,
     start: Model | None = None,
     dtype: str = "float32",
+    members: int = 1,
     seed: int = 0,
     threads: int | None = None,
     progress: bool | Callable[..., None] = False,
@@ -107,9 +109,14 @@ def fit(
         Epochs to wait for a lower validation loss.
     start : Model, optional
         A model of the same network to start from (warm start), in place of random weights; its function is the
-        same at first, also if inputs and targets are now scaled otherwise.
+        same at first, also if inputs and targets are now scaled otherwise.  For several members as many, each to its
+        own.
     dtype : {"float32", "float64"}
         Of minibatch steps and of scores; settling is always in float64.
+    members : int
+        Models from independent starts, fitted side by side, as one: see `Members`.  The first is the model of `seed`
+        alone, the others have seeds drawn from it, the same units and the same rows held back.  "auto": the first
+        learns the strengths, the others take them.  `samples` and the seconds of `settle` are for all together.
     seed : int
         Of initial weights, order of rows, validation split and noise: the same seed gives the same model.
     threads : int, optional
@@ -122,14 +129,16 @@ def fit(
     Returns
     -------
     Model
-        After Ctrl-C, the model as far as it got, marked `interrupted`.
+        `Members`, if there are to be several.  After Ctrl-C the model as far as it got, or the members that there are,
+        marked `interrupted`.
 
     Raises
     ------
     ValueError, TypeError
         For bad input, before any work starts.
     DivergenceError
-        If the minibatch steps ran away.
+        If the minibatch steps ran away.  If those of some members did, it has an attribute ``models``: the others, and
+        None in their place.
 
     Examples
     --------
@@ -154,4 +163,4 @@ def fit(
         X, y, sample_weight, start, threads, feature_names, **{name: given[name] for name in SETTINGS}
     )
     prepared.warn()
-    return prepared.run(progress)
+    return fit_one(prepared, progress)

@@ -1,17 +1,17 @@
-"""`fit_many`: independent fits side by side, one per thread, which share the threads that are left."""
+"""`fit_many`: independent fits side by side."""
 
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
-from fasttangent.common import checks, forked, parallel
+from fasttangent.common import checks
 from fasttangent.common.progress import reporting
 from fasttangent.model.fit import fit
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import Prepared, prepare
+from fasttangent.model.side_by_side import first_error, fit_all
 
 OURS = ("threads", "progress")  # arguments of `fit` that are given for all fits together
 
@@ -35,12 +35,12 @@ def fit_many(
         For all fits together; default: all cores.  Where fewer fits than that are left, they share them.
     progress : bool or callable
         True: a bar on stderr.  A callable gets ("fits", done, total, trusted=..., failed=...), in the thread that
-        called `fit_many`.
+        called `fit_many`; members count as fits.
 
     Returns
     -------
     list of Model
-        In the order of `fits`.
+        In the order of `fits`; `Members` where a fit has several.
 
     Raises
     ------
@@ -99,8 +99,13 @@ def fit_many(
             raise
     for one in ready:
         one.warn()
+    if not ready:
+        return []
     with reporting(progress) as report:
-        return _run(ready, n_threads, report) if ready else []
+        found = fit_all(ready, n_threads, report)
+    if (failed := first_error(found, "fits[{}]", "fits")) is not None:
+        raise failed
+    return [cast("Model", result) for result in found]
 
 
 def _each(fits: Any) -> Iterable[Any]:
@@ -122,79 +127,3 @@ def _prepared(arguments: Any, threads: int | None) -> Prepared:
             raise TypeError(f"{name} is for all fits together; pass it to fit_many")
     inspect.signature(fit).bind(**arguments)
     return prepare(**arguments, threads=threads)
-
-
-def _run(ready: list[Prepared], n_threads: int, report: Callable[..., None]) -> list[Model]:
-    """Run all fits; one that fails does not take the others along."""
-    n, largest = len(ready), max(len(one.data.X) * one.network.layout.n_params for one in ready)
-    kinds = frozenset((one.kind.name, one.settings.tangents, bool(one.settings.settle)) for one in ready)
-    side_by_side = forked.mapping(n, n_threads, largest, kinds)
-    crew = _Crew(n, n_threads if side_by_side is parallel.map else 1)
-    waiting = dict(enumerate(ready))
-    ready.clear()  # each goes, with its copy of the data, when it has run
-    counts = {"trusted": 0, "failed": 0}
-
-    def one(i: int, heed: Callable[..., None]) -> Model | Exception:
-        try:
-            return crew.run(waiting.pop(i), heed)
-        except Exception as error:
-            return error
-
-    def count(done: int, n: int, last: Model | Exception | None) -> None:
-        if last is None:
-            report("fits", 0, n)
-            return
-        counts["failed"] += isinstance(last, Exception)
-        counts["trusted"] += isinstance(last, Model) and last.certificate.trusted
-        report("fits", done, n, **counts)
-
-    try:
-        found = side_by_side(one, n, n_threads, count)
-    except BaseException as error:  # Ctrl-C, or from `progress`
-        results = vars(error).pop("results", [None] * n)
-        vars(error)["models"] = [result if isinstance(result, Model) else None for result in results]
-        raise
-    if any(isinstance(result, Exception) for result in found):
-        raise _first(found)
-    return [result for result in found if isinstance(result, Model)]
-
-
-def _first(found: list[Model | Exception]) -> Exception:
-    """The first error, which tells of the others and has the models of the fits without one."""
-    errors = {i: result for i, result in enumerate(found) if isinstance(result, Exception)}
-    i, *others = errors
-    also = ", ".join(f"fits[{j}]" for j in others[:5]) + (", ..." if len(others) > 5 else "")
-    error = errors[i]
-    message = f"{error} ({len(errors)} of {len(found)} fits failed, also {also})" if others else str(error)
-    error.args = (f"fits[{i}]: {message}",)
-    vars(error)["models"] = [result if isinstance(result, Model) else None for result in found]
-    return error
-
-
-class _Crew:
-    """The fits that run, and the threads that they share."""
-
-    def __init__(self, n_fits: int, n_threads: int) -> None:
-        self._threads, self._left = n_threads, n_fits
-        self._running: list[Prepared] = []
-        self._lock = threading.Lock()
-        # The helpers of kernels are as many as one call has ever asked for, but several fits will ask at once.
-        parallel.run(lambda _: None, n_threads, n_threads)
-
-    def run(self, one: Prepared, heed: Callable[..., None]) -> Model:
-        with self._lock:
-            self._running.append(one)
-            self._share()
-        try:
-            return one.run(heed)
-        finally:
-            with self._lock:
-                self._running.remove(one)
-                self._left -= 1
-                self._share()
-
-    def _share(self) -> None:
-        """A thread for each fit that runs; when fewer are left than threads, those of the others as well."""
-        each, more = divmod(self._threads, min(max(self._left, 1), self._threads))
-        for i, one in enumerate(self._running):
-            one.use(each + (i < more))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,11 @@ from fasttangent.common.records import (
     whole,
 )
 from fasttangent.common.words import ACTIVATIONS, COMPLEXITIES, DTYPES, LOSSES
-from fasttangent.model.archive import Archive
+from fasttangent.model.archive import Archive, Part
 from fasttangent.model.certificate import Certificate
+from fasttangent.model.members import Members
 from fasttangent.model.model import Model
-from fasttangent.model.saving import FORMAT, HEADER, SCALING
+from fasttangent.model.saving import FORMAT, HEADER, SCALING, SINGLE
 from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
@@ -49,7 +50,7 @@ MEASURED = or_nan(number(0, infinite=True))
 RECORD = Rule("a record of fields by name", lambda v: isinstance(v, dict))
 
 FIELDS = {
-    "format": whole(1, FORMAT),
+    "format": whole(1, SINGLE),
     "version": TEXT,
     "sizes": several(whole(1), least=2),
     "activation": one_of(ACTIVATIONS),
@@ -63,6 +64,13 @@ FIELDS = {
     "settings": or_null(RECORD),
     "noise": or_null(number(0)),
     "arrays": several(TEXT, distinct=True),
+}
+OF_SEVERAL = {
+    "format": whole(FORMAT, FORMAT),
+    "version": TEXT,
+    "settings": or_null(RECORD),
+    "interrupted": FLAG,
+    "members": several(RECORD, least=1),
 }
 LATER = ("settings", "noise", "arrays")  # fields that files of 0.1.0 may lack
 OBJECTIVE = {
@@ -140,7 +148,7 @@ HISTORY = "history/"
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Read a model that `Model.save` wrote.
+    """Read a model that `Model.save` wrote, or several that `Members.save` did.
 
     Parameters
     ----------
@@ -149,6 +157,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     Returns
     -------
     Model
+        Or `Members`.
 
     Raises
     ------
@@ -179,7 +188,9 @@ def load(path: str | os.PathLike[str]) -> Model:
         if HEADER not in archive.names:
             raise _not_ours(path)
         header = _header(path, archive, len(content))
-        return _model(header, _arrays(header, archive))
+        if "members" in header:
+            return cast("Model", _members(header, archive))  # which has its methods
+        return _model(_checked(header), _arrays(header, archive))
     except ModelFileError:
         raise
     except Exception as error:  # a damaged archive can fail anywhere in zipfile, zlib, json and NumPy
@@ -195,7 +206,7 @@ def _not_ours(path: str | os.PathLike[str]) -> ModelFileError:
 
 
 def _header(path: str | os.PathLike[str], archive: Archive, size: int) -> dict[str, Any]:
-    """The header, each of its fields checked, also against each other."""
+    """The header, of a format that is known."""
     text = archive.read(HEADER, ("|u1",), (None,)).tobytes()
     if len(text) > max(SMALL_HEADER, size):
         raise ValueError(f"the header must be no larger than the file, got {len(text):,} bytes")
@@ -207,6 +218,28 @@ def _header(path: str | os.PathLike[str], archive: Archive, size: int) -> dict[s
             f"{path} was written by fasttangent {shown(header.get('version'))[1:-1]} (format {number}); this is "
             f"{__version__}, which reads up to format {FORMAT}: upgrade fasttangent"
         )
+    return header
+
+
+def _members(header: dict[str, Any], archive: Archive) -> Members:
+    """Several models, each checked as one is, and against the others."""
+    check_fields("the header", header, OF_SEVERAL, others=ANYTHING)
+    parts = [Part(archive, f"{i}/") for i in range(len(header["members"]))]
+    known = {HEADER, *(f"{i}/{name}" for i, part in enumerate(parts) for name in part.names)}
+    if unknown := set(archive.names) - known:
+        raise ValueError(f"it has the entry {shown(min(unknown))}, which no model has")
+    models = tuple(
+        _model(_checked(one), _arrays(one, part)) for one, part in zip(header["members"], parts, strict=True)
+    )
+    settings = header["settings"]
+    if settings is not None:
+        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING))
+        settings = FitSettings(**settings)
+    return Members(models, settings, header["interrupted"])
+
+
+def _checked(header: dict[str, Any]) -> dict[str, Any]:
+    """The header of one model, each of its fields checked, also against each other."""
     check_fields("the header", header, FIELDS, optional=LATER, others=ANYTHING)
     check_fields("objective", header["objective"], OBJECTIVE, optional=SINCE_3)
     check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
@@ -236,7 +269,7 @@ def _check_agreement(header: dict[str, Any]) -> None:
             raise ValueError(f"{name!r} of settings must be that of the network, got {shown(settings[name])}")
 
 
-def _arrays(header: dict[str, Any], archive: Archive) -> dict[str, NDArray]:
+def _arrays(header: dict[str, Any], archive: Archive | Part) -> dict[str, NDArray]:
     """All arrays, of the sizes that the header says and with values that keep their rules."""
     sizes, there = header["sizes"], {name for name in archive.names if name != HEADER}
     lengths = {
@@ -300,7 +333,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
 def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings | None:
     """What `fit` was told; of files written before models kept it, as far as they say."""
     if (settings := header.get("settings")) is not None:
-        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=("groups",))
+        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=("groups", "members"))
         return FitSettings(**settings)
     training = header["training"]
     if "epochs" not in training:

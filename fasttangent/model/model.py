@@ -82,6 +82,11 @@ class Model:
     settings: FitSettings | None = None  # what `fit` was told; None if it was not `fit`
 
     @property
+    def models(self) -> tuple[Model, ...]:
+        """This one alone: what works with `Members` goes through their models."""
+        return (self,)
+
+    @property
     def n_features(self) -> int:
         """Number of inputs."""
         return self.network.sizes[0]
@@ -448,12 +453,7 @@ class Model:
         if by_posterior:
             checks.choice("variance", variance, ("posterior",))
         slope_squared = self._slope_squared(None if by_posterior else variance, len(rows))
-        s = np.empty((len(rows), self.n_outputs), self.dtype)
-
-        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            s[part] = ft[:, 0]
-
-        self._each_chunk(rows, self._tangent()[None], threads, finish)
+        s = self._standard_sensitivity(rows, threads)
         if by_posterior:
             believed = self._label_variance(rows, threads)
             slope_squared = scores.expected_slope_squared(self.objective, believed)
@@ -477,16 +477,7 @@ class Model:
         rows = self._rows(X)
         found = scores.scored(self, rows, threads)
         self._warn_of_mistrust()
-        if len(found.bad):
-            count = "1 row holds" if len(found.bad) == 1 else f"{len(found.bad)} rows hold"
-            where = (
-                f", or too far away for {self.dtype}"
-                if np.isfinite(rows[found.bad]).all(axis=1).any()
-                else ""
-            )
-            warn(
-                f"{count} a value that is not finite{where} (first: row {found.bad[0]}); scores there are nan"
-            )
+        self._warn_of_bad(rows, found.bad)
         return found.scores
 
     def problem(self, X: Any, y: Any, sample_weight: Any = None, *, threads: int | None = None) -> Problem:
@@ -692,6 +683,33 @@ class Model:
     def _warn_of_mistrust(self) -> None:
         if not self.certificate.trusted:
             warn(self.certificate.warning, UntrustedTangentWarning)
+
+    def _warn_of_bad(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
+        if len(bad):
+            count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
+            far = np.isfinite(rows[bad]).all(axis=1).any()
+            where = f", or too far away for {self.dtype}" if far else ""
+            warn(f"{count} a value that is not finite{where} (first: row {bad[0]}); scores there are nan")
+
+    def _standard_predictions(self, rows: NDArray, threads: int | None) -> NDArray:
+        """f (n, n_outputs) in `dtype`."""
+        found = np.empty((len(rows), self.n_outputs), self.dtype)
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            found[part] = f
+
+        self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish)
+        return found
+
+    def _standard_sensitivity(self, rows: NDArray, threads: int | None) -> NDArray:
+        """s (n, n_outputs) in `dtype`."""
+        found = np.empty((len(rows), self.n_outputs), self.dtype)
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            found[part] = ft[:, 0]
+
+        self._each_chunk(rows, self._tangent()[None], threads, finish)
+        return found
 
     def _noise_tangents(self) -> Float:
         """(K, p) for noise of variance 1."""

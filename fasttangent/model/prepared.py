@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ import numpy as np
 from fasttangent.common import checks
 from fasttangent.common.progress import reporting
 from fasttangent.common.warning import warn
-from fasttangent.model.given_strengths import check_groups, objective_of
+from fasttangent.common.words import AUTO
+from fasttangent.model.given_strengths import MOST_LABELS, check_groups, objective_of
 from fasttangent.model.group_tangents import group_tangents
+from fasttangent.model.members import Members
 from fasttangent.model.model import Model
 from fasttangent.model.posterior import draw
 from fasttangent.model.scores import slope
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.problem.network import Network
+    from fasttangent.problem.objective import Objective
 
     Float = NDArray[np.float64]
 
@@ -42,7 +46,7 @@ def prepare(
     X: Any,
     y: Any,
     sample_weight: Any = None,
-    start: Model | None = None,
+    start: Model | Members | None = None,
     threads: int | None = None,
     feature_names: Sequence[str] | None = None,
     **settings: Any,
@@ -102,18 +106,19 @@ class Prepared:
     """
 
     def __init__(
-        self, settings: FitSettings, data: Labelled, start: Model | None, threads: int | None
+        self, settings: FitSettings, data: Labelled, start: Model | Members | None, threads: int | None
     ) -> None:
         self.settings, self.data, self.start, self.threads = settings, data, start, threads
         self.network = settings.network(data.X.shape[1], data.Y.shape[1])
         check_groups(settings, self.network, data.names)
-        _check_start(start, self.network)
+        _check_start(start, self.network, settings.members)
         self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
         self.rng = np.random.default_rng(settings.seed)
         self.keep, self.held_back = _split(data.w, settings.validation, self.rng)
         self.scaling = self._scaling()
-        if start is not None:
-            _check_transferred(self.first_params(), self.kind)
+        for one in () if start is None else start.models:
+            _check_transferred(self._transferred(one), self.kind)
+        self.objective: Objective | None = None  # None: as the settings say
         self._problem: Problem | None = None
 
     def _scaling(self) -> Scaling:
@@ -144,14 +149,33 @@ class Prepared:
     def problem(self) -> Problem:
         """The objective on the rows to train on."""
         rows = self.standard(self.keep)
-        objective = objective_of(self.settings, self.network, self.data.names, rows)
+        objective = self.objective or objective_of(self.settings, self.network, self.data.names, rows)
         return Problem(self.network, objective, *rows, self.n_threads)
 
     def first_params(self) -> Float:
         """Where training starts."""
         if self.start is None:
             return self.network.initial_params(self.rng)
-        return transferred(self.start.params, self.network.layout, self.start.scaling, self.scaling)
+        assert isinstance(self.start, Model)
+        return self._transferred(self.start)
+
+    def _transferred(self, start: Model) -> Float:
+        return transferred(start.params, self.network.layout, start.scaling, self.scaling)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it takes a search for the strength."""
+        labels = len(self.keep) * self.data.Y.shape[1]
+        return self.settings.strength == AUTO and self.settings.budget > 0 and labels <= MOST_LABELS
+
+    def member(self, j: int, **differing: Any) -> Prepared:
+        """The fit of one of several members: other settings, on the same rows and in the same units."""
+        one = copy(self)
+        one.settings = replace(self.settings, **differing)
+        if one.settings.seed != self.settings.seed:
+            one.rng = np.random.default_rng(one.settings.seed)
+        one.start = None if self.start is None else self.start.models[j]
+        return one
 
     def standard(self, chosen: NDArray[np.int64], which: str = "") -> tuple[Float, Float, Float]:
         """Inputs, targets and weights of the chosen rows, in standard units; `which` rows, for errors."""
@@ -235,10 +259,21 @@ class Prepared:
         )
 
 
-def _check_start(start: Any, network: Network) -> None:
+def _check_start(start: Any, network: Network, members: int) -> None:
     if start is None:
         return
-    if not isinstance(start, Model):
+    if members > 1 and (not isinstance(start, Members) or len(start.models) != members):
+        got = f"{len(start.models)} members" if isinstance(start, Members) else type(start).__name__
+        raise TypeError(
+            f"start must be {members} members for members={members}, got {got}; from one model all would end in one "
+            f"minimum: leave start out, or pass what fit(..., members={members}) returned"
+        )
+    if members == 1 and isinstance(start, Members):
+        raise TypeError(
+            f"start must be a Model, got {len(start.models)} members; pass one of them, such as start.models[0], or "
+            f"members={len(start.models)}"
+        )
+    if not isinstance(start, Model | Members):
         raise TypeError(f"start must be a Model, got {type(start).__name__}; pass what fit or load returned")
     if (start.network.sizes, start.network.activation) != (network.sizes, network.activation):
         raise ValueError(

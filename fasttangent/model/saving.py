@@ -13,15 +13,35 @@ from fasttangent._version import __version__
 from fasttangent.common.files import replacing
 from fasttangent.problem.scaling import Scaling
 
-FORMAT = 3  # raise it when a version writes what an older one cannot read
+FORMAT = (
+    4  # of several members, and the highest; raise it when a version writes what an older one cannot read
+)
+SINGLE = 3  # of one model
 HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
 SCALING = tuple(f.name for f in fields(Scaling))
 
 
 def save(model: Any, path: str | os.PathLike[str]) -> None:
     """Write a `Model` to `path`; see `Model.save`."""
+    _write(path, *_parts(model))
+
+
+def save_members(several: Any, path: str | os.PathLike[str]) -> None:
+    """Write `Members` to `path`: the header and the arrays of each, by its number."""
+    headers, arrays = [], {}
+    for i, one in enumerate(several.models):
+        header, own = _parts(one)
+        headers.append(header)
+        arrays.update({f"{i}/{name}": values for name, values in own.items()})
+    settings = None if several.settings is None else asdict(several.settings)
+    header = {"format": FORMAT, "version": __version__, "settings": settings}
+    _write(path, {**header, "interrupted": several.interrupted, "members": headers}, arrays)
+
+
+def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and arrays of a `Model`."""
     header = {
-        "format": FORMAT,
+        "format": SINGLE,
         "version": __version__,
         "sizes": list(model.network.sizes),
         "activation": model.network.activation,
@@ -32,7 +52,7 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         "flat_targets": model.flat_targets,
         "interrupted": model.interrupted,
         "training": model.training,
-        "settings": None if model.settings is None else asdict(model.settings),
+        "settings": None if model.settings is None else _of_one(asdict(model.settings)),
         "noise": None if np.isnan(model.noise) else model.noise,
     }
     arrays: dict[str, Any] = {
@@ -42,7 +62,15 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
         **{f"tangent/{name}": tangent for name, tangent in model.tangents.items()},
         **{f"history/{name}": values for name, values in model.history.items()},
     }
-    header["arrays"] = list(arrays)  # a damaged directory of the archive may lack some
+    return {**header, "arrays": list(arrays)}, arrays  # a damaged directory of the archive may lack some
+
+
+def _of_one(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as versions without members know them."""
+    return {name: value for name, value in settings.items() if name != "members"}
+
+
+def _write(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, Any]) -> None:
     arrays = {HEADER: np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)

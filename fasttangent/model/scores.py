@@ -10,7 +10,7 @@ Let theta*(eps) minimise F + eps loss(x, y), and s(x) = tau . grad f(x) = d f(x)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -143,6 +143,13 @@ class Trained(Parameters, Protocol):
     def threads(self) -> int | None: ...
 
 
+class Fitted(Protocol):
+    """A model, or several of the same rows."""
+
+    @property
+    def models(self) -> Sequence[Trained]: ...
+
+
 def strength_tangent(model: Trained) -> Float:
     """tau (p,), or an error that says why the model has none."""
     if "strength" not in model.tangents:
@@ -151,8 +158,36 @@ def strength_tangent(model: Trained) -> Float:
     return model.tangents["strength"]
 
 
-def scored(model: Trained, rows: NDArray, threads: int | None = None) -> Scored:
-    """All scores of rows, without a warning about rows or trust; `rows` match the model's features."""
+def scored(model: Fitted, rows: NDArray, threads: int | None = None) -> Scored:
+    """All scores of rows, of several models their means, without a warning about rows or trust.
+
+    `rows` match the model's features.
+    """
+    each = [_scored(one, rows, threads) for one in model.models]
+    if len(each) == 1:
+        return each[0]
+    means = (
+        mean(values).astype(values[0].dtype, copy=False)
+        for values in zip(*(one.scores for one in each), strict=True)
+    )
+    return Scored(Scores(*means), np.unique(np.concatenate([one.bad for one in each])))
+
+
+def carries(model: Fitted, kind: str) -> bool:
+    """Whether a model, or every one of several, has tangents of that kind."""
+    return all(kind in one.tangents for one in model.models)
+
+
+def mean(values: Iterable[NDArray]) -> Float:
+    """Of arrays of the same shape, summed in float64 and in their order."""
+    count, total = 0, np.zeros(())
+    with np.errstate(over="ignore", invalid="ignore"):
+        for one in values:
+            count, total = count + 1, total + one if count else one.astype(np.float64)
+        return total / count
+
+
+def _scored(model: Trained, rows: NDArray, threads: int | None) -> Scored:
     n, n_outputs = len(rows), model.network.sizes[-1]
     dtype = model.scaling.output_dtype(np.dtype(model.dtype))
     prediction, sensitivity = (np.empty((n, n_outputs), dtype) for _ in range(2))

@@ -53,6 +53,7 @@ class FitSettings:
     validation: float | None = None
     patience: int = 20
     dtype: str = "float32"
+    members: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +71,7 @@ class FitSettings:
             "settle": _seconds(self.settle),
             "standardize": checks.flag("standardize", self.standardize),
             "dtype": checks.choice("dtype", self.dtype, DTYPES),
+            "members": checks.integer("members", self.members, at_least=1),
             "seed": checks.integer("seed", self.seed, at_least=0),
         }
         self.network(1, 1)

@@ -171,6 +171,43 @@ def test_children_go_when_their_parent_has_gone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0 began", "0 ended", "1 began", "1 ended"]
 
 
+def runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_children_with_large_results_go_when_their_parent_has_gone(tmp_path):
+    """They would wait for ever for somebody to read, if one of them could still do so itself."""
+
+    def task(i, heed):
+        (tmp_path / str(os.getpid())).touch()
+        waiting(i, heed)
+        return bytes(1 << 20)
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            forked.map(task, 3, 3)
+        finally:
+            os._exit(0)
+    deadline = time.perf_counter() + 60
+    while len(list(tmp_path.iterdir())) < 3 and time.perf_counter() < deadline:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    children = [int(path.name) for path in tmp_path.iterdir()]
+    while any(map(runs, children)) and time.perf_counter() < deadline:
+        time.sleep(0.01)
+    left = [child for child in children if runs(child)]
+    for child in left:
+        os.kill(child, signal.SIGKILL)
+    assert len(children) == 3
+    assert not left
+
+
 @pytest.fixture
 def possible(monkeypatch):
     monkeypatch.setattr(forked, "possible", lambda n: True)

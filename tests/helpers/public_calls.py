@@ -105,6 +105,13 @@ def small(**settings):
     return ft.fit(X, y, hidden=(10, 3), dtype="float64", **NETWORK, **HOW, **settings)
 
 
+@cache
+def members():
+    return ft.fit(
+        X, y, hidden=(40,), members=3, tangents=("strength", "posterior"), samples=90, **NETWORK, **HOW
+    )
+
+
 def flat():
     return small(complexity="l2-weights")
 
@@ -143,6 +150,7 @@ FITS = {
     "fit relu": lambda: ft.fit(
         X, np.column_stack([y, -y]), hidden=(40,), activation="relu", **NETWORK, **HOW
     ),
+    "fit members": members,
     "fit warm": lambda: ft.fit(
         POOL[:99] + 0.1, TRUTH[:99], hidden=(256,), settle=False, start=wide(), **NETWORK, **HOW
     ),
@@ -159,6 +167,15 @@ SCORES = {
     "curiosity": lambda: wide().curiosity(POOL, "posterior", **HOW),
     "influence": lambda: wide().influence(POOL, TRUTH, **HOW),
     "posterior": lambda: wide().posterior(POOL, **HOW),
+    "members": lambda: (
+        members().score(POOL, **HOW),
+        members().predict(POOL, return_std=True, **HOW),
+        members().curiosity(POOL, "posterior", **HOW),
+        members().influence(POOL, TRUTH, **HOW),
+        members().posterior(POOL, **HOW),
+        members().embed(POOL, "error", **HOW),
+        members().with_posterior(X, y, samples=30, **HOW),
+    ),
     "learning_loss": lambda: head().params,
     "loss_ranking": lambda: ft.loss_ranking(head().predict(POOL), abs(TRUTH)),
     **{
@@ -175,6 +192,9 @@ SELECTIONS = {
         for name in STRATEGIES
         for how, known in (("", None), (" labeled", X))
     },
+    "select members": lambda: [
+        ft.select(members(), POOL, 60, strategy=name, labeled=X, **HOW) for name in ("error", "lcmd", "egl")
+    ],
     "select variance gradient": lambda: ft.select(
         wide(), POOL, 20, strategy="variance", embedding="gradient", labeled=X, **HOW
     ),
@@ -222,7 +242,7 @@ def main():
     calls = {**FITS, **SCORES, **SELECTIONS, **INFLUENCES}
     wanted = [name for name in calls if name.startswith(WANTED)]
     if not set(wanted) & FITS.keys():
-        wide(), small(), flat(), small(settle=False)  # models are what these calls begin with
+        wide(), small(), flat(), small(settle=False), members()  # models are what these calls begin with
     for name in wanted:
         report(name, calls[name])
 

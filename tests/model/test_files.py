@@ -119,7 +119,7 @@ def test_files_hold_no_pickles_and_a_header_in_json(saved):
     with np.load(saved, allow_pickle=False) as archive:
         header = json.loads(archive[saving.HEADER].tobytes())
         assert set(archive.files) >= {"params", "slope_squared", "tangent/strength", "x_mean", saving.HEADER}
-    assert header["format"] == saving.FORMAT
+    assert header["format"] == saving.SINGLE
     assert header["version"] == ft.__version__
 
 

@@ -68,6 +68,7 @@ def test_in_the_solver_of_the_draws(monkeypatch):
 @pytest.fixture(scope="module")
 def calls():
     model = fit(dtype="float64")
+    several = fit(members=2)
     leave_out = [ft.Change.leave_out(i) for i in range(3)]
     return {
         "fit": lambda: fit(**BOTH),
@@ -80,11 +81,13 @@ def calls():
         "unlearn by cg": lambda: ft.unlearn(model, X, Y, remove=[0, 1], steps=3, solver="cg"),
         "refit_curves": lambda: ft.refit_curves(model, X, Y, leave_out[:1], threads=2),
         "fit_many": lambda: ft.fit_many([{"X": X, "y": Y, "hidden": (3,), "epochs": 3}] * 2, threads=2),
+        "fit members": lambda: ft.fit(X, Y, hidden=(4,), epochs=5, members=3, threads=2),
+        "select by members": lambda: ft.select(several, POOL, k=3, labeled=X, threads=2),
     }
 
 
 NAMES = ("fit", "with_posterior", "select", "score", "exact", "refit", "refit by cg", "unlearn by cg",
-         "refit_curves", "fit_many")  # fmt: skip
+         "refit_curves", "fit_many", "fit members", "select by members")  # fmt: skip
 
 
 @pytest.mark.parametrize("times", [15, pytest.param(500, marks=pytest.mark.slow)])

@@ -26,6 +26,7 @@ from fasttangent.active.learned_losses.head import (
 )
 from fasttangent.active.learned_losses.training import LEAST_ROWS, HeadTraining, kernel_pairs
 from fasttangent.common import checks
+from fasttangent.model.members import refuse_several
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import Labelled
 from fasttangent.model.settings import checked_names
@@ -149,6 +150,7 @@ def learning_loss(
     Yoo & Kweon 2019, "Learning Loss for Active Learning", arXiv 1905.03677; Shukla & Ahmed 2021, "A Mathematical
     Analysis of Learning Loss for Active Learning in Regression", arXiv 2104.09315.
     """
+    refuse_several(model, "a head on its activations")
     checks.choice("method", method, METHODS)
     hidden = check_hidden(model.network)
     layout = HeadLayout(method, hidden, checks.integer("width", width, at_least=1))

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-SHARED = ("loss", "delta", "complexity", "standardize", "dtype", "tangents", "samples", "curvature")
+SHARED = (
+    "loss",
+    "delta",
+    "complexity",
+    "standardize",
+    "dtype",
+    "tangents",
+    "samples",
+    "curvature",
+    "members",
+)
 FOLDS_MAY = tuple(name for name in SETTINGS if name not in SHARED)  # differ from the model
 
 

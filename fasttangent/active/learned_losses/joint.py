@@ -156,6 +156,7 @@ NOT_OURS = (
     "settle",
     "validation",
     "patience",
+    "members",
 )  # of fit's settings
 OURS = tuple(name for name in SETTINGS if name not in NOT_OURS)
 DATA = ("sample_weight", "start", "threads", "feature_names")  # arguments of fit that are no settings

@@ -14,6 +14,7 @@ from fasttangent.common.warning import warn
 from fasttangent.influence.agreement import agreement
 from fasttangent.model.fit import fit
 from fasttangent.model.prepared import prepare
+from fasttangent.model.scores import carries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,10 +83,10 @@ def expected_change(model: Model, X: NDArray) -> float:
     of eps, and one row among n has eps = 1/n.  nan where there is no tangent or no complexity.
     """
     mask = model.objective.mask(model.network)
-    complexity = 0.5 * float(np.sum(mask * model.params**2))
-    if "strength" not in model.tangents or complexity == 0:
+    complexity = 0.5 * float(np.mean([np.sum(mask * one.params**2) for one in model.models]))
+    if not carries(model, "strength") or complexity == 0:
         return math.nan
-    return math.sqrt(float(np.mean(model.curiosity(X)))) / (model.training["rows"] * complexity)
+    return math.sqrt(float(np.mean(model.curiosity(X)))) / (model.models[0].training["rows"] * complexity)
 
 
 def redundancy(Z: Float, others: Float, seed: int) -> float:

@@ -78,7 +78,7 @@ def _drawn(batch: Batch, weight: Float | None) -> tuple[Rows, Float | None]:
     assert kind is not None
     if batch.every or batch.targets is not None or n <= 2 * m or not EMBEDDINGS[kind].of_noise:
         return np.arange(n), None
-    few = min(SKETCHED, len(batch.model.tangents["posterior"]))
+    few = min(SKETCHED, sum(len(one.tangents["posterior"]) for one in batch.model.models))
     E = batch.embedded(batch.candidates(), kind, few)
     size = np.einsum("ij,ij->i", E, E, dtype=np.float64)
     if weight is not None:

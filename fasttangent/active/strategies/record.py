@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.active.pool import Pool
+    from fasttangent.model.members import Members
     from fasttangent.model.model import Model
 
     Float = NDArray[np.float64]
@@ -73,7 +74,7 @@ class Strategy:
 class Batch:
     """What every strategy is given: k rows are to be picked of those that are usable."""
 
-    model: Model
+    model: Model | Members
     pool: Pool
     usable: Rows  # numbers of rows in the pool, ascending
     k: int
@@ -127,7 +128,7 @@ class Batch:
 
         model = self.model
         if EMBEDDINGS[kind].of_noise:
-            model = replace(model, noise=max(model.noise, LEAST_NOISE))
+            model = _with_some_noise(model)
         E = model.embed(rows, kind, dim, seed=self.seed, threads=self.threads)
         checks.finite(f"the {kind} embedding of the rows", E)
         return E
@@ -135,3 +136,10 @@ class Batch:
     def with_known(self, of: Callable[[NDArray], Any]) -> tuple[Any, Any]:
         """(of the candidates, of the rows with a label or None)."""
         return of(self.candidates()), None if self.known is None else of(self.known)
+
+
+def _with_some_noise(model: Model | Members) -> Model | Members:
+    from fasttangent.model.members import Members
+
+    each = [replace(one, noise=max(one.noise, LEAST_NOISE)) for one in model.models]
+    return each[0] if len(each) == 1 else Members(tuple(each))

@@ -103,12 +103,14 @@ def _gradient_length(batch: Batch) -> Rows:
 
     from fasttangent.common import checks
     from fasttangent.model.embeddings import gradient_norms
+    from fasttangent.model.scores import mean
 
     model, rows = batch.model, batch.candidates()
     _, deviation = model.predict(rows, return_std=True, threads=batch.threads)
     spread = np.square(deviation.reshape(len(rows), -1) / model.scaling.y_scale).mean(axis=1)
     n_threads = checks.thread_count(model.threads if batch.threads is None else batch.threads)
-    return _highest(np.sqrt(spread * gradient_norms(model, rows, threads=n_threads)), batch.k, batch.seed)
+    norms = mean(gradient_norms(one, rows, threads=n_threads) for one in model.models)
+    return _highest(np.sqrt(spread * norms), batch.k, batch.seed)
 
 
 FAMILY = (

@@ -175,6 +175,8 @@ def _learner(
     }
     fit["hidden"] = tuple(fit["hidden"])
     del fit["start"]
+    if fit["members"] == 1:  # as campaigns know it that began before there were members
+        del fit["members"]
     asked.setdefault("batch", k)
     return ft.ActiveLearner(
         rows["pool"], rows["X"], rows["y"], strategy=asked["strategy"], batch=asked["batch"], folder=folder,

@@ -86,7 +86,7 @@ def _with_noise(model: Model, rows: dict[str, Any]) -> Model:
     from fasttangent.active.selection import SAMPLES
     from fasttangent.common.errors import IndefiniteError
 
-    if SAMPLES * len(model.params) > MOST_VALUES:
+    if SAMPLES * model.network.layout.n_params > MOST_VALUES:
         tell(
             "warning",
             "too many parameters to store tangents of noise: give `select` the rows, --labeled DATA",

@@ -1,0 +1,1 @@
+"""What several members change, beside one: rankings, errors and batches."""
