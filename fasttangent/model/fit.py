@@ -67,7 +67,7 @@ def fit(
         lambda >= 0, the same for all groups.  Small strengths fit closer and settle slower; at 0 there is usually no
         tangent.  "auto": a strength for each group, learned from the rows: those under which the infinitely wide
         network explains the labels best, their common factor by the evidence of this one, where it is to settle
-        (`Model.path`).  Of more than 1,000 labels nothing is learned, and 1e-3 is taken for all.  A dict: the strength
+        (`Model.path`).  Of more than 3,000 labels nothing is learned, and 1e-3 is taken for all.  A dict: the strength
         of each group by name, see `Model.strengths`.
     complexity : {"l2", "l2-weights"}
         C = ||theta||^2 / 2 over all parameters, or over the weights alone (then units that went dead leave the

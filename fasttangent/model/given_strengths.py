@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 MOST_LABELS = (
-    1000  # up to which strengths are learned; beyond, they matter less, and a path of them takes minutes
+    3000  # up to which strengths are learned; beyond, they matter less, and a path of them takes minutes
 )
 BEYOND = 1e-3  # the strength there
 # The mode of a finite network wants the strengths of the infinitely wide one times 5, give or take a factor of 2

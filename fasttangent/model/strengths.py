@@ -39,10 +39,14 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 STEP = np.log(3.0)
-MOST_STEPS = 3  # either way; of labels without noise, every further one takes longer to settle
+FEW_LABELS = 1000  # beyond, every point of the path takes seconds
+MOST_STEPS, MOST_STEPS_OF_MANY = (
+    3,
+    1,
+)  # either way; of labels without noise, every further one takes longer to settle
 LEAST, LARGEST = 1e-9, 1e3  # strengths
 CLOSE = 1e-5  # relative gradient at which a point of the path counts as settled
-MOST_NEWTON_STEPS = 500  # until it does
+MOST_NEWTON_STEPS, MOST_NEWTON_STEPS_OF_MANY = 500, 150  # until it does
 CONSTANT = 2.0  # parameters that the labels determine, below which the network is one
 KEPT = ("strength", "criterion", "parameters")  # of a path, in the history of a model
 
@@ -112,6 +116,7 @@ class Search:
     def __init__(self, problem: Problem, theta: Float, deadline: float, report: Callable[..., None]) -> None:
         self._problem, self._deadline, self._report = problem, deadline, report
         self._labels = problem.total * problem.rows.Y.shape[1]
+        self._many = problem.rows.Y.size > FEW_LABELS
         self._first = np.log(problem.objective.strength)
         self._start = theta
         self._thetas: dict[float, Float] = {}
@@ -122,8 +127,9 @@ class Search:
         first = self._first
         self._look(first + STEP)  # the way down in strength is the easier one
         self._look(first)
+        most = MOST_STEPS_OF_MANY if self._many else MOST_STEPS
         for side in (STEP, -STEP):
-            for k in range(1, MOST_STEPS + 1):
+            for k in range(1, most + 1):
                 at = first + k * side
                 if not np.log(LEAST) <= at <= np.log(LARGEST) or not self._look(at) <= self._best():
                     break
@@ -138,7 +144,7 @@ class Search:
         start = self._start if near is None else self._thetas[near]
         problem = self._problem.at_strength(float(np.exp(log)))
         state = Settling(problem, start.copy(), np.empty((0, len(start))), self._deadline, self._tell)
-        descend(state, CLOSE, MOST_NEWTON_STEPS)
+        descend(state, CLOSE, MOST_NEWTON_STEPS_OF_MANY if self._many else MOST_NEWTON_STEPS)
         if state.gradient_norm > CLOSE and len(self._found) > 1:
             return np.inf  # a strength that takes so long is too small
         value, determined = evidence(problem, state.theta)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MOST_STEPS = 3000
 MOST_PRODUCTS = 300  # of one step
 LOOSE = 0.3  # residual of a step, relative, far from the end
+CLEARLY = 0.9  # times its norm in the metric, to which a gradient is to fall
 ROUNDED = 1e-13  # share of F below which a decrease is lost in rounding
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 NEAR = 1e-5  # relative gradient from which on steps are taken in float64
@@ -66,6 +67,7 @@ class TrustRegion:
         self._radius = 0.0  # not known
         self._point: _Point | None = None  # not looked at
         self._outputs: Float | None = None
+        self._lost = False  # whether float32 promised a step that rounding hides, so that float64 is to tell
 
     def descend(self, goal: float, near: float = np.inf, most: int = MOST_STEPS) -> bool:
         """Steps, so many at most, until the relative gradient is at most `goal`, or no step helps.
@@ -76,6 +78,7 @@ class TrustRegion:
             False if the way from a point whose gradient was at most `near` led to one where it is ten times that.
         """
         self._radius, self._point, self._outputs = 0.0, None, None
+        self._lost = False
         least = np.inf
         for _ in range(most):
             relative = self._state.gradient_norm
@@ -92,7 +95,8 @@ class TrustRegion:
     def _look_around(self) -> _Point:
         state, outputs = self._state, self._outputs
         relative, length = state.gradient_norm, norm(state.gradient)
-        at = Linearized(self._problem, state.theta, coarse(self._problem) if relative > NEAR else DOUBLE)
+        rough = relative > NEAR and not self._lost
+        at = Linearized(self._problem, state.theta, coarse(self._problem) if rough else DOUBLE)
         metric = DualMetric(at)
         g, tolerance = (state.gradient / length).astype(at.dtype), min(LOOSE, np.sqrt(relative))
         path = Path(state.heeding(at.product), metric.solve, g, tolerance, MOST_PRODUCTS)
@@ -108,9 +112,12 @@ class TrustRegion:
         step = point.path.within(self._radius / point.length)
         d, promised = point.length * step.d.astype(float), point.length**2 * step.decrease
         if not promised > ROUNDED * abs(state.value):
+            if point.at.dtype == SINGLE:
+                self._lost, self._point = True, None
+                return True
             # the radius may have shrunk by decreases that were rounded, so here it is not believed
             step = point.path.within(WIDER * self._radius / point.length) if step.at_edge else step
-            return self._last_step(state.theta + point.length * step.d.astype(float))
+            return self._last_step(point, state.theta + point.length * step.d.astype(float))
         theta, known = state.theta + d, None
         outputs = problem.predictions(theta)
         value = problem.value(theta, outputs)
@@ -125,10 +132,15 @@ class TrustRegion:
             self._move(theta, known or state.evaluate(theta), None if known else outputs)
         return True
 
-    def _last_step(self, theta: Float) -> bool:
-        """Where a decrease of F drowns in its rounding a smaller gradient is what helps."""
-        found = self._state.evaluate(theta)
-        helps = norm(found[1]) < norm(self._state.gradient)
+    def _last_step(self, point: _Point, theta: Float) -> bool:
+        """Where a decrease of F drowns in its rounding a smaller gradient is what helps.
+
+        Or one that is smaller in the metric: of a system of condition 2e7 a step took its norm there to 40 %, and
+        made the gradient six times as long, along what is stiff and gone with the next step.
+        """
+        before, found = self._state.gradient, self._state.evaluate(theta)
+        lengths = (point.metric.length_of_gradient(g / point.length) for g in (found[1], before))
+        helps = norm(found[1]) < norm(before) or next(lengths) < CLEARLY * next(lengths)
         if helps:
             self._move(theta, found, None)
         return helps

@@ -90,6 +90,11 @@ class DualMetric:
         u = self._solve_dual(self.at.times(self._over_ratios(v)))
         return self._over_ratios(v - self.at.transposed_times(u)) / self.dtype.type(self.floor)
 
+    def length_of_gradient(self, g: Float) -> float:
+        """(g . M^-1 g)^1/2, for g (p,)."""
+        g = g.astype(self.dtype)
+        return float(np.sqrt(max(np.add.reduce(g * self.solve(g)), 0.0)))
+
     def least_change(self, u: Float) -> Float:
         """The least step d (p,) that changes the outputs of all rows by u: |J d - u|^2 + floor d.Rd at its minimum.
 

@@ -466,6 +466,23 @@ def test_float32_and_a_metric_of_some_rows_end_in_float64_and_in_the_minimum_of_
     assert relative(tangents[0], -np.linalg.solve(H, problem.complexity_gradient(theta))) <= 1e-9
 
 
+@pytest.mark.parametrize(
+    ("seed", "n_rows", "large"), [(46, 80, np.inf), (166, 150, np.inf), (1, 80, 0), (23, 40, 0)]
+)
+def test_systems_of_large_condition_settle(seed, n_rows, large, monkeypatch):
+    """They ended at 2e-6 to 60: a step that helps in the metric made the gradient longer; float32 hid every step."""
+    monkeypatch.setattr(trust_region, "LARGE", large)
+    rng = np.random.default_rng(seed)
+    rng.choice([40, 80, 150])
+    rows = rng.normal(size=(n_rows, 3))
+    noise = 10.0 ** rng.uniform(-4, -1)
+    targets = np.sin(rows[:, 0]) + 0.5 * rows[:, 1] + noise * rng.normal(size=n_rows)
+    a = 10.0 ** rng.uniform(*((-7, -3) if large else (-5, -3)))
+    by_layer = {"weights 1": a, "biases 1": 1e-2 * a, "weights 2": 1e-3 * a, "biases 2": 1e-3 * a}
+    model = ft.fit(rows, targets, hidden=(6,), strength=by_layer, groups="layers", epochs=30, threads=1)
+    assert model.certificate.gradient_norm <= 1e-7
+
+
 @pytest.mark.parametrize("n_rows", [200, 1500])
 def test_settling_does_not_depend_on_threads(n_rows, monkeypatch):
     monkeypatch.setattr(trust_region, "LARGE", 0)
