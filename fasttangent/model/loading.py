@@ -132,7 +132,7 @@ PARAMETERS = f"at most {FARTHEST:.1e} in size", _usable
 
 ARRAYS = {
     "params": Values("p", *PARAMETERS),
-    "slope_squared": Values("m", "finite and >= 0, or nan", lambda a: ~((a < 0) | (a == np.inf))),
+    "slope_squared": Values("m", "finite and >= 0", lambda a: (a >= 0) & (a < np.inf)),
     "x_mean": Values("d"),
     "x_scale": Values("d", "> 0 (inf for a constant column)", lambda a: a > 0),
     "y_mean": Values("m"),
@@ -243,7 +243,8 @@ def _checked(header: dict[str, Any]) -> dict[str, Any]:
     check_fields("the header", header, FIELDS, optional=LATER, others=ANYTHING)
     check_fields("objective", header["objective"], OBJECTIVE, optional=SINCE_3)
     check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
-    check_fields("training", header["training"], TRAINING, optional=set(TRAINING), others=FIGURE)
+    told = {"rows"} if header["training"] else set()  # nothing of a model that was trained elsewhere
+    check_fields("training", header["training"], TRAINING, optional=set(TRAINING) - told, others=FIGURE)
     _check_agreement(header)
     return header
 
@@ -260,6 +261,8 @@ def _check_agreement(header: dict[str, Any]) -> None:
             f"'trusted' of certificate must be true where there are no reasons against it and only there, got "
             f"{certificate['trusted']} with {len(certificate['reasons'])} reasons"
         )
+    if certificate["trusted"] and not header["training"]:
+        raise ValueError("'training' must say of what rows a trusted model is, got {}")
     if certificate["trusted"]:
         for name in ("gradient_norm", "tangent_residual"):
             check(f"{name!r} of a trusted certificate", certificate[name], number(0))
@@ -285,6 +288,8 @@ def _arrays(header: dict[str, Any], archive: Archive | Part) -> dict[str, NDArra
     if "tangent/posterior" in there and ("tangent/bias" not in there or header.get("noise") is None):
         raise ValueError("it has tangent/posterior and lacks tangent/bias or noise, which go with it")
     found, rules = {}, ARRAYS | TANGENTS
+    if not header["training"]:
+        rules["slope_squared"] = Values("m", "nan where there were no rows", np.isnan)
     for name in archive.names:
         if name in rules:
             values = rules[name]

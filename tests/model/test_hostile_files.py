@@ -172,6 +172,10 @@ def test_a_field_that_breaks_its_rule(complete, tmp_path, field, value):
     assert field.split(".")[-1] in message
 
 
+def test_a_trusted_model_says_of_what_rows(complete, tmp_path):
+    assert "training" in refusal(written(tmp_path, complete, changed(header_of(complete), ["training"], {})))
+
+
 @pytest.mark.parametrize(
     "field", [*(f for f in loading.FIELDS if f not in loading.LATER), "objective.delta", "certificate.trusted",
               "certificate.reasons", "training.rows"]
