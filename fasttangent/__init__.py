@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fasttangent.active.learned_losses.measures import LossRanking, loss_ranking
     from fasttangent.active.loop.learner import ActiveLearner
     from fasttangent.active.selection import Selection, select
+    from fasttangent.active.vectors import select_embeddings
     from fasttangent.common.errors import (
         CampaignError,
         DivergenceError,
@@ -92,6 +93,7 @@ _HOME = {
     "refit": "influence.refits",
     "refit_curves": "influence.refit_curves",
     "select": "active.selection",
+    "select_embeddings": "active.vectors",
     "settle": "model.settled",
     "unlearn": "influence.unlearning",
 }
@@ -138,6 +140,7 @@ __all__ = [
     "refit",
     "refit_curves",
     "select",
+    "select_embeddings",
     "settle",
     "unlearn",
 ]

@@ -235,6 +235,11 @@ def _weight(strategy: Strategy, weight: Any, n: int) -> str | Float | None:
         raise ValueError(f"weight must be None for strategy {strategy.name!r}, which has no use for it")
     if isinstance(weight, str):
         return checks.choice("weight", weight, WEIGHTS)
+    return given_weight(weight, n)
+
+
+def given_weight(weight: Any, n: int) -> Float:
+    """A score >= 0 of every row of a pool."""
     given = checks.array("weight", weight).astype(np.float64)
     if given.shape != (n,):
         raise ValueError(f"weight must have shape ({n},) to match the pool, got shape {given.shape}")

@@ -1,0 +1,157 @@
+"""Batches from vectors of any origin: of a language model, the leaves of boosted trees, a layer of a torch network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.active import covariances, distances
+from fasttangent.active.pool import ArrayPool, usable
+from fasttangent.active.selection import Selection, given_weight
+from fasttangent.common import checks
+from fasttangent.problem.scaling import largest_square_root
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Rows = NDArray[np.int64]
+
+SPREADING: dict[str, Callable[..., Rows]] = {
+    "lcmd": lambda E, k, C, w, rng, threads: distances.lcmd(E, k, C, w, threads=threads),
+    "kmeans++": lambda E, k, C, w, rng, threads: distances.k_means_plus_plus(
+        E, k, rng, C, w, threads=threads
+    ),
+    "kcenter": lambda E, k, C, w, rng, threads: distances.k_center(E, k, C, w, threads=threads),
+}
+TELLING: dict[str, Callable[..., Rows]] = {
+    "variance": lambda E, k, noise, T, w, threads: covariances.variance_reduction(
+        E, k, noise, T, w, threads=threads
+    ),
+    "bait": lambda E, k, noise, T, w, threads: covariances.bait(E, k, noise, T, threads=threads),
+    "maxdet": lambda E, k, noise, T, w, threads: covariances.max_determinant(E, k, noise, w, threads=threads),
+}
+
+
+def select_embeddings(
+    E: Any,
+    k: int,
+    *,
+    strategy: str = "lcmd",
+    labeled: Any = None,
+    targets: Any = None,
+    weight: Any = None,
+    noise: float | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+) -> Selection:
+    """Pick k of the candidates whose embeddings are the rows of E, as `select` does with those of a model.
+
+    Rows that are not finite are never picked; nor are copies, of each other or of rows of `labeled`.
+
+    Parameters
+    ----------
+    E : array_like of shape (n, D)
+        A vector for each candidate, float32 or float64; others become float64.
+    k : int
+        Number of rows.
+    strategy : {"lcmd", "kmeans++", "kcenter", "variance", "bait", "maxdet"}
+        The first three keep away from the rows that have a label or are picked, in Euclidean distance; the others take
+        E for the rows of a linear model whose weights have the prior covariance I, see `select`.
+    labeled : array_like of shape (m, D), optional
+        Vectors of rows that have a label: centres, or what the linear model knows.
+    targets : array_like of shape (t, D), optional
+        Of "variance" and "bait": rows whose predictions matter.  Default: the candidates.
+    weight : array_like of shape (n,), optional
+        A score >= 0 of every row, as for `select`; not of "bait", nor with `targets`.
+    noise : float, optional
+        Variance of a label > 0, where the variance of a prediction is e.e before anything is known.  The strategies
+        with a linear model need it.
+    seed : int
+        Of "kmeans++".
+    threads : int, optional
+        Default: one per core.  Picks do not depend on it.
+
+    Returns
+    -------
+    Selection
+        ``scores`` are nan and ``trusted`` is false, as there is no model to vouch for anything; ``embedding`` is
+        "given".
+
+    Raises
+    ------
+    ValueError
+        If fewer than k different rows can be picked, or an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fasttangent as ft
+    >>> rng = np.random.default_rng(0)
+    >>> leaves = rng.integers(0, 8, (1000, 50))  # of trees: scikit-learn's apply(X), LightGBM's pred_leaf=True
+    >>> E = (leaves[:, :, None] == np.arange(8)).reshape(1000, -1).astype(np.float32)
+    >>> picks = ft.select_embeddings(E, 5, strategy="lcmd", labeled=E[:20])
+    >>> len(picks), bool((picks.indices >= 20).all())
+    (5, True)
+    """
+    checks.choice("strategy", strategy, (*SPREADING, *TELLING))
+    rows = _vectors("E", E, None)
+    k, seed = checks.integer("k", k, at_least=1), checks.integer("seed", seed, at_least=0)
+    if k > len(rows):
+        raise ValueError(f"k must be at most the {len(rows)} rows of E, got {k}")
+    known = None if labeled is None else _vectors("labeled", labeled, rows, finite=True)
+    aims = None if targets is None else _vectors("targets", targets, rows, finite=True)
+    _check_use(strategy, aims, weight, noise)
+    scores = None if weight is None else given_weight(weight, len(rows))
+    able = usable(
+        ArrayPool(rows), known, k, lambda part: checks.finite_rows(part, largest_square_root(part.dtype))
+    )
+    candidates = ArrayPool(rows).take(able.numbers)
+    if scores is not None:
+        scores = scores[able.numbers]
+        if not scores.any():
+            raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
+    if strategy in SPREADING:
+        picks = SPREADING[strategy](candidates, k, known, scores, np.random.default_rng(seed), threads)
+    else:
+        variance = checks.number("noise", noise, above=0)
+        if known is not None:
+            candidates = covariances.conditioned(candidates, known, variance, threads=threads)
+            aims = None if aims is None else covariances.conditioned(aims, known, variance, threads=threads)
+        picks = TELLING[strategy](candidates, k, variance, aims, scores, threads)
+    return Selection(
+        able.numbers[picks],
+        np.full(k, np.nan),
+        strategy,
+        False,
+        len(able.numbers),
+        "given",
+        None if weight is None else "given",
+    )
+
+
+def _vectors(name: str, given: Any, like: NDArray | None, finite: bool = False) -> NDArray:
+    """Rows of float32 or float64; of the width and dtype of others."""
+    rows = checks.matrix(name, given, min_rows=1)
+    dtype = rows.dtype if rows.dtype in (np.float32, np.float64) else np.dtype(np.float64)
+    if like is not None:
+        if rows.shape[1] != like.shape[1]:
+            raise ValueError(f"{name} must have {like.shape[1]} columns, as E has, got {rows.shape[1]}")
+        dtype = like.dtype
+    rows = np.ascontiguousarray(rows, dtype)
+    if finite:
+        checks.finite(name, rows)
+    return rows
+
+
+def _check_use(strategy: str, aims: Any, weight: Any, noise: Any) -> None:
+    """Raise where an argument has no use, or one that is needed is missing."""
+    if aims is not None and strategy not in ("variance", "bait"):
+        raise ValueError(f"targets are for strategies 'variance' and 'bait', got them with {strategy!r}")
+    if weight is not None and (strategy == "bait" or aims is not None):
+        raise ValueError("weight must be None for strategy 'bait' and where targets are given")
+    if (noise is None) == (strategy in TELLING):
+        needs = "must be the variance of a label" if noise is None else "must be left out"
+        raise ValueError(f"noise {needs} for strategy {strategy!r}, got {noise}")
