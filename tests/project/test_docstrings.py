@@ -30,7 +30,8 @@ def test_examples(name):
 
 WITH_EXAMPLES = (
     "ActiveLearner fit fit_many load select Network exact refit refit_curves agreement Change unlearn fidelity "
-    "learning_loss fit_with_learning_loss loss_ranking Perturbation jackknife Members"
+    "learning_loss fit_with_learning_loss loss_ranking Perturbation jackknife Members "
+    "from_arrays settle select_embeddings"
 )
 
 
