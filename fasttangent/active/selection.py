@@ -171,7 +171,7 @@ def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selectio
 
 def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
     strategy = STRATEGIES[asked.strategy]
-    k, seed = checks.integer("k", asked.k, at_least=1), checks.integer("seed", asked.seed, at_least=0)
+    k, seed = checks.integer("k", asked.k, at_least=1), checks.seed(asked.seed)
     if k > len(pool):
         raise ValueError(f"k must be at most the {len(pool)} rows of the pool, got {k}")
     known, aims = _given_rows(model, "labeled", asked.labeled), _given_rows(model, "targets", asked.targets)

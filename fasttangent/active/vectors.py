@@ -98,7 +98,7 @@ def select_embeddings(
     """
     checks.choice("strategy", strategy, (*SPREADING, *TELLING))
     rows = _vectors("E", E, None)
-    k, seed = checks.integer("k", k, at_least=1), checks.integer("seed", seed, at_least=0)
+    k, seed = checks.integer("k", k, at_least=1), checks.seed(seed)
     if k > len(rows):
         raise ValueError(f"k must be at most the {len(rows)} rows of E, got {k}")
     known = None if labeled is None else _vectors("labeled", labeled, rows, finite=True)

@@ -6,13 +6,14 @@ import difflib
 import heapq
 import math
 import operator
-from collections.abc import Collection, Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fasttangent.common import parallel
+from fasttangent.common import frames, parallel
 from fasttangent.common.maps import check_map
 
 ROWS_PER_CHECK = 65_536
@@ -86,6 +87,13 @@ def integer(name: str, value: Any, *, at_least: int) -> int:
     return x
 
 
+def seed(value: Any) -> int:
+    """A whole number >= 0; a NumPy Generator draws one."""
+    if isinstance(value, np.random.Generator):
+        return int(value.integers(2**32))
+    return integer("seed", value, at_least=0)
+
+
 def thread_count(threads: Any) -> int:
     """`threads` as a number of threads; None is one per core this process may use."""
     return parallel.available() if threads is None else integer("threads", threads, at_least=1)
@@ -100,8 +108,7 @@ def flag(name: str, value: Any) -> bool:
 
 def column_names(X: Any) -> tuple[str, ...] | None:
     """The names of a data frame's columns; None for anything without named columns."""
-    columns = getattr(X, "columns", None)
-    return None if columns is None else tuple(str(c) for c in columns)
+    return frames.names_of(X) if frames.is_frame(X) else None
 
 
 def array(name: str, value: Any) -> NDArray:
@@ -110,6 +117,16 @@ def array(name: str, value: Any) -> NDArray:
         raise ValueError(
             f"{name} must have no masked values, got {masked}; fill them in, or leave those rows out"
         )
+    if hasattr(value, "tocsr"):
+        raise TypeError(f"{name} must be dense, got a sparse {type(value).__name__}; pass {name}.toarray()")
+    if isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} must be an array or a data frame, got {value!r}; read the file first")
+    if isinstance(value, Iterator):
+        raise TypeError(
+            f"{name} must be an array or a data frame, got a {type(value).__name__}; pass list({name})"
+        )
+    if frames.is_frame(value) or hasattr(value, "to_numpy"):
+        value = frames.numbers(name, value)
     try:
         a = np.asanyarray(value) if isinstance(value, np.memmap) else np.asarray(value)
     except (TypeError, ValueError) as error:  # ragged lists, mostly
@@ -154,7 +171,7 @@ def features(name: str, X: Any, n_features: int, names: Sequence[str] | None) ->
                 f"{name} lacks {len(missing)} of the {n_features} columns the model was fitted on: "
                 f"{missing[0]!r}{hint}; pass the same columns"
             )
-        X = X[list(names)]  # the same columns in another order, or more of them
+        X = frames.chosen(name, X, names)
     rows = matrix(name, X)
     if rows.shape[1] != n_features:
         raise ValueError(

@@ -100,7 +100,7 @@ def embed(
     (60, 32)
     """
     checks.choice("kind", kind, EMBEDDINGS)
-    seed = checks.integer("seed", seed, at_least=0)
+    seed = checks.seed(seed)
     theta, network = model.params.astype(model.dtype), model.network
     if dim is not None:
         if not EMBEDDINGS[kind].takes_dim:

@@ -51,7 +51,8 @@ def fit(
     Parameters
     ----------
     X : array_like of shape (n, n_features)
-        Labelled rows, any real dtype, in any units from 1e-300 to 1e300.  A data frame's column names are kept and
+        Labelled rows, any real dtype, in any units from 1e-300 to 1e300, or a data frame of numbers (pandas with any
+        dtypes, polars, Arrow; narwhals reads all but plain pandas).  A data frame's column names are kept and
         checked later.
     y : array_like of shape (n,) or (n, n_outputs)
         Labels, in any units from 1e-300 to 1e300.

@@ -547,7 +547,7 @@ def _reasons(each: list[Certificate]) -> tuple[str, ...]:
 
 def member_seeds(seed: int, count: int) -> list[int]:
     """The seed itself, and others drawn from it; of more members the first have the same."""
-    seed = checks.integer("seed", seed, at_least=0)
+    seed = checks.seed(seed)
     return [seed, *map(int, np.random.SeedSequence(seed).generate_state(count - 1))]
 
 

@@ -269,7 +269,7 @@ class Model:
 
         samples, seed = (
             checks.integer("samples", samples, at_least=2),
-            checks.integer("seed", seed, at_least=0),
+            checks.seed(seed),
         )
         if y is None:
             rows = self.standard_inputs("X", X)

@@ -72,7 +72,7 @@ class FitSettings:
             "standardize": checks.flag("standardize", self.standardize),
             "dtype": checks.choice("dtype", self.dtype, DTYPES),
             "members": checks.integer("members", self.members, at_least=1),
-            "seed": checks.integer("seed", self.seed, at_least=0),
+            "seed": checks.seed(self.seed),
         }
         self.network(1, 1)
         for name, value in checked.items():

@@ -125,7 +125,11 @@ def test_kernels_import_kernels_and_numba_only(name):
 @pytest.mark.parametrize("name", modules())
 def test_optional_dependencies_stay_at_the_edges(name):
     top = {imported.split(".")[0] for imported in imports(name)}
-    own = {"common.progress": {"rich"}, "model.exports": {"torch", "sklearn"}}
+    own = {
+        "common.progress": {"rich"},
+        "common.frames": {"narwhals", "pyarrow"},
+        "model.exports": {"torch", "sklearn"},
+    }
     allowed = CORE | (OPTIONAL if room(name) == EDGE else own.get(name, set()))
     assert {t for t in top if t != "fasttangent" and t not in sys.stdlib_module_names} <= allowed
 

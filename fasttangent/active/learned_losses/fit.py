@@ -168,7 +168,7 @@ def learning_loss(
     w = checks.row_weights("sample_weight", sample_weight, len(rows))
     epochs = checks.integer("epochs", epochs, at_least=1)
     batch_size = checks.integer("batch_size", batch_size, at_least=LEAST_ROWS)
-    rng = np.random.default_rng(checks.integer("seed", seed, at_least=0))
+    rng = np.random.default_rng(checks.seed(seed))
     n_threads = checks.thread_count(threads)
     if folds is None:
         losses = losses_of(model, rows, Y)

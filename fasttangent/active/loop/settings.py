@@ -53,7 +53,7 @@ class LearnerSettings:
             if self.min_change is None
             else checks.number("min_change", self.min_change, above=0),
             "start": checks.choice("start", self.start, ("cold", "warm")),
-            "seed": checks.integer("seed", self.seed, at_least=0),
+            "seed": checks.seed(self.seed),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)

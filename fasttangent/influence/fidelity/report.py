@@ -246,7 +246,7 @@ def fidelity(
     w = checks.row_weights("sample_weight", sample_weight, len(features))
     checks.finite("X", features)
     checks.finite("y", labels)
-    rng = np.random.default_rng(checks.integer("seed", seed, at_least=0))
+    rng = np.random.default_rng(checks.seed(seed))
     train, new = _split(len(features), rows, candidates, rng)
     m = min(checks.integer("refits", refits, at_least=LEAST_CANDIDATES), len(new))
     case = Case(features[train], labels[train], w[train], features[new], labels[new], settings)

@@ -1,0 +1,137 @@
+"""Frames of pandas, polars and Arrow: the bits of arrays, columns by name, and errors where there are no numbers."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import scipy.sparse
+
+import fasttangent as ft
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(60, 3))
+X[:, 2] = X[:, 2] > 0
+Y = X[:, 0] - X[:, 1] + 0.1 * RNG.normal(size=60)
+POOL = RNG.normal(size=(200, 3))
+POOL[:, 2] = POOL[:, 2] > 0
+NAMES = ["a", "b", "flag"]
+HOW = {"hidden": (4,), "strength": 1e-2}
+
+
+def columns(rows):
+    return {"a": rows[:, 0], "b": rows[:, 1], "flag": rows[:, 2] > 0}
+
+
+FRAMES = {
+    "pandas": lambda c: pd.DataFrame(c),
+    "pandas nullable": lambda c: pd.DataFrame(
+        {"a": pd.array(c["a"], dtype="Float64"), "b": c["b"], "flag": pd.array(c["flag"], dtype="boolean")}
+    )[list(c)],
+    "pandas arrow": lambda c: pd.DataFrame(c).convert_dtypes(dtype_backend="pyarrow"),
+    "pandas objects": lambda c: pd.DataFrame(c).astype(object),
+    "polars": lambda c: pl.DataFrame(c),
+    "table": lambda c: pa.table(c),
+    "batch": lambda c: pa.RecordBatch.from_pydict({name: pa.array(v) for name, v in c.items()}),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ft.fit(X, Y, feature_names=NAMES, **HOW)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_bits_are_those_of_arrays(model, kind):
+    make = FRAMES[kind]
+    there = ft.fit(make(columns(X)), Y, **HOW)
+    np.testing.assert_array_equal(there.params, model.params)
+    assert there.feature_names == tuple(NAMES)
+    for order in (NAMES, NAMES[::-1]):
+        pool = make({name: columns(POOL)[name] for name in order})
+        np.testing.assert_array_equal(model.curiosity(pool), model.curiosity(POOL))
+        picks = [ft.select(model, rows, 5, labeled=X).indices for rows in (pool, POOL)]
+        np.testing.assert_array_equal(*picks)
+    np.testing.assert_array_equal(
+        ft.exact(there, make(columns(X)), Y).influence(X, Y), ft.exact(model, X, Y).influence(X, Y)
+    )
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_more_columns_are_ignored_with_one_warning_and_missing_ones_named(model, kind):
+    make = FRAMES[kind] if "nullable" not in kind else FRAMES["pandas"]
+    more = make({"id": np.arange(200.0), **columns(POOL), "note": np.zeros(200)})
+    with pytest.warns(
+        UserWarning, match="X has 2 columns that the model does not use, 'id', ...: ignored"
+    ) as told:
+        found = model.predict(more)
+    assert len(told) == 1
+    np.testing.assert_array_equal(found, model.predict(POOL))
+    with pytest.raises(ValueError, match=r"X lacks 1 of the 3 columns the model was fitted on: 'flag'"):
+        model.predict(make({name: columns(POOL)[name] for name in "ab"}))
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "table", "batch"])
+def test_targets_and_weights_may_be_columns(model, kind):
+    frame = FRAMES[kind]({"y": Y, "w": np.ones(60)})
+    y, w = (frame[name] if kind != "batch" else frame.column(name) for name in "yw")
+    np.testing.assert_array_equal(ft.fit(X, y, sample_weight=w, **HOW).params, model.params)
+
+
+def test_names_that_are_numbers():
+    frame = pd.DataFrame(POOL, columns=[3, 7, 11])
+    model = ft.fit(frame, POOL[:, 0], **HOW)
+    assert model.feature_names == ("3", "7", "11")
+    np.testing.assert_array_equal(model.predict(frame[[11, 3, 7]]), model.predict(POOL))
+
+
+def test_missing_values_are_nan():
+    with pytest.raises(ValueError, match="X must be finite, got nan in row 1"):
+        ft.fit(pd.DataFrame({"a": pd.array([1, None] * 30, dtype="Int64"), "b": X[:, 1]}), Y, **HOW)
+    for frame in (pl.DataFrame({"a": [1.0, None] * 30}), pa.table({"a": [1.0, None] * 30})):
+        with pytest.raises(ValueError, match="X must be finite, got nan in row 1"):
+            ft.fit(frame, Y, **HOW)
+
+
+WRONG = {
+    "text": (lambda: pd.DataFrame({"a": X[:, 0], "b": ["u"] * 60}), "X, column 'b', must hold numbers, got String"),
+    "polars text": (lambda: pl.DataFrame({"b": ["u"] * 60}), "X, column 'b', must hold numbers, got String"),
+    "arrow text": (lambda: pa.table({"b": ["u"] * 60}), "X, column 'b', must hold numbers, got String"),
+    "mixed": (lambda: pd.DataFrame({"b": [1.0, "u", None] * 20}), "column 'b', must hold .* objects of float and str"),
+    "dates": (lambda: pd.DataFrame({"t": pd.date_range("2026", periods=60)}), "column 't', must hold .* Datetime"),
+    "twice": (lambda: pd.DataFrame(X, columns=["a", "b", "a"]), "columns must have different names, got 'a' twice"),
+    "lazy": (lambda: pl.DataFrame({"a": X[:, 0]}).lazy(), r"got LazyFrame; collect\(\) it first"),
+    "sparse": (lambda: scipy.sparse.csr_array(X), "X must be dense, got a sparse csr_array"),
+    "path": (lambda: "rows.csv", "X must be an array or a data frame, got 'rows.csv'; read the file first"),
+    "generator": (lambda: (row for row in X), "X must be an array or a data frame, got a generator"),
+    "empty": (lambda: pd.DataFrame({"a": []}), "X must have at least 2 rows"),
+    "no columns": (lambda: pd.DataFrame(index=range(60)), "X must have at least one column"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.filterwarnings("ignore:Determining the column names of a LazyFrame")
+def test_what_holds_no_numbers_is_named(what):
+    make, words = WRONG[what]
+    with pytest.raises((TypeError, ValueError), match=words):
+        ft.fit(make(), Y, **HOW)
+
+
+def test_without_narwhals_plain_numbers_of_pandas_are_arrays(monkeypatch, model):
+    monkeypatch.setitem(sys.modules, "narwhals.stable.v1", None)
+    np.testing.assert_array_equal(model.predict(pd.DataFrame(POOL, columns=NAMES)), model.predict(POOL))
+    for frame in (pl.DataFrame(columns(POOL)), pd.DataFrame({**columns(POOL), "b": "u"})):
+        with pytest.raises(TypeError, match=r"needs narwhals .*pip install 'fasttangent\[frames\]'"):
+            model.predict(frame)
+
+
+def test_a_generator_draws_the_seed():
+    found = [ft.fit(X, Y, seed=np.random.default_rng(s), **HOW) for s in (0, 0, 1)]
+    np.testing.assert_array_equal(found[0].params, found[1].params)
+    assert found[0].settings.seed == found[1].settings.seed != found[2].settings.seed
+    assert type(found[0].settings.seed) is int
+    rng = np.random.default_rng(0)
+    picks = [ft.select(found[0], POOL, 20, strategy="random", seed=rng).indices for _ in range(2)]
+    assert set(picks[0]) != set(picks[1])
