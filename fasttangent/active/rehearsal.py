@@ -53,6 +53,14 @@ def everything(dtype: str) -> None:
             ft.exact(found, X, y, curvature="gauss-newton", solver="dual").influence(X, y)
 
 
+def take_part(call: str) -> None:
+    """What the process that makes a call does while helpers are at what it needs next."""
+    what, dtype = call.split()
+    for piece in OURS.get(what, ()):
+        with contextlib.suppress(Exception):
+            piece(dtype)
+
+
 def help_out(call: str, number: int) -> None:
     """What a helper does: the pieces of a call that come last in it, or, the second one, those of its beginning."""
     from fasttangent.kernels import helpers
@@ -118,6 +126,23 @@ def _factors(dtype: str) -> None:
 def _products(dtype: str) -> None:
     """Of settling, in float64 for any fit."""
     _products_in("float64")
+
+
+def _dual_matrix(dtype: str) -> None:
+    """Of settling: factors of J J^T, whatever J is."""
+    from fasttangent.kernels.linearized import Kept
+    from fasttangent.kernels.network import BLOCK_BYTES
+    from fasttangent.kernels.tiles import dual_row, factor_diagonal, factor_row, solve_tiles
+
+    size = BLOCK_BYTES // np.dtype(np.float64).itemsize
+    table = _problem()[0].network.layout.table
+    stack, each = np.zeros((1, 3 * 8 * size)), np.zeros((1, 1, 3 * 8 * size))
+    kept = Kept(stack, stack, stack, stack, stack, stack, np.zeros((1, 1, size)), each)
+    tiles = np.eye(size)[None]
+    dual_row(tiles, kept, 0, table)
+    factor_diagonal(-np.eye(size)[None], 0, 1)
+    factor_row(tiles, 0, 1, 1, 1)
+    solve_tiles(np.zeros(size), tiles, 1)
 
 
 def _coarse_products(dtype: str) -> None:
@@ -212,9 +237,11 @@ Piece = Callable[[str], Any]
 # What the first helper of a call does, and the second: whole calls at the end find what was left out above.
 PIECES: dict[str, tuple[tuple[Piece, ...], tuple[Piece, ...]]] = {
     "fit": (
-        (_scores_in_float64, _factors, _dense_curvature, _products, _fit),
-        (_steps, _products, _coarse_products, _settling_drivers),
+        (_steps, _dual_matrix, _scores_in_float64, _factors, _products, _dense_curvature, _fit),
+        (_factors, _products, _scores_in_float64, _coarse_products, _settling_drivers),
     ),
     "warmup": ((everything,), ()),  # of one of the two types of numbers
     "select": ((_variance_reduction, _noise, _select), (_noise,)),
 }
+# What shares most of its code with what the call has compiled by then.
+OURS: dict[str, tuple[Piece, ...]] = {"fit": (_dense_curvature,)}

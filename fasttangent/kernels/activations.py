@@ -23,24 +23,12 @@ random numbers against mpmath.  All with AVX-512; without FMA softplus reached 4
 """
 
 import math
-from functools import partial
 
 import numpy as np
 
 from fasttangent.kernels.elementwise import elementwise
 from fasttangent.kernels.jit import kernel
 from fasttangent.kernels.vectors import provide, shift
-
-IDENTITY, TANH, SILU, RELU, SOFTPLUS, GELU = range(6)
-CODES = {
-    "tanh": TANH,
-    "silu": SILU,
-    "relu": RELU,
-    "softplus": SOFTPLUS,
-    "gelu": GELU,
-    "identity": IDENTITY,
-}
-
 
 # ---------------------------------------------------------------------------------------------------------------
 # exp(y) for y <= 0
@@ -318,23 +306,26 @@ def _gelu_definition(z):
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _twin(definition, outputs, z):
-    """The outputs from the formulas in NumPy and float64."""
+def _fill_definition(h, p, q, z, code):
+    """From the formulas in NumPy and float64."""
+    definition, outputs = FORMULAS[code][2], (h, p, q) if len(q) else (h, p) if len(p) else (h,)
     with np.errstate(invalid="ignore"):  # what NaN and infinity raise differs between processors
         for output, value in zip(outputs, definition(z.astype(float)), strict=False):
             output[:] = value
 
 
-def _activation(name, formula, definition):
-    return elementwise(name, formula, partial(_twin, definition))
+FORMULAS = (  # by their codes
+    ("tanh", _tanh, _tanh_definition),
+    ("silu", _silu, _silu_definition),
+    ("relu", _relu, _relu_definition),
+    ("softplus", _softplus, _softplus_definition),
+    ("gelu", _gelu, _gelu_definition),
+    ("identity", _identity, _identity_definition),
+)
+CODES = {name: code for code, (name, _, _) in enumerate(FORMULAS)}
+RELU = CODES["relu"]
 
-
-tanh = _activation("tanh", _tanh, _tanh_definition)
-silu = _activation("silu", _silu, _silu_definition)
-relu = _activation("relu", _relu, _relu_definition)
-softplus = _activation("softplus", _softplus, _softplus_definition)
-gelu = _activation("gelu", _gelu, _gelu_definition)
-identity = _activation("identity", _identity, _identity_definition)
+_fill = elementwise(tuple(formula[:2] for formula in FORMULAS), _fill_definition)
 provide("activations")
 
 
@@ -345,25 +336,4 @@ def activate(h, p, q, z, code):
     p and q may have no rows, for a value without derivatives; h may be z.  Rows are contiguous, with room up to the
     next whole vector, which is written too.
     """
-    if len(q) > 0:
-        _fill((h, p, q), z, code)
-    elif len(p) > 0:
-        _fill((h, p), z, code)
-    else:
-        _fill((h,), z, code)
-
-
-@kernel
-def _fill(outputs, z, code):
-    if code == TANH:
-        tanh(outputs, z)
-    elif code == SILU:
-        silu(outputs, z)
-    elif code == RELU:
-        relu(outputs, z)
-    elif code == SOFTPLUS:
-        softplus(outputs, z)
-    elif code == GELU:
-        gelu(outputs, z)
-    else:
-        identity(outputs, z)
+    _fill(h, p, q, z, code)

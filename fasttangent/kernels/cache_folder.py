@@ -64,6 +64,12 @@ def cache_folder() -> Path | None:
     return None
 
 
+def nothing_kept() -> bool:
+    """Whether there is a folder, and not one kernel in it."""
+    folder = cache_folder()
+    return folder is not None and not any(name.endswith(".kernel") for name in os.listdir(folder))
+
+
 def _candidate_roots() -> Iterator[Path]:
     if chosen := os.environ.get("FASTTANGENT_CACHE"):
         yield Path(chosen).absolute()

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from numba.core import compiler, errors, sigutils, typing
-from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
+from fasttangent.kernels.pipeline import Library
 
-class _Library(JITCodeLibrary):
+
+class _Library(Library):
     """LLVM code that callers link, and that no one runs by itself."""
 
     def _optimize_final_module(self) -> None:

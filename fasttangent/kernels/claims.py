@@ -12,7 +12,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from fasttangent.kernels.cache_folder import UnsafeError, cache_folder, look_at_file, source_stamp
@@ -69,6 +69,18 @@ def give(name: str) -> None:
     if ledger is not None:
         with contextlib.suppress(OSError):
             fcntl.lockf(ledger, fcntl.LOCK_UN, 1, place(name))
+
+
+@contextlib.contextmanager
+def claimed(name: str) -> Iterator[None]:
+    """`claim` for a block."""
+    claim(name, lambda: None)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # waited for too long
+            _ours().remove(name)
+            give(name)
 
 
 def give_back() -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add_multiple, add_product, fill
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.processor import lanes
 from fasttangent.kernels.sums import add_row_sums
 from fasttangent.kernels.views import row, stretch, window
@@ -47,7 +47,7 @@ class Keys(NamedTuple):
     weight: np.ndarray  # (n,)
 
 
-@kernel
+@making_arrays
 def add_moments(M, E, w, start, stop):
     """M (D, D) float64 += sum of w e e^T over rows start to stop."""
     D = E.shape[1]
@@ -65,7 +65,7 @@ def add_moments(M, E, w, start, stop):
                 total[j] += more[j]
 
 
-@kernel
+@making_arrays
 def load_forms(a, E, L, start, stop):
     """Rows start to stop: a = |e L|^2, for L (D, D) of E's dtype, or a = |e|^2 where L is empty."""
     D = E.shape[1]
@@ -83,7 +83,7 @@ def load_forms(a, E, L, start, stop):
             a[top + r] = total
 
 
-@kernel
+@making_arrays
 def multiply_rows(out, E, L, start, stop):
     """Rows start to stop of out = E L, for L (D, D) of E's dtype; `out` may be E."""
     D = E.shape[1]
@@ -108,7 +108,7 @@ def direction(u, v, w, f, M, U, t):
         _reduce(w, v, U, t)
 
 
-@kernel
+@making_arrays
 def _reduce(u, f, U, t):
     s = np.zeros(t)
     _add_products(s, U, t, f)
@@ -130,7 +130,7 @@ def _add_products(s, A, rows, b):
             s[i] += A[i, j] * b[j]
 
 
-@kernel
+@making_arrays
 def lower_variances(best, variances, E, update, start, stop):
     """Rows start to stop: a = e.P e and b = e.P M P e once a row is known and P' = P - u u^T, with w = P M u.
 
@@ -167,7 +167,7 @@ def lower_variances(best, variances, E, update, start, stop):
     best[0], best[1] = top_value, top_row
 
 
-@kernel
+@making_arrays
 def refresh(best, keys, E, U, t, limit, start, stop):
     """Rows start to stop with key = w e.P e >= limit as of pick `age`: brought up to pick t.
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add_product, fill
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.scalar import fma
 from fasttangent.kernels.sums import gather_columns
 from fasttangent.kernels.views import row, stretch, window
@@ -59,7 +59,7 @@ class Centre(NamedTuple):
     number: int
 
 
-@kernel
+@making_arrays
 def load_heads(heads, norm, E, V, scale, start, stop):
     """Rows start to stop: their norms and their coordinates along the orthonormal columns of V (D, q), both scaled.
 
@@ -100,7 +100,7 @@ class Pairs(NamedTuple):
     centres: np.ndarray  # the same of the centres
 
 
-@kernel
+@making_arrays
 def _no_pairs(E):
     row, centre, offsets = (
         np.empty(2 * BLOCK, np.int64),
@@ -111,7 +111,7 @@ def _no_pairs(E):
     return Pairs(row, centre, offsets, np.empty(BLOCK), rows, centres)
 
 
-@kernel
+@making_arrays
 def add_centres(nearest, candidates, C, scaled, c_norm, number, start, stop):
     """Rows start to stop of `nearest`, where one of the centres C is nearer than all before.
 
@@ -151,7 +151,7 @@ def add_centres(nearest, candidates, C, scaled, c_norm, number, start, stop):
     _compare(nearest, candidates, C, pairs, count, number)
 
 
-@kernel
+@making_arrays
 def add_centre(nearest, candidates, heads, centre, start, stop):
     """Rows start to stop, as `add_centres` does, for one centre.
 
@@ -253,7 +253,9 @@ def _gather(values, table, numbers, offsets, first, depth, count):
     """values[i, s] = table[numbers[s], first + i], i < depth."""
     for s in range(count):
         offsets[s] = numbers[s] * table.shape[1] + first
-    gather_columns(window(values, 0, depth, BLOCK, BLOCK), table.reshape(-1), stretch(offsets, 0, count))
+    gather_columns(
+        window(values, 0, depth, BLOCK, BLOCK), stretch(table, 0, table.size), stretch(offsets, 0, count)
+    )
 
 
 @kernel

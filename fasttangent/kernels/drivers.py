@@ -8,7 +8,7 @@ its way out of a `prange`; so every driver returns whether all tasks came to the
 import numpy as np
 from numba import prange
 
-from fasttangent.kernels.jit import kernel, row_parallel
+from fasttangent.kernels.jit import kernel, making_arrays, row_parallel
 from fasttangent.kernels.linearized import (
     Kept,
     Parts,
@@ -22,7 +22,7 @@ from fasttangent.kernels.rows import Chunks, DataTerm, Loss, Rows, loss_of_chunk
 from fasttangent.kernels.scoring import outputs
 
 
-@kernel
+@making_arrays
 def none_done(n):
     return np.zeros(n, np.bool_)
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from fasttangent.kernels.arithmetic import add, fill
 from fasttangent.kernels.denormals import flush_denormals, restore
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.layer import weights
+from fasttangent.kernels.memory import aligned
 from fasttangent.kernels.network import (
-    aligned,
     block_rows,
     forward,
     matrix,
@@ -65,7 +65,7 @@ def outputs_before(table, l):
     return total
 
 
-@kernel
+@making_arrays
 def group_room(theta, table):
     """Room for the passes of a group."""
     lanes, last = block_rows(theta), len(table) - 1
@@ -77,7 +77,7 @@ def group_room(theta, table):
     )
 
 
-@kernel
+@making_arrays
 def block_of(flat, b):
     """Block b of what is kept of a group."""
     size = len(flat) // GROUP
@@ -91,11 +91,11 @@ def load(work, bad, inputs, start, stop):
     for j in range(n):
         work.starts[j] = (start + j) * inputs.step
     width, zero = whole_vectors(n, bad), bad.dtype.type(0)
-    gather_columns(matrix(work.h, 0, n_features, width), inputs.X, stretch(work.starts, 0, n))
+    gather_columns(matrix(work.room, work.h, n_features, width), inputs.X, stretch(work.starts, 0, n))
     for j in range(width):
         bad[j] = zero
     for i in range(n_features):
-        x = row(matrix(work.h, 0, n_features, width), i)
+        x = row(matrix(work.room, work.h, n_features, width), i)
         centre, inverse, shift = inputs.centre[i], inputs.inverse[i], inputs.shift[i]
         for j in range(x.size):
             bad[j] += zero * x[j]
@@ -103,7 +103,7 @@ def load(work, bad, inputs, start, stop):
     return width
 
 
-@kernel
+@making_arrays
 def passes(room, work, n, first, theta, inputs, network):
     """Forward and back for the group of rows from `first` on, as far as n: the number of blocks."""
     table, lanes = network.table, block_rows(theta)
@@ -116,14 +116,15 @@ def passes(room, work, n, first, theta, inputs, network):
         width = load(work, bad, inputs, start, min(start + lanes, n))
         forward(work, width, theta, none, network, exact)
         for o in range(n_outputs):
-            f = row(matrix(work.f, 0, n_outputs, width), o)
+            f = row(matrix(work.room, work.f, n_outputs, width), o)
             for j in range(f.size):
                 bad[j] += 0 * f[j]
+        stack = stretch(work.room, work.h * lanes, h.size)
         for j in range(h.size):
-            h[j] = work.h[j]
+            h[j] = stack[j]
         for l in range(last, 0, -1):
             n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
-            W, p = weights(theta, table, l)[:n_in], matrix(work.p, at, n_in, width)
+            W, p = weights(theta, table, l)[:n_in], matrix(work.room, work.p + at, n_in, width)
             below, above = n_outputs * outputs_before(table, l - 1), n_outputs * outputs_before(table, l)
             for o in range(n_outputs):
                 into = matrix(d, below + o * n_in, n_in, width)
@@ -152,7 +153,7 @@ def columns_out(E, start, stop, flat, bad, offsets):
                 E[start + j, i] = bad[j]
 
 
-@kernel
+@making_arrays
 def every_block(n, like):
     """0, 1 ... n - 1 times the rows of a block: where units begin."""
     offsets = np.empty(n, np.int64)
@@ -161,7 +162,7 @@ def every_block(n, like):
     return offsets
 
 
-@kernel
+@making_arrays
 def posterior(E, VT, theta, inputs, network):
     """E (n, n_outputs K): v_k . grad f_o of row i in E[i, o K + k].
 
@@ -211,7 +212,7 @@ def posterior(E, VT, theta, inputs, network):
     restore(mode)
 
 
-@kernel
+@making_arrays
 def gradient(E, P, Q, theta, inputs, network):
     """E (n, D) = sum_l (P_l h_l) * (Q_l d_l).
 
@@ -250,7 +251,7 @@ def gradient(E, P, Q, theta, inputs, network):
     restore(mode)
 
 
-@kernel
+@making_arrays
 def norms(squares, theta, inputs, network):
     """squares (n,) float64 = sum_l ||h_l||^2 sum_o ||d_l^o||^2; nan where a row is not finite."""
     table, lanes, n = network.table, block_rows(theta), len(squares)
@@ -266,7 +267,7 @@ def norms(squares, theta, inputs, network):
             for j in range(min(lanes, n - start)):
                 squares[start + j] = bad[j]
             for l in range(last + 1):
-                fill(both.reshape((2, lanes)), 0)
+                fill(window(both, 0, 2, lanes, lanes), 0)
                 x = matrix(block_of(room.h, b), table[l, 4], table[l, 0] + 1, width)
                 add_column_dots(stretch(hh, 0, width), x, x)
                 if l < last:
@@ -279,7 +280,7 @@ def norms(squares, theta, inputs, network):
     restore(mode)
 
 
-@kernel
+@making_arrays
 def inputs_of_layer(E, l, theta, inputs, network):
     """E (n, n_in) = h_l, what layer l multiplies by its weights: standardised inputs, or activations."""
     table, lanes, (n, dim) = network.table, block_rows(theta), E.shape
@@ -290,5 +291,5 @@ def inputs_of_layer(E, l, theta, inputs, network):
         width = load(work, bad, inputs, start, stop)
         if l > 0:
             forward(work, width, theta, none, network, exact)
-        columns_out(E, start, stop, stretch(work.h, place, dim * lanes), bad, offsets)
+        columns_out(E, start, stop, stretch(work.room, work.h * lanes + place, dim * lanes), bad, offsets)
     restore(mode)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add_multiple, add_product
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.sums import add_row_sums, gather_columns
 from fasttangent.kernels.views import row, stretch, window
 
@@ -35,7 +35,7 @@ def place(i, j, p):
     return i * blocks - i * (i - 1) // 2 + j - i
 
 
-@kernel
+@making_arrays
 def _slab(U, block, s, first, rows, columns):
     """Rows of slab s of a block, from `first` on."""
     return window(U, ((block * SLABS + s) * BLOCK + first) * WIDTH, rows, WIDTH, columns)
@@ -83,7 +83,7 @@ def factor_block(U, M, W, p, k):
     return -1
 
 
-@kernel
+@making_arrays
 def solve_block(U, T, M, p, k, j):
     """Block (k, j), once block (k, k) is done; also -U^T in T[j] (BLOCK, STEP)."""
     block, offsets = place(k, j, p), WIDTH * np.arange(BLOCK)

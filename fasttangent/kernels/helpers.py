@@ -19,10 +19,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 
 from fasttangent.kernels import claims
-from fasttangent.kernels.cache_folder import cache_folder
+from fasttangent.kernels.cache_folder import cache_folder, nothing_kept
 
 MARK = "FASTTANGENT_HELPER"  # in the environment of a helper, which has none itself
 CLAIM = (
@@ -56,6 +57,8 @@ def beside(call: str, processors: int) -> Iterator[None]:
     """In a block, the first kernel that is not in the cache starts the helpers of a call; they end with the block."""
     with _lock:
         _calls.append((call, processors))
+    if nothing_kept():
+        start()  # a second before a kernel is asked for
     try:
         yield
     finally:
@@ -105,7 +108,17 @@ def start() -> None:
                 _running.append(_started(call, number))
 
 
+def take_part() -> None:
+    """Called where a call would wait for what helpers are at: compile what it needs later."""
+    with _lock:
+        call = _calls[0][0] if _calls and _running else None
+    if call is not None:
+        import_module(REHEARSAL).take_part(call)
+
+
 def _possible() -> bool:
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return False
     return MARK not in os.environ and claims.possible() and is_python(sys.executable)
 
 

@@ -22,10 +22,11 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import copy
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.layer import back, tangent_through, weights
 from fasttangent.kernels.losses import loss_terms
-from fasttangent.kernels.network import aligned, forward, load_rows, matrix, workspace
+from fasttangent.kernels.memory import aligned
+from fasttangent.kernels.network import forward, load_rows, matrix, workspace
 from fasttangent.kernels.products import product
 from fasttangent.kernels.views import row, window
 
@@ -51,14 +52,14 @@ class Places(NamedTuple):
     P: np.ndarray  # (L, L)
 
 
-@kernel
+@making_arrays
 def columns(flat, first, units, at, width):
     """Columns at ... at + width of units `first` and following of a 2-d array: (units, width)."""
     chunk = flat.shape[1]
-    return window(flat.ravel(), first * chunk + at, units, chunk, width)
+    return window(flat, first * chunk + at, units, chunk, width)
 
 
-@kernel
+@making_arrays
 def derivatives_of_rows(chunk, places, start, stop, at, theta, data, every):
     """Columns at ... of a chunk from rows start ... stop of a data term, which are a block at most."""
     rows, network, gauss_newton = data.rows, data.network, data.gauss_newton
@@ -71,14 +72,15 @@ def derivatives_of_rows(chunk, places, start, stop, at, theta, data, every):
     for l in range(last + 1):
         copy(
             columns(chunk.h, table[l, 4], table[l, 0] + 1, at, n),
-            matrix(work.h, table[l, 4], table[l, 0] + 1, n),
+            matrix(work.room, work.h + table[l, 4], table[l, 0] + 1, n),
         )
         if l > 0:
             copy(
                 columns(chunk.p, places.outputs[l - 1], table[l, 0], at, n),
-                matrix(work.p, table[l, 4], table[l, 0], n),
+                matrix(work.room, work.p + table[l, 4], table[l, 0], n),
             )
-    _output_derivatives(chunk, places, start, at, n, matrix(work.f, 0, table[last, 1], n), rows, data.loss)
+    f = matrix(work.room, work.f, table[last, 1], n)
+    _output_derivatives(chunk, places, start, at, n, f, rows, data.loss)
     for l in range(last - 1, -1, -1):
         units, units_above = table[l, 1], table[l + 1, 1]
         W = weights(theta, table, l + 1)
@@ -86,7 +88,8 @@ def derivatives_of_rows(chunk, places, start, stop, at, theta, data, every):
             columns(chunk.d, places.outputs[l], units, at, n),
             columns(chunk.p, places.outputs[l], units, at, n),
         )
-        e, q = matrix(work.e, 0, units, n), matrix(work.q, table[l + 1, 4], units, n)
+        e = matrix(work.room, work.e, units, n)
+        q = matrix(work.room, work.q + table[l + 1, 4], units, n)
         back(e, W, columns(chunk.d, places.outputs[l + 1], units_above, at, n), p[:0])
         tangent_through(d, p, e)
         tangent_through(e, q, e)
@@ -119,7 +122,7 @@ def _second_derivatives(R, places, l, at, W, p, bend, table):
 
     bend (units, rows) is phi''(z_l) e; empty for the Gauss-Newton matrix.
     """
-    chunk, flat = R.shape[1], R.ravel()
+    chunk, flat = R.shape[1], R
     units, above, n = table[l, 1], table[l + 1, 1], p.shape[1]
     for m in range(l + 1, len(table)):
         units_m = table[m, 1]
@@ -143,7 +146,7 @@ def _second_derivatives(R, places, l, at, W, p, bend, table):
 @kernel
 def _first_derivatives(chunk, places, outputs, at, n, theta, table):
     """P_l,l+2 = D_l W_l+1 D_l+1, and P_l,m+1 = P_lm W_m D_m."""
-    rows, flat = chunk.P.shape[1], chunk.P.ravel()
+    rows, flat = chunk.P.shape[1], chunk.P
     for l in range(len(table) - 2):
         p = columns(chunk.p, outputs[l], table[l, 1], at, n)
         for m in range(l + 1, len(table) - 1):
@@ -174,7 +177,7 @@ def _turn(T, A, at, n):
 # Sums over rows
 
 
-@kernel
+@making_arrays
 def add_panel(C, A, u, v, start, stop, depth, upper):
     """C[:, start:stop] += A (u v), where (u v)[i, (a,c)] = u[i,a] v[i,c] of `depth` rows i.
 
@@ -185,7 +188,7 @@ def add_panel(C, A, u, v, start, stop, depth, upper):
     B = aligned(depth * n, u).reshape((depth, n))  # owns its memory, which a window would not
     for i in range(depth):
         _pairs_of_row(row(B, i), row(u, i), row(v, i), start, upper > 0)
-    total, flat, chunk, a = C.shape[1], C.ravel(), A.shape[1], A.ravel()
+    total, flat, chunk, a = C.shape[1], C, A.shape[1], A
     if upper == 0:
         part = window(flat, start, len(C), total, n)
         used = window(a, 0, len(A), chunk, depth)

@@ -14,7 +14,7 @@ is a sum of two products, and `product` forms it in one register tile: 1 + 2 K p
 """
 
 from fasttangent.kernels.arithmetic import add_product
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.products import product
 from fasttangent.kernels.sums import add_row_sums, gather_columns
 from fasttangent.kernels.views import row, stretch, window
@@ -22,13 +22,13 @@ from fasttangent.kernels.views import row, stretch, window
 NARROW = 4  # outputs; a tile as wide as a vector would be empty but for so many columns
 
 
-@kernel
+@making_arrays
 def weights(flat, table, l):
     """View of W_l with b_l as its last row (n_in + 1, n_out); they stand one behind the other."""
     return window(flat, table[l, 2], table[l, 0] + 1, table[l, 1], table[l, 1])
 
 
-@kernel
+@making_arrays
 def tangent_weights(tangents, k, table, l):
     """The same of direction k."""
     return window(tangents, k * tangents.shape[1] + table[l, 2], table[l, 0] + 1, table[l, 1], table[l, 1])

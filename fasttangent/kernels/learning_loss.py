@@ -10,12 +10,13 @@ import numpy as np
 
 from fasttangent.kernels.arithmetic import fill
 from fasttangent.kernels.denormals import flush_denormals, restore
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.layer import add_gradient, back, tangent_through, weights
 from fasttangent.kernels.loss_heads import Head, head_backward, head_forward, load_features, room_for
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import (
     block_rows,
+    flat_units,
     forward,
     load_rows,
     matrix,
@@ -113,7 +114,7 @@ def _clear(slabs):
         g[j] = 0
 
 
-@kernel
+@making_arrays
 def head_epoch(descent, H, losses, course, head, pairs):
     """An epoch of the head alone, on features H (n, features) that are fixed; return the mean loss of a pair.
 
@@ -165,7 +166,7 @@ def _block_losses(losses, f, rows, paired, first, last, loss):
             losses[j] += loss_terms(r, loss.code, loss.delta)[0]
 
 
-@kernel
+@making_arrays
 def add_joint_gradient(g, G, theta, params, joint, part, work, room):
     """The gradient of one minibatch, a part that begins at 0 and is in pairs, in network and head at once.
 
@@ -183,8 +184,9 @@ def add_joint_gradient(g, G, theta, params, joint, part, work, room):
         last = min(first + block, count)
         width = load_rows(work, rows.X, n_features, paired, first, last)
         forward(work, width, theta, none, network, exact)
-        _block_losses(l, work.f, rows, paired, first, last, loss)
-        total += output_adjoints(work.f, work.ft, rows, paired, first, last, part.scale, loss)
+        f = flat_units(work.room, work.f, rows.Y.shape[1])
+        _block_losses(l, f, rows, paired, first, last, loss)
+        total += output_adjoints(work, 0, rows, paired, first, last, part.scale, loss)
         load_features(room, work, width, n_features, head)
         head_forward(room, width, params, head)
         pair_total += _pair_adjoints(room, l, last - first, width, head, joint.pairs, per_pair)
@@ -196,17 +198,17 @@ def add_joint_gradient(g, G, theta, params, joint, part, work, room):
 @kernel
 def _network_backward(g, work, room, n_rows, width, theta, joint):
     """`network.backward` without tangents, the head's adjoint of each hidden layer added on the way."""
-    table, flat, scale, weight = joint.data.network.table, work.f, joint.head.scale, joint.weight
+    table, scale, weight = joint.data.network.table, joint.head.scale, joint.weight
+    adjoint = work.f
     for l in range(len(table) - 1, -1, -1):
         n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
-        d, h = matrix(flat, 0, n_out, width), matrix(work.h, at, n_in + 1, width)
-        rows = padded_rows(work.rows, n_rows, n_out)
+        d, h = matrix(work.room, adjoint, n_out, width), matrix(work.room, work.h + at, n_in + 1, width)
+        flat, rows = flat_units(work.room, adjoint, n_out), padded_rows(work.room, work.rows, n_rows, n_out)
         add_gradient(weights(g, table, l), h, flat, rows, work.offsets, work.sums)
         if l == 0:
             return
-        size = len(work.d) // 2
-        flat = stretch(work.d, l % 2 * size, size)
-        e, p = matrix(flat, 0, n_in, width), matrix(work.p, at, n_in, width)
+        adjoint = work.d + l % 2 * work.half
+        e, p = matrix(work.room, adjoint, n_in, width), matrix(work.room, work.p + at, n_in, width)
         back(e, weights(theta, table, l), d, p[:0])
         if weight > 0:
             _add_head_adjoint(e, room.D, at - table[0, 0] - 1, scale, weight)
@@ -224,7 +226,7 @@ def _add_head_adjoint(e, D, first, scale, weight):
             a[j] += factor * b[j]
 
 
-@kernel
+@making_arrays
 def joint_epoch(descent, head_descent, joint, course, head_rates):
     """An epoch of network and head together; return the sum of row losses and the mean loss of a pair."""
     state, penalty, optimizer, slabs = descent

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import fill
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.layer import (
     NARROW,
     add_gradient,
@@ -22,7 +22,15 @@ from fasttangent.kernels.layer import (
     weights,
 )
 from fasttangent.kernels.losses import loss_terms
-from fasttangent.kernels.network import block_rows, forward, load_rows, matrix, padded_rows, workspace
+from fasttangent.kernels.network import (
+    block_rows,
+    flat_units,
+    forward,
+    load_rows,
+    matrix,
+    padded_rows,
+    workspace,
+)
 from fasttangent.kernels.sums import gather_columns
 from fasttangent.kernels.views import row, stretch
 
@@ -50,7 +58,7 @@ class Parts(NamedTuple):
     size: int
 
 
-@kernel
+@making_arrays
 def linearize(kept, first, last, theta, data, every):
     """Fill blocks first ... last."""
     rows, network, loss, _ = data
@@ -62,15 +70,19 @@ def linearize(kept, first, last, theta, data, every):
         n = min(block, len(every) - b * block)
         width = load_rows(work, rows.X, rows.X.shape[1], every, b * block, b * block + n)
         forward(work, width, theta, none, network, curvature)
-        _keep(row(kept.h, b), work.h, n)
-        _keep(row(kept.p, b), work.p, n)
-        _keep(row(kept.bends, b), work.q, n)
-        _output_derivatives(kept, b, n, work.f, rows, loss)
+        _keep(row(kept.h, b), work.room, work.h, n)
+        _keep(row(kept.p, b), work.room, work.p, n)
+        _keep(row(kept.bends, b), work.room, work.q, n)
+        _output_derivatives(kept, b, n, flat_units(work.room, work.f, n_outputs), rows, loss)
         p, d = row(kept.p, b), row(kept.d, b)
         above = matrix(row(kept.slopes, b), 0, n_outputs, block)
         for l in range(len(table) - 1, 0, -1):
             at, units = table[l, 4], table[l, 0]
-            e, bends, below = matrix(work.e, 0, units, block), row(kept.bends, b), matrix(d, at, units, block)
+            e, bends, below = (
+                matrix(work.room, work.e, units, block),
+                row(kept.bends, b),
+                matrix(d, at, units, block),
+            )
             back(e, weights(theta, table, l), above, below[:0])
             tangent_through(below, matrix(p, at, units, block), e)
             tangent_through(matrix(bends, at, units, block), matrix(bends, at, units, block), e)
@@ -83,11 +95,11 @@ def linearize(kept, first, last, theta, data, every):
 
 
 @kernel
-def _keep(stack, work, n):
-    """stack = work, columns from n on zero."""
+def _keep(stack, room, first, n):
+    """stack = the units of the room from the first on, columns from n on zero."""
     block = block_rows(stack)
     for u in range(stack.size // block):
-        a, b = stretch(stack, u * block, block), stretch(work, u * block, block)
+        a, b = stretch(stack, u * block, block), stretch(room, (first + u) * block, block)
         for j in range(n):
             a[j] = b[j]
         for j in range(n, block):
@@ -118,7 +130,7 @@ def _adjoints(d, theta, table, above, p):
         above = below
 
 
-@kernel
+@making_arrays
 def curvature_products(G, kept, parts, theta, v, table):
     """G[c] (p,) = the product of v (p,) with the Hessian of the data term, summed over the blocks of part c."""
     work = workspace(theta, 1, table)
@@ -139,42 +151,45 @@ def _tangents_forward(work, kept, b, theta, v, table):
     for l in range(len(table)):
         n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
         W, V, below = weights(theta, table, l), weights(v, table, l), matrix(h, at, n_in + 1, block)
-        ht = matrix(work.ht, at, n_in if l > 0 else 0, block)
+        ht = matrix(work.room, work.ht + at, n_in if l > 0 else 0, block)
         if l == len(table) - 1:
-            affine_tangent(matrix(work.ft, 0, n_out, block), V, below, W, ht, none)
+            affine_tangent(matrix(work.room, work.ft, n_out, block), V, below, W, ht, none)
         else:
-            zt = matrix(work.zt, at + n_in + 1, n_out, block)
+            zt = matrix(work.room, work.zt + at + n_in + 1, n_out, block)
             affine_tangent(zt, V, below, W, ht, none)
-            above = matrix(work.ht, at + n_in + 1, n_out, block)
+            above = matrix(work.room, work.ht + at + n_in + 1, n_out, block)
             tangent_through(above, matrix(p, at + n_in + 1, n_out, block), zt)
-    for j in range(work.ft.size):
-        work.ft[j] *= curvatures[j]
+    ft = flat_units(work.room, work.ft, table[-1, 1])
+    for j in range(ft.size):
+        ft[j] *= curvatures[j]
 
 
 @kernel
 def _tangents_back(g, work, kept, b, theta, v, table):
     """Add the tangents of the gradient to g."""
     h, p, d, bends = row(kept.h, b), row(kept.p, b), row(kept.d, b), row(kept.bends, b)
-    block, flat, flat_t = block_rows(theta), row(kept.slopes, b), work.ft
+    block, flat, adjoint_t, room = block_rows(theta), row(kept.slopes, b), work.ft, work.room
     for l in range(len(table) - 1, -1, -1):
         n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
-        rows, rows_t = padded_rows(work.rows, block, n_out), padded_rows(work.rows_t, block, n_out)
-        below, ht = matrix(h, at, n_in + 1, block), matrix(work.ht, at, n_in + 1 if l > 0 else 0, block)
+        rows = padded_rows(room, work.rows, block, n_out)
+        rows_t = padded_rows(room, work.rows_t, block, n_out)
+        below = matrix(h, at, n_in + 1, block)
+        ht = matrix(room, work.ht + at, n_in + 1 if l > 0 else 0, block)
         if l > 0 and n_out > NARROW:
             gather_columns(rows, flat, stretch(work.offsets, 0, n_out))
         G, turned = weights(g, table, l), (rows, rows_t)
+        flat_t = flat_units(room, adjoint_t, n_out)
         add_gradient_tangent(G, below, flat_t, ht, flat, turned, work.offsets, work.sums)
         if l == 0:
             return
-        size = len(work.dt) // 2
-        flat_below_t = stretch(work.dt, l % 2 * size, size)
-        dt, W, V = matrix(flat_t, 0, n_out, block), weights(theta, table, l), weights(v, table, l)
-        dt_below, above = matrix(flat_below_t, 0, n_in, block), matrix(flat, 0, n_out, block)
+        dt, W, V = matrix(room, adjoint_t, n_out, block), weights(theta, table, l), weights(v, table, l)
+        adjoint_t = work.dt + l % 2 * work.half
+        dt_below, above = matrix(room, adjoint_t, n_in, block), matrix(flat, 0, n_out, block)
         back_tangent(dt_below, W, dt, V, above, matrix(p, at, n_in, block))
         for u in range(n_in):
-            first = (at + u) * block
-            _add_elementwise(row(dt_below, u), stretch(bends, first, block), stretch(work.zt, first, block))
-        flat, flat_t = stretch(d, at * block, n_in * block), flat_below_t
+            bend, zt = flat_units(bends, at + u, 1), flat_units(room, work.zt + at + u, 1)
+            _add_elementwise(row(dt_below, u), bend, zt)
+        flat = flat_units(d, at, n_in)
 
 
 @kernel
@@ -184,7 +199,7 @@ def _add_elementwise(total, a, b):
         total[j] += a[j] * b[j]
 
 
-@kernel
+@making_arrays
 def jacobian_times(u, kept, first, last, v, table):
     """u (n_outputs, blocks, rows) = J v for blocks first ... last, rows of J times the roots of w loss''."""
     block, top = block_rows(v), len(table) - 1
@@ -192,7 +207,7 @@ def jacobian_times(u, kept, first, last, v, table):
     for b in range(first, last):
         for l in range(top, -1, -1):
             n_in, n_out = table[l, 0], table[l, 1]
-            z = matrix(work.d, 0, n_out, block)
+            z = matrix(work.room, work.d, n_out, block)
             affine(z, weights(v, table, l), matrix(row(kept.h, b), table[l, 4], n_in + 1, block))
             for o in range(len(u)):
                 total = u[o, b]
@@ -205,7 +220,7 @@ def jacobian_times(u, kept, first, last, v, table):
                         _add_elementwise(total, row(d, k), row(z, k))
 
 
-@kernel
+@making_arrays
 def jacobian_transposed_times(G, kept, parts, u, table):
     """G[c] (p,) = J^T u over the blocks of part c, for u (n_outputs, blocks, rows)."""
     work, block, top = workspace(G, 0, table), block_rows(G), len(table) - 1
@@ -216,7 +231,7 @@ def jacobian_transposed_times(G, kept, parts, u, table):
         for b in range(c * parts.size, min((c + 1) * parts.size, len(kept.h))):
             for l in range(top + 1):
                 n_in, n_out = table[l, 0], table[l, 1]
-                d = matrix(work.d, 0, n_out, block)
+                d = matrix(work.room, work.d, n_out, block)
                 fill(d, 0)
                 for o in range(len(u)):
                     if l == top:
@@ -226,5 +241,8 @@ def jacobian_transposed_times(G, kept, parts, u, table):
                         for k in range(n_out):
                             _add_elementwise(row(d, k), row(each, k), u[o, b])
                 h = matrix(row(kept.h, b), table[l, 4], n_in + 1, block)
-                rows = padded_rows(work.rows, block, n_out)
-                add_gradient(weights(g, table, l), h, work.d, rows, work.offsets, work.sums)
+                flat, rows = (
+                    flat_units(work.room, work.d, n_out),
+                    padded_rows(work.room, work.rows, block, n_out),
+                )
+                add_gradient(weights(g, table, l), h, flat, rows, work.offsets, work.sums)

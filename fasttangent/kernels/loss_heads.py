@@ -21,10 +21,10 @@ import numpy as np
 from fasttangent.kernels.activations import RELU, activate
 from fasttangent.kernels.arithmetic import add_product
 from fasttangent.kernels.denormals import flush_denormals, restore
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.layer import add_gradient, affine, tangent_through
+from fasttangent.kernels.memory import aligned
 from fasttangent.kernels.network import (
-    aligned,
     block_rows,
     forward,
     load_rows,
@@ -57,7 +57,7 @@ class Room(NamedTuple):
     starts: np.ndarray  # where the block's rows begin in a table of features
 
 
-@kernel
+@making_arrays
 def room_for(head, like):
     """Buffers of the dtype of `like`."""
     lanes, units, widest, last = block_rows(like), 0, 0, len(head.steps) - 1
@@ -109,7 +109,7 @@ def head_backward(G, room, n_rows, width, params, head, through):
             if added >= 0:
                 _add_rows(matrix(room.D, added, n_out, width), d)
             tangent_through(d, matrix(room.slopes, target, n_out, width), d)
-        rows = padded_rows(room.rows, n_rows, n_out)
+        rows = padded_rows(room.rows, 0, n_rows, n_out)
         flat = stretch(room.D, target * lanes, n_out * lanes)
         add_gradient(window(G, at, n_in + 1, n_out, n_out), x, flat, rows, room.offsets, room.sums)
         if through or source >= n_features:
@@ -131,13 +131,13 @@ def load_features(room, work, width, n_features, head):
     """The stack's features <- (hidden activations - centre) scale; a network keeps its inputs before them."""
     for u in range(len(head.centre)):
         a = row(matrix(room.stack, u, 1, width), 0)
-        b = row(matrix(work.h, n_features + 1 + u, 1, width), 0)
+        b = row(matrix(work.room, work.h + n_features + 1 + u, 1, width), 0)
         centre, scale = head.centre[u], head.scale[u]
         for j in range(a.size):
             a[j] = (b[j] - centre) * scale
 
 
-@kernel
+@making_arrays
 def hidden_rows(H, theta, X, every, network, head):
     """H (n, features): hidden activations of rows of X, as the head takes them."""
     none = np.empty((0, theta.size), theta.dtype)
@@ -154,7 +154,7 @@ def hidden_rows(H, theta, X, every, network, head):
     restore(mode)
 
 
-@kernel
+@making_arrays
 def head_outputs(v, params, theta, X, every, network, head):
     """v (n,) of rows of X."""
     none = np.empty((0, theta.size), theta.dtype)

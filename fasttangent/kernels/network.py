@@ -2,7 +2,7 @@
 
 A block keeps some rows of X as columns.  Its activations are stacked in flat buffers, inputs first, then the
 hidden layers one after another, each followed by its unit that is always 1, so that one set of buffers serves a
-network of any depth without another compilation; `matrix` and `tangent_matrix` are the views of one layer.
+network of any depth without another compilation; `matrix` is the view of one layer.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttangent.kernels.activations import activate
 from fasttangent.kernels.arithmetic import fill
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.layer import (
     add_bend,
     add_gradient,
@@ -24,6 +24,7 @@ from fasttangent.kernels.layer import (
     tangent_weights,
     weights,
 )
+from fasttangent.kernels.memory import aligned
 from fasttangent.kernels.processor import vector_bits
 from fasttangent.kernels.sums import gather_columns
 from fasttangent.kernels.views import stretch, window
@@ -42,25 +43,28 @@ class Network(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Room for one block: stacked over layers, or of two layers in turn (adjoints)."""
+    """Room for one block, stacked over layers, or of two layers in turn (adjoints).
 
-    f: np.ndarray  # outputs, then their adjoints
-    ft: np.ndarray
-    h: np.ndarray  # activations, and 1
-    p: np.ndarray  # phi'(z)
-    q: np.ndarray  # phi''(z)
-    ht: np.ndarray  # tangents of the activations, and 0
-    zt: np.ndarray  # tangents of the pre-activations
-    d: np.ndarray  # adjoints of z
-    e: np.ndarray  # adjoint of h in one layer
-    dt: np.ndarray
-    rows: np.ndarray  # a transposed adjoint
-    rows_t: np.ndarray  # and its tangent
+    A number says where something begins in `room`, in units: a place for a value of each of the block's rows.
+    """
+
+    room: np.ndarray
+    f: int  # outputs, then their adjoints
+    ft: int
+    h: int  # activations, and 1
+    p: int  # phi'(z)
+    q: int  # phi''(z)
+    ht: int  # tangents of the activations, and 0
+    zt: int  # tangents of the pre-activations
+    d: int  # adjoints of z, of one layer and, `half` units on, of the next
+    e: int  # adjoint of h in one layer
+    dt: int  # K times as many as d
+    rows: int  # a transposed adjoint
+    rows_t: int  # and its tangent
+    half: int
     sums: np.ndarray  # a value per unit
     offsets: np.ndarray  # where the units of a layer begin in a flat buffer
     starts: np.ndarray  # where the block's rows begin in X
-    room: np.ndarray  # what all the others are views of, which do not keep it alive
-    numbers: np.ndarray
 
 
 @kernel
@@ -69,84 +73,71 @@ def block_rows(like):
     return BLOCK_BYTES // like.itemsize
 
 
-@kernel
-def aligned(n, like):
-    """n values of the dtype of `like`, not initialised, from the beginning of a cache line.
-
-    A vector that crosses a line costs two loads: unaligned buffers took 10-20 % longer.
-    """
-    room = np.empty(n + 64 // like.itemsize, like.dtype)
-    skip = (-room.ctypes.data % 64) // like.itemsize
-    return room[skip : skip + n]
-
-
-@kernel
+@making_arrays
 def workspace(theta, n_tangents, table):
     """Buffers of the dtype of `theta` for blocks of a network with K = n_tangents directions."""
     K, units, widest, lanes = n_tangents, 0, 0, block_rows(theta)
     for l in range(len(table)):
         units += table[l, 0] + 1
         widest = max(widest, table[l, 0] + 1, table[l, 1])
-    stack, layer, out = units * lanes, widest * lanes, table[-1, 1] * lanes
-    padded = (widest + 2 * (64 // theta.itemsize)) * lanes
-    room = aligned((1 + K) * out + (3 + 2 * K) * stack + (4 + 2 * K) * layer + 2 * padded, theta)
-    numbers = np.zeros(widest + lanes, np.int64)
-    h = (1 + K) * out
-    ht, d = h + 3 * stack, h + (3 + 2 * K) * stack
-    dt, rows = d + 3 * layer, d + (3 + 2 * K) * layer
+    padded = widest + 2 * (64 // theta.itemsize)
+    h = (1 + K) * table[-1, 1]
+    ht, d = h + 3 * units, h + (3 + 2 * K) * units
+    dt, rows = d + 3 * widest, d + (3 + 2 * K) * widest
+    sums = rows + 2 * padded
+    room, numbers = aligned((sums + widest) * lanes, theta), aligned(widest + lanes, table)
     work = Work(
-        stretch(room, 0, out),
-        stretch(room, out, K * out),
-        stretch(room, h, stack),
-        stretch(room, h + stack, stack),
-        stretch(room, h + 2 * stack, stack),
-        stretch(room, ht, K * stack),
-        stretch(room, ht + K * stack, K * stack),
-        stretch(room, d, 2 * layer),
-        stretch(room, d + 2 * layer, layer),
-        stretch(room, dt, 2 * K * layer),
-        stretch(room, rows, padded),
-        stretch(room, rows + padded, padded),
-        stretch(room, rows + 2 * padded, widest),
-        stretch(numbers, 0, widest),
-        stretch(numbers, widest, lanes),
         room,
+        0,
+        table[-1, 1],
+        h,
+        h + units,
+        h + 2 * units,
+        ht,
+        ht + K * units,
+        d,
+        d + 2 * widest,
+        dt,
+        rows,
+        rows + padded,
+        widest,
+        stretch(room, sums * lanes, widest),
         numbers,
+        stretch(numbers, widest, lanes),
     )
     for i in range(widest):
         numbers[i] = i * lanes
     for l in range(len(table)):
         n_in, at = table[l, 0], table[l, 4]
-        fill(matrix(work.h, at + n_in, 1, lanes), 1)
-        for k in range(K):
-            fill(tangent_matrix(work.ht, K, k, at, n_in + 1, lanes), 0)
+        fill(matrix(room, h + at + n_in, 1, lanes), 1)
+        fill(matrix(room, ht + K * at, K * (n_in + 1), lanes), 0)
     return work
 
 
-@kernel
+@making_arrays
 def matrix(flat, first, units, width):
     """Units `first` and following of a flat buffer, `width` rows of each: (units, width)."""
     lanes = block_rows(flat)
     return window(flat, first * lanes, units, lanes, width)
 
 
-@kernel
-def tangent_matrix(flat, K, k, first, units, width):
-    """The same of direction k of K in a layer of `units` units, where `first` units of each come before."""
+@making_arrays
+def flat_units(flat, first, units):
+    """The same as one flat array."""
     lanes = block_rows(flat)
-    return window(flat, (K * first + k * units) * lanes, units, lanes, width)
+    return stretch(flat, first * lanes, units * lanes)
 
 
-@kernel
-def padded_rows(flat, n_rows, n):
-    """(n_rows, n) of a flat buffer, every row beginning at a cache line.
+@making_arrays
+def padded_rows(flat, first, n_rows, n):
+    """(n_rows, n) of a flat buffer from a unit on, every row beginning at a cache line.
 
     An odd number of lines from row to row: with 16 lines, 256 values of float32, a tile's rows would all fall into
     a quarter of the L1 cache.
     """
     lanes = 64 // flat.itemsize
     lines = (n + lanes - 1) // lanes | 1
-    return window(flat, 0, n_rows, lines * lanes, n)
+    return window(flat, first * block_rows(flat), n_rows, lines * lanes, n)
 
 
 @kernel
@@ -165,7 +156,7 @@ def load_rows(work, X, n_features, order, start, stop):
     for j in range(stop - start):
         work.starts[j] = order[start + j] * n_features
     width = whole_vectors(stop - start, X)
-    x, starts = matrix(work.h, 0, n_features, width), stretch(work.starts, 0, stop - start)
+    x, starts = matrix(work.room, work.h, n_features, width), stretch(work.starts, 0, stop - start)
     gather_columns(x, stretch(X, 0, X.size), starts)
     return width
 
@@ -176,32 +167,30 @@ def forward(work, width, theta, tangents, network, curvature):
 
     `curvature`: keep what the exact Hessian product needs on the way back (phi'' and zt).
     """
-    table, K = network.table, len(tangents)
+    table, K, room = network.table, len(tangents), work.room
     for l in range(len(table)):
         n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
         inner, above = n_in if l > 0 else 0, at + n_in + 1
         last = l == len(table) - 1
-        W, h = weights(theta, table, l), matrix(work.h, at, n_in + 1, width)
-        z = matrix(work.f, 0, n_out, width) if last else matrix(work.h, above, n_out, width)
-        p = matrix(work.p, 0 if last else above, 0 if last else n_out, width)
+        W, h = weights(theta, table, l), matrix(room, work.h + at, n_in + 1, width)
+        z = matrix(room, work.f if last else work.h + above, n_out, width)
+        p = matrix(room, work.p + (0 if last else above), 0 if last else n_out, width)
         affine(z, W, h)
         if not last:
-            q = matrix(work.q, above, n_out if curvature else 0, width)
+            q = matrix(room, work.q + above, n_out if curvature else 0, width)
             activate(z, p, q, z, network.activation)
         for k in range(K):
             V = tangent_weights(tangents, k, table, l)
-            ht = window(
-                work.ht, (K * at + k * (n_in + 1)) * block_rows(theta), inner, block_rows(theta), width
-            )
+            ht = matrix(room, work.ht + K * at + k * (n_in + 1), inner, width)
+            above_t = K * above + k * (n_out + 1)
             if last:
-                affine_tangent(tangent_matrix(work.ft, K, k, 0, n_out, width), V, h, W, ht, p)
+                affine_tangent(matrix(room, work.ft + k * n_out, n_out, width), V, h, W, ht, p)
             elif curvature:
-                zt = tangent_matrix(work.zt, K, k, above, n_out, width)
+                zt = matrix(room, work.zt + K * above + k * n_out, n_out, width)
                 affine_tangent(zt, V, h, W, ht, p[:0])
-                tangent_through(tangent_matrix(work.ht, K, k, above, n_out + 1, width), p, zt)
+                tangent_through(matrix(room, work.ht + above_t, n_out + 1, width), p, zt)
             else:
-                above_t = tangent_matrix(work.ht, K, k, above, n_out + 1, width)
-                affine_tangent(above_t[:n_out], V, h, W, ht, p)
+                affine_tangent(matrix(room, work.ht + above_t, n_out, width), V, h, W, ht, p)
 
 
 @kernel
@@ -211,64 +200,55 @@ def backward(g, gt, work, n_rows, theta, tangents, network, curvature):
     work.f (n_outputs, block), work.ft (K, n_outputs, block): adjoints of the outputs and their tangents, zero from
     n_rows on.  Without `curvature` the product is the Gauss-Newton one.
     """
-    table, K, block = network.table, len(tangents), block_rows(theta)
+    table, K, room = network.table, len(tangents), work.room
     width = whole_vectors(n_rows, theta)
-    flat, flat_t = work.f, work.ft
+    adjoint, adjoint_t = work.f, work.ft
     for l in range(len(table) - 1, -1, -1):
         n_in, n_out, at = table[l, 0], table[l, 1], table[l, 4]
-        d, h = matrix(flat, 0, n_out, width), matrix(work.h, at, n_in + 1, width)
-        rows, rows_t = padded_rows(work.rows, n_rows, n_out), padded_rows(work.rows_t, n_rows, n_out)
+        d, h = matrix(room, adjoint, n_out, width), matrix(room, work.h + at, n_in + 1, width)
+        rows = padded_rows(room, work.rows, n_rows, n_out)
+        rows_t = padded_rows(room, work.rows_t, n_rows, n_out)
+        flat = flat_units(room, adjoint, n_out)
         add_gradient(weights(g, table, l), h, flat, rows, work.offsets, work.sums)
         second = n_in + 1 if curvature and l > 0 else 0
         for k in range(K):
-            ht = window(work.ht, (K * at + k * (n_in + 1)) * block, second, block, width)
-            dt = stretch(flat_t, k * n_out * block, n_out * block)
+            ht = matrix(room, work.ht + K * at + k * (n_in + 1), second, width)
+            dt = flat_units(room, adjoint_t + k * n_out, n_out)
             Gt = tangent_weights(gt, k, table, l)
             add_gradient_tangent(Gt, h, dt, ht, flat, (rows, rows_t), work.offsets, work.sums)
         if l == 0:
             return
         # the adjoints of one layer stand in one half, those of the next in the other
-        size, half = len(work.d) // 2, l % 2
-        flat_below, flat_below_t = (
-            stretch(work.d, half * size, size),
-            stretch(work.dt, half * K * size, K * size),
-        )
-        below, p, W = (
-            matrix(flat_below, 0, n_in, width),
-            matrix(work.p, at, n_in, width),
-            weights(theta, table, l),
-        )
-        above = matrix(flat, 0, n_out if curvature else 0, width)
+        adjoint_below, adjoint_below_t = work.d + l % 2 * work.half, work.dt + l % 2 * K * work.half
+        below, W = matrix(room, adjoint_below, n_in, width), weights(theta, table, l)
+        p, above = matrix(room, work.p + at, n_in, width), d[: n_out if curvature else 0]
+        e, q = matrix(room, work.e, n_in, width), matrix(room, work.q + at, n_in, width)
         if curvature:
-            e, q = matrix(work.e, 0, n_in, width), matrix(work.q, at, n_in, width)
             back(e, W, d, p[:0])
             tangent_through(below, p, e)
         else:
             back(below, W, d, p)
         for k in range(K):
-            dt, below_t = (
-                tangent_matrix(flat_t, K, k, 0, n_out, width),
-                tangent_matrix(flat_below_t, K, k, 0, n_in, width),
-            )
+            dt = matrix(room, adjoint_t + k * n_out, n_out, width)
+            below_t = matrix(room, adjoint_below_t + k * n_in, n_in, width)
             back_tangent(below_t, W, dt, tangent_weights(tangents, k, table, l), above, p)
             if curvature:
-                add_bend(below_t, e, q, tangent_matrix(work.zt, K, k, at, n_in, width))
-        flat, flat_t = flat_below, flat_below_t
+                add_bend(below_t, e, q, matrix(room, work.zt + K * at + k * n_in, n_in, width))
+        adjoint, adjoint_t = adjoint_below, adjoint_below_t
 
 
 @kernel
 def row_gradients(J, work, width, theta, network):
     """J (rows, p): gradient of each of the block's rows for adjoints work.f (n_outputs, block), after `forward`."""
-    table = network.table
-    flat = work.f
+    table, room, adjoint = network.table, work.room, work.f
     for l in range(len(table) - 1, -1, -1):
         n_in, n_out, w_at, at = table[l, 0], table[l, 1], table[l, 2], table[l, 4]
-        d, h = matrix(flat, 0, n_out, width), matrix(work.h, at, n_in + 1, width)
+        d, h = matrix(room, adjoint, n_out, width), matrix(room, work.h + at, n_in + 1, width)
         for j in range(len(J)):
             for i in range(n_in + 1):
                 for o in range(n_out):
                     J[j, w_at + i * n_out + o] = h[i, j] * d[o, j]
         if l > 0:
-            size = len(work.d) // 2
-            flat = stretch(work.d, l % 2 * size, size)
-            back(matrix(flat, 0, n_in, width), weights(theta, table, l), d, matrix(work.p, at, n_in, width))
+            adjoint = work.d + l % 2 * work.half
+            below, p = matrix(room, adjoint, n_in, width), matrix(room, work.p + at, n_in, width)
+            back(below, weights(theta, table, l), d, p)

@@ -21,6 +21,7 @@ from fasttangent.kernels.vectors import (
     own_name,
     pointer_at,
     provide,
+    shape_of,
     splat,
     store,
     vector_type,
@@ -110,6 +111,42 @@ def _whole_tiles(builder, m, rows):
     return builder.sub(tiles, builder.zext(again, INT))
 
 
+def _whole(module, element):
+    """C = A B + A2 B2, times P where that has rows: strip by strip."""
+    pointer = element.as_pointer()
+    product = [pointer, INT, INT, pointer, INT, INT]  # A, its strides, B, its row stride, q
+    arguments = [pointer, INT, INT, INT, *product, *product, BOOL, pointer, INT]
+    count = vector_type(element).count
+
+    def body(builder, args):
+        c, c_row, m, n = args[:4]
+        (*a, b, b_row, q), (*a2, b2, b2_row, q2), (accumulate, p, p_rows) = args[4:10], args[10:16], args[16:]
+        scaled = builder.icmp_signed(">", p_rows, INT(0))
+
+        def strip(j, vectors, masked):
+            place = builder.select(scaled, pointer_at(builder, p, j), ir.Constant(pointer, None))
+            builder.call(
+                _strip(builder.module, element, vectors, masked),
+                [pointer_at(builder, c, j), c_row, m, *a, pointer_at(builder, b, j), b_row, q, *a2,
+                 pointer_at(builder, b2, j), b2_row, q2, accumulate, place, builder.sub(n, j)],
+            )  # fmt: skip
+
+        j = INT(0)
+        few = builder.icmp_signed("<=", m, INT(FEW_ROWS))
+        for vectors in WIDTHS:
+            size = INT(vectors * count)
+            whole = builder.udiv(builder.sub(n, j), size)
+            if vectors > tile_vectors():
+                whole = builder.select(few, whole, INT(0))
+            with cgutils.for_range(builder, whole) as loop:
+                strip(builder.add(j, builder.mul(loop.index, size)), vectors, False)
+            j = builder.add(j, builder.mul(whole, size))
+        with builder.if_then(builder.icmp_signed("<", j, n)):
+            strip(j, 1, True)
+
+    return own_function(module, own_name("product", element), arguments, body)
+
+
 def _product_definition(C, A, B, A2, B2, P, accumulate):
     with np.errstate(invalid="ignore"):  # NaN stays where it belongs; some BLAS raise the flag for it
         total = A @ B + A2 @ B2
@@ -132,36 +169,13 @@ def _product_instruction(typing_context, C, A, B, A2, B2, P, accumulate):
         (c, (c_row, _)), (a, a_steps), (b, (b_row, _)), (a2, a2_steps), (b2, (b2_row, _)), (p, _) = (
             array_of(context, builder, kinds[i], args[i]) for i in range(6)
         )
-        element = c.type.pointee
-        shape = context.make_array(kinds[0])(context, builder, args[0]).shape
-        m, n = (builder.extract_value(shape, i) for i in range(2))
-        q = builder.extract_value(context.make_array(kinds[1])(context, builder, args[1]).shape, 1)
-        q2 = builder.extract_value(context.make_array(kinds[3])(context, builder, args[3]).shape, 1)
-        p_rows = builder.extract_value(context.make_array(kinds[5])(context, builder, args[5]).shape, 0)
-        none = ir.Constant(p.type, None)
-        scaled = builder.icmp_signed(">", p_rows, INT(0))
-        count = vector_type(element).count
-
-        def strip(j, vectors, masked):
-            place = builder.select(scaled, pointer_at(builder, p, j), none)
-            builder.call(
-                _strip(builder.module, element, vectors, masked),
-                [pointer_at(builder, c, j), c_row, m, a, *a_steps, pointer_at(builder, b, j), b_row, q, a2, *a2_steps,
-                 pointer_at(builder, b2, j), b2_row, q2, args[6], place, builder.sub(n, j)],
-            )  # fmt: skip
-
-        j = INT(0)
-        few = builder.icmp_signed("<=", m, INT(FEW_ROWS))
-        for vectors in WIDTHS:
-            size = INT(vectors * count)
-            whole = builder.udiv(builder.sub(n, j), size)
-            if vectors > tile_vectors():
-                whole = builder.select(few, whole, INT(0))
-            with cgutils.for_range(builder, whole) as loop:
-                strip(builder.add(j, builder.mul(loop.index, size)), vectors, False)
-            j = builder.add(j, builder.mul(whole, size))
-        with builder.if_then(builder.icmp_signed("<", j, n)):
-            strip(j, 1, True)
+        m, n = shape_of(context, builder, kinds[0], args[0])
+        q, q2 = (shape_of(context, builder, kinds[i], args[i])[1] for i in (1, 3))
+        rows, _ = shape_of(context, builder, kinds[5], args[5])
+        builder.call(
+            _whole(builder.module, c.type.pointee),
+            [c, c_row, m, n, a, *a_steps, b, b_row, q, a2, *a2_steps, b2, b2_row, q2, args[6], p, rows],
+        )
         return context.get_dummy_value()
 
     check_rows(C, B, B2, P)
@@ -171,6 +185,7 @@ def _product_instruction(typing_context, C, A, B, A2, B2, P, accumulate):
 for count in WIDTHS:
     keep(_strip, count, False)
 keep(_strip, 1, True)
+keep(_whole)
 provide("products")
 
 product = choose(_product_definition, _product_instruction)

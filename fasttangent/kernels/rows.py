@@ -5,12 +5,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add, fill
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.losses import loss_terms
 from fasttangent.kernels.network import (
     Network,
     backward,
     block_rows,
+    flat_units,
     forward,
     load_rows,
     row_gradients,
@@ -74,15 +75,16 @@ def add_loss(g, gt, theta, tangents, data, part, work):
         last = min(first + block, stop)
         width = load_rows(work, X, n_features, order, first, last)
         forward(work, width, theta, tangents, network, curvature)
-        total += output_adjoints(work.f, work.ft, rows, order, first, last, scale, loss)
+        total += output_adjoints(work, len(tangents), rows, order, first, last, scale, loss)
         backward(g, gt, work, last - first, theta, tangents, network, curvature)
     return total
 
 
 @kernel
-def output_adjoints(f, ft, rows, order, first, last, scale, loss):
+def output_adjoints(work, K, rows, order, first, last, scale, loss):
     """f <- d = w loss'(f, y),   ft <- dt = w loss''(f, y) ft, in place; return the sum of w loss(f, y)."""
-    total, block, n_outputs = 0.0, block_rows(f), rows.Y.shape[1]
+    total, block, n_outputs = 0.0, block_rows(work.room), rows.Y.shape[1]
+    f, ft = flat_units(work.room, work.f, n_outputs), flat_units(work.room, work.ft, K * n_outputs)
     for o in range(n_outputs):
         for j in range(last - first):
             i, at = order[first + j], o * block + j
@@ -99,7 +101,7 @@ def output_adjoints(f, ft, rows, order, first, last, scale, loss):
     return total
 
 
-@kernel
+@making_arrays
 def loss_of_chunks(values, G, GT, chunks, theta, tangents, data):
     """The data term's sums over each chunk: values (chunks,), gradients G (chunks, p), products GT (chunks, K, p)."""
     first, last, size, every = chunks
@@ -126,7 +128,7 @@ def add_up(values, G, GT):
     return total
 
 
-@kernel
+@making_arrays
 def output_jacobian(J, theta, X, every, network):
     """J (n, n_outputs, p) = d f_io / d theta."""
     n, n_outputs, block = J.shape[0], J.shape[1], block_rows(theta)
@@ -137,13 +139,14 @@ def output_jacobian(J, theta, X, every, network):
         stop = min(start + block, n)
         width = load_rows(work, X, X.shape[1], every, start, stop)
         forward(work, width, theta, none, network, exact)
+        f = flat_units(work.room, work.f, n_outputs)
         for o in range(n_outputs):
-            for j in range(len(work.f)):
-                work.f[j] = 1 if j // block == o else 0
+            for j in range(f.size):
+                f[j] = 1 if j // block == o else 0
             row_gradients(J[start:stop, o], work, width, theta, network)
 
 
-@kernel
+@making_arrays
 def weighted_gradients(G, chunks, theta, U, X, network):
     """Chunks c of J^T u: G[c, k] (p,) = sum_io U[k, i, o] d f_io / d theta, i the chunk's rows."""
     block, every = block_rows(theta), chunks.every
@@ -157,8 +160,9 @@ def weighted_gradients(G, chunks, theta, U, X, network):
             n = min(block, end - start)
             width = load_rows(work, X, X.shape[1], every, start, start + n)
             forward(work, width, theta, none, network, exact)
+            f = flat_units(work.room, work.f, U.shape[2])
             for k in range(len(U)):
                 for o in range(U.shape[2]):
                     for j in range(block):
-                        work.f[o * block + j] = U[k, start + j, o] if j < n else 0.0
+                        f[o * block + j] = U[k, start + j, o] if j < n else 0.0
                 backward(G[c, k], none, work, n, theta, none, network, exact)

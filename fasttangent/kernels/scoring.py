@@ -3,19 +3,18 @@
 Only two layers are kept at a time, and the weights of a layer are transposed, so that a tile reads them in order.
 """
 
-import numpy as np
-
 from fasttangent.kernels.activations import activate
 from fasttangent.kernels.denormals import flush_denormals, restore
-from fasttangent.kernels.jit import kernel
-from fasttangent.kernels.network import aligned, block_rows, matrix, whole_vectors
+from fasttangent.kernels.jit import kernel, making_arrays
+from fasttangent.kernels.memory import aligned
+from fasttangent.kernels.network import block_rows, matrix, whole_vectors
 from fasttangent.kernels.prefetch import prefetch_rows
 from fasttangent.kernels.products import product
 from fasttangent.kernels.sums import gather_columns
 from fasttangent.kernels.views import row, stretch, window
 
 
-@kernel
+@making_arrays
 def outputs(F, FT, WT, VT, X, row_step, centre, network):
     """Outputs F (n, n_outputs) and their tangents FT (n, K, n_outputs) of rows of X.
 
@@ -31,7 +30,7 @@ def outputs(F, FT, WT, VT, X, row_step, centre, network):
     h, z, p = aligned(size, WT), aligned(size, WT), aligned(size, WT)
     ht, zt = aligned(K * size, WT), aligned(K * size, WT)
     f, ft, bad = aligned(n_outputs * block, WT), aligned(K * n_outputs * block, WT), aligned(block, WT)
-    starts, mode = np.empty(block, np.int64), flush_denormals()
+    starts, mode = aligned(block, table), flush_denormals()
     for start in range(0, n, block):
         stop = min(start + block, n)
         width = whole_vectors(stop - start, WT)

@@ -19,7 +19,7 @@ import numpy as np
 
 from fasttangent.kernels.arithmetic import add, fill
 from fasttangent.kernels.denormals import flush_denormals, restore
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.network import workspace
 from fasttangent.kernels.rows import Part, add_loss
 from fasttangent.kernels.views import row, stretch
@@ -83,7 +83,7 @@ class Minibatches(NamedTuple):
     done: int  # steps taken before, for Adam's bias correction
 
 
-@kernel
+@making_arrays
 def train_steps(descent, data, batches):
     """Run len(batches.rates) steps.
 

@@ -21,9 +21,12 @@ from fasttangent.kernels.vectors import (
     own_name,
     pointer_at,
     provide,
+    shape_of,
     store,
     vector_type,
 )
+
+DOTS_ABREAST = (4, 1)  # vectors
 
 
 def _transposed(builder, rows):
@@ -62,6 +65,29 @@ def _square(module, element):
     return own_function(module, own_name("square", element), arguments, body)
 
 
+def _squares(module, element):
+    """T[i, j] = flat[offsets[j] + i], square by square."""
+    pointer, count = element.as_pointer(), INT(vector_type(element).count)
+    arguments = [pointer, INT, pointer, INT.as_pointer(), INT, INT]
+
+    def body(builder, args):
+        t, t_row, flat, offsets, m, n = args
+        with cgutils.for_range(builder, _vectors(builder, n, count)) as across:
+            j = builder.mul(across.index, count)
+            with cgutils.for_range(builder, _vectors(builder, m, count)) as down:
+                i = builder.mul(down.index, count)
+                place = pointer_at(builder, t, builder.add(builder.mul(i, t_row), j))
+                given = [place, t_row, pointer_at(builder, flat, i), pointer_at(builder, offsets, j)]
+                builder.call(_square(builder.module, element), [*given, builder.sub(n, j), builder.sub(m, i)])
+
+    return own_function(module, own_name("squares", element), arguments, body)
+
+
+def _vectors(builder, n, count):
+    """How many vectors hold n values."""
+    return builder.udiv(builder.add(n, builder.sub(count, INT(1))), count)
+
+
 def _gather_columns_definition(T, flat, offsets):
     m, n = len(T), len(offsets)
     for j in range(min(T.shape[1], -(-n // lanes(T.dtype)) * lanes(T.dtype))):
@@ -80,23 +106,9 @@ def _gather_columns_instruction(typing_context, T, flat, offsets):
     def code(context, builder, signature, args):
         kinds = signature.args
         (t, (t_row, _)), (flat, _) = (array_of(context, builder, kinds[i], args[i]) for i in range(2))
-        numbers = context.make_array(kinds[2])(context, builder, args[2])
-        m = builder.extract_value(context.make_array(kinds[0])(context, builder, args[0]).shape, 0)
-        n = builder.extract_value(numbers.shape, 0)
-        element = t.type.pointee
-        count = INT(vector_type(element).count)
-
-        def up(x):
-            return builder.udiv(builder.add(x, builder.sub(count, INT(1))), count)
-
-        with cgutils.for_range(builder, up(n)) as across:
-            j = builder.mul(across.index, count)
-            with cgutils.for_range(builder, up(m)) as down:
-                i = builder.mul(down.index, count)
-                place = pointer_at(builder, t, builder.add(builder.mul(i, t_row), j))
-                arguments = [place, t_row, pointer_at(builder, flat, i), pointer_at(builder, numbers.data, j)]
-                arguments += [builder.sub(n, j), builder.sub(m, i)]
-                builder.call(_square(builder.module, element), arguments)
+        offsets = context.make_array(kinds[2])(context, builder, args[2]).data
+        (m, _), (n,) = (shape_of(context, builder, kinds[i], args[i]) for i in (0, 2))
+        builder.call(_squares(builder.module, t.type.pointee), [t, t_row, flat, offsets, m, n])
         return context.get_dummy_value()
 
     check_rows(T)
@@ -130,6 +142,21 @@ def _row_sums(module, element):
     return own_function(module, own_name("row_sums", element), arguments, body)
 
 
+def _all_row_sums(module, element):
+    """s[:m] += A b."""
+    pointer, count = element.as_pointer(), INT(vector_type(element).count)
+
+    def body(builder, args):
+        s, a, a_row, b, m, n = args
+        with cgutils.for_range(builder, _vectors(builder, m, count)) as loop:
+            i = builder.mul(loop.index, count)
+            places = pointer_at(builder, s, i), pointer_at(builder, a, builder.mul(i, a_row))
+            builder.call(_row_sums(builder.module, element), [*places, a_row, b, n, builder.sub(m, i)])
+
+    arguments = [pointer, pointer, INT, pointer, INT, INT]
+    return own_function(module, own_name("all_row_sums", element), arguments, body)
+
+
 def _add_row_sums_definition(s, A, b):
     with np.errstate(invalid="ignore"):
         s += A @ b
@@ -142,22 +169,8 @@ def _add_row_sums_instruction(typing_context, s, A, b):
     def code(context, builder, signature, args):
         kinds = signature.args
         (s, _), (a, (a_row, _)), (b, _) = (array_of(context, builder, kinds[i], args[i]) for i in range(3))
-        shape = context.make_array(kinds[1])(context, builder, args[1]).shape
-        m, n = (builder.extract_value(shape, i) for i in range(2))
-        element = s.type.pointee
-        count = INT(vector_type(element).count)
-        with cgutils.for_range(
-            builder, builder.udiv(builder.add(m, builder.sub(count, INT(1))), count)
-        ) as loop:
-            i = builder.mul(loop.index, count)
-            arguments = [
-                pointer_at(builder, s, i),
-                pointer_at(builder, a, builder.mul(i, a_row)),
-                a_row,
-                b,
-                n,
-            ]
-            builder.call(_row_sums(builder.module, element), [*arguments, builder.sub(m, i)])
+        m, n = shape_of(context, builder, kinds[1], args[1])
+        builder.call(_all_row_sums(builder.module, s.type.pointee), [s, a, a_row, b, m, n])
         return context.get_dummy_value()
 
     check_rows(A)
@@ -185,6 +198,28 @@ def _column_dots(module, element, vectors):
     return own_function(module, own_name(f"column_dots{vectors}", element), arguments, body)
 
 
+def _all_column_dots(module, element):
+    """s[:n] += sum over i < m of A[i] B[i]."""
+    pointer = element.as_pointer()
+
+    def body(builder, args):
+        s, a, a_row, b, b_row, m, n = args
+        j = INT(0)
+        for vectors in DOTS_ABREAST:
+            size = INT(vectors * vector_type(element).count)
+            whole = builder.udiv(builder.sub(n, j), size)
+            with cgutils.for_range(builder, whole) as loop:
+                at = builder.add(j, builder.mul(loop.index, size))
+                s_at, a_at, b_at = (pointer_at(builder, place, at) for place in (s, a, b))
+                builder.call(
+                    _column_dots(builder.module, element, vectors), [s_at, a_at, a_row, b_at, b_row, m]
+                )
+            j = builder.add(j, builder.mul(whole, size))
+
+    arguments = [pointer, pointer, INT, pointer, INT, INT, INT]
+    return own_function(module, own_name("all_column_dots", element), arguments, body)
+
+
 def _add_column_dots_definition(s, A, B):
     with np.errstate(invalid="ignore"):
         s += np.sum(A * B, axis=0)
@@ -202,33 +237,17 @@ def _add_column_dots_instruction(typing_context, s, A, B):
         (s, _), (a, (a_row, _)), (b, (b_row, _)) = (
             array_of(context, builder, kinds[i], args[i]) for i in range(3)
         )
-        shape = context.make_array(kinds[1])(context, builder, args[1]).shape
-        m, n = (builder.extract_value(shape, i) for i in range(2))
-        element, j = s.type.pointee, INT(0)
-        for vectors in (4, 1):
-            size = INT(vectors * vector_type(element).count)
-            whole = builder.udiv(builder.sub(n, j), size)
-            with cgutils.for_range(builder, whole) as loop:
-                at = builder.add(j, builder.mul(loop.index, size))
-                places = [
-                    pointer_at(builder, s, at),
-                    pointer_at(builder, a, at),
-                    a_row,
-                    pointer_at(builder, b, at),
-                    b_row,
-                    m,
-                ]
-                builder.call(_column_dots(builder.module, element, vectors), places)
-            j = builder.add(j, builder.mul(whole, size))
+        m, n = shape_of(context, builder, kinds[1], args[1])
+        builder.call(_all_column_dots(builder.module, s.type.pointee), [s, a, a_row, b, b_row, m, n])
         return context.get_dummy_value()
 
     check_rows(A, B)
     return types.void(s, A, B), code
 
 
-keep(_square)
-keep(_row_sums)
-for count in (1, 4):
+for emit in (_square, _squares, _row_sums, _all_row_sums, _all_column_dots):
+    keep(emit)
+for count in DOTS_ABREAST:
     keep(_column_dots, count)
 provide("sums")
 

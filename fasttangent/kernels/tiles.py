@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from fasttangent.kernels.arithmetic import add_multiple, add_product, fill
-from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.jit import kernel, making_arrays
 from fasttangent.kernels.network import matrix
 from fasttangent.kernels.products import product
 from fasttangent.kernels.scalar import fma
@@ -26,13 +26,13 @@ def tile_place(i, j, n):
     return i * n - i * (i - 1) // 2 + j - i
 
 
-@kernel
+@making_arrays
 def _tile(T, i, j, n):
     size = T.shape[1]
     return window(T, tile_place(i, j, n) * size * size, size, size, size)
 
 
-@kernel
+@making_arrays
 def dual_row(T, kept, i, table):
     """Row i of tiles of -J J^T, from
 
@@ -67,7 +67,7 @@ def _subtract(a, b):
         a[j] -= b[j]
 
 
-@kernel
+@making_arrays
 def factor_diagonal(T, k, n):
     """Tile (k, k), once the rows above are done, becomes -U^-1; False if a pivot is not positive."""
     size = T.shape[1]
@@ -112,14 +112,14 @@ def _invert(N, U):
                 x[j] /= -U[i, i]
 
 
-@kernel
+@making_arrays
 def _part(A, first, last, left, right):
     """A[first:last, left:right], which costs nothing."""
     size = len(A)
     return window(A, first * size + left, last - first, size, right - left)
 
 
-@kernel
+@making_arrays
 def factor_row(T, k, first, last, n):
     """Tiles (k, j), first <= j < last, once the diagonal one is done."""
     size = T.shape[1]
@@ -141,7 +141,7 @@ def _eliminate(tile, T, k, j, n):
         add_product(tile, _tile(T, i, k, n).T, _tile(T, i, j, n))
 
 
-@kernel
+@making_arrays
 def solve_tiles(x, T, n):
     """x (n rows,) becomes U^-1 U^-T x."""
     size = T.shape[1]

@@ -274,7 +274,13 @@ def array_of(context, builder, kind, value):
     return array.data, strides
 
 
-_pending: list = []  # what `provide` is to compile
+def shape_of(context, builder, kind, value):
+    """Lengths of the axes of an array argument."""
+    shape = context.make_array(kind)(context, builder, value).shape
+    return [builder.extract_value(shape, i) for i in range(kind.ndim)]
+
+
+_pending: list = []  # what `provide` is to announce
 
 
 def own_function(module, name, argument_types, body):
@@ -290,9 +296,8 @@ def own_function(module, name, argument_types, body):
 
 
 def keep(emit, *choices):
-    """Have emit(module, element, *choices) compiled for both types of numbers."""
-    for element in (ir.FloatType(), ir.DoubleType()):
-        _pending.append(partial(_emitted, emit, element, choices))
+    """Have emit(module, element, *choices) compiled, for both types of numbers, where it is called."""
+    _pending.append((emit, choices))
 
 
 def _emitted(emit, element, choices, module):
@@ -300,11 +305,17 @@ def _emitted(emit, element, choices, module):
 
 
 def provide(name):
-    """Make the functions that were kept since the last call a library, before any kernel calls them."""
-    if not config.DISABLE_JIT:
-        library.provide(name, _pending)
+    """Make the functions that were kept since the last call libraries, one for each type of numbers."""
+    for element in (ir.FloatType(), ir.DoubleType()):
+        if not config.DISABLE_JIT:
+            emitters = [partial(_emitted, emit, element, choices) for emit, choices in _pending]
+            library.announce(f"{name}-{_real(element)}", emitters)
     _pending.clear()
 
 
 def own_name(what, element):
-    return f"fasttangent_{what}_{vector_type(element).count}x{'f32' if element == ir.FloatType() else 'f64'}"
+    return f"fasttangent_{what}_{vector_type(element).count}x{_real(element)}"
+
+
+def _real(element):
+    return "f32" if element == ir.FloatType() else "f64"

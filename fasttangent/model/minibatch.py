@@ -165,7 +165,7 @@ class _Run:
         rng: np.random.Generator,
         report: Report,
     ) -> None:
-        from fasttangent.kernels import rows, steps
+        from fasttangent.kernels import helpers, rows, steps
 
         theta, tangents = start
         self.kernels = steps  # looked up once: a small network's epoch takes 40 microseconds
@@ -191,6 +191,7 @@ class _Run:
         self.steps_per_call = 1
         self.kept: Descent | None = None
         self.first_loss = problem.value_and_gradient(theta)[0]
+        helpers.take_part()
         self.notes: tuple[str, ...] = ()
         self.history: dict[str, list[float]] = {
             name: []

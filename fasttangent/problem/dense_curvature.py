@@ -47,11 +47,11 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
 
 def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[_Term]:
     from fasttangent.kernels import hessian
-    from fasttangent.kernels.network import block_rows
+    from fasttangent.kernels.network import BLOCK_BYTES
 
     table, n, n_threads = problem.network.layout.table, problem.n_rows, problem.threads
     places, n_R, n_P = _places(table, gauss_newton)
-    block = block_rows(theta)
+    block = BLOCK_BYTES // theta.itemsize
     rows = min(CHUNK_ROWS, CHUNK_BYTES // (8 * n_R), n)
     rows = max(1, -(-rows // block)) * block
     chunk = _room(table, rows, n_R, n_P)

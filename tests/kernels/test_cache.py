@@ -14,14 +14,18 @@ from fasttangent.kernels import cache_folder, processor
 PACKAGE = Path(fasttangent.__file__).parent
 
 # The smallest compilation in which a callee stands in another file; it in turn calls an instruction of `scalar`.
+# Sums of no rows need a library.
 CALLER = """
 from fasttangent.kernels.arithmetic import add_multiple
 from fasttangent.kernels.jit import kernel
+from fasttangent.kernels.sums import add_row_sums
+from fasttangent.kernels.views import stretch, window
 
 
 @kernel
 def twice(c, b):
     add_multiple(c, 2.0, b)
+    add_row_sums(stretch(c, 0, 0), window(b, 0, 0, 1, 0), stretch(b, 0, 0))
 """
 RUN = """
 import numpy as np

@@ -1,10 +1,14 @@
 """Kernels that kernels call: compiled as part of their callers, and whole once they are called from Python."""
 
+import tracemalloc
+
 import numba
 import numpy as np
 import pytest
 
+from fasttangent.active import rehearsal
 from fasttangent.kernels.jit import kernel
+from fasttangent.problem.curvature import System
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
 
@@ -62,3 +66,16 @@ def test_arguments_that_do_not_fit_are_an_error_of_the_caller():
 
     with pytest.raises(numba.TypingError, match="getitem"):
         of_a_number(1.0)
+
+
+def test_the_dense_hessian_gives_its_memory_back():
+    """Kernels that count no references must not be given one: arrays of every call were kept."""
+    system = System(*rehearsal._problem())
+    system.dense()
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            system.dense()
+        assert tracemalloc.get_traced_memory()[0] < 1e5  # 20 times the chunks are 1 MB
+    finally:
+        tracemalloc.stop()

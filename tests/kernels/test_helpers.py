@@ -75,6 +75,7 @@ def run(there, code):
 
 def test_they_start_with_the_first_compilation_and_end_with_the_call(there):
     code = """
+new(1j)
 with helpers.beside("fit float32", 3):
     print(len(seen(0)))
     new(1)
@@ -83,12 +84,20 @@ with helpers.beside("fit float32", 3):
     print(*sorted(line.rsplit(" ", 1)[0].replace(" ", "-") for line in lines), *map(alive, lines))
 print(*map(alive, lines), len(seen(0)))
 with helpers.beside("fit float32", 3):
-    new(np.ones(2))
+    new(np.float32(1))
 time.sleep(1)
 print(len(seen(0)))
 """
     found = run(there, code)
     assert found == ["0", "fit-float32-0", "fit-float32-1", "True", "True", "False", "False", "2", "2"]
+
+
+def test_they_start_with_the_call_where_nothing_is_kept(there):
+    code = """
+with helpers.beside("fit float32", 2):
+    print(len(seen(1)))
+"""
+    assert run(there, code) == ["1"]
 
 
 @pytest.mark.parametrize(
