@@ -198,7 +198,12 @@ class _Picked:
 
         u, v, w = (np.zeros(len(f)) for _ in range(3))
         direction(u, v, w, f, M, self.directions, self.number)
-        scale = 1 / np.sqrt(self.noise + float(np.sum(f * u)))
+        if not float(np.sum(f * u)) >= 0:  # the digits of P are gone
+            P = self.precision(1)
+            u = P.solve(f)
+            v = np.einsum("ij,j->i", M, u)
+            w = P.solve(v)
+        scale = 1 / np.sqrt(self.noise + max(float(np.sum(f * u)), 0.0))
         self.directions[self.number], self.rows[self.number] = scale * u, f
         self.number += 1
         return _Update(scale * u, scale * w, scale * scale * float(np.sum(u * v)))

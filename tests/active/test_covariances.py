@@ -189,6 +189,15 @@ def test_noise_below_rounding_still_picks_rows(noise, dtype):
         assert picks[:10].tolist() == strategy(E, 25, max(noise, 1e-14))[:10].tolist()
 
 
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_rows_alike_to_rounding_still_give_picks(seed):
+    """Rows 1e9 from the origin and 1 from each other, noise far below: the covariance of the weights lost its digits."""
+    rng = np.random.default_rng(seed)
+    E = rng.normal(size=(60, 3)) + 10.0 ** rng.uniform(6, 12)
+    picks = variance_reduction(E, 57, 10.0 ** rng.uniform(-12, 0))
+    assert len(set(picks.tolist())) == 57
+
+
 @pytest.mark.parametrize("rank", [0, 1, 7, 20])
 def test_roots_of_singular_moments(rank):
     T = embedding(rank, 20)
