@@ -191,7 +191,7 @@ def test_noise_below_rounding_still_picks_rows(noise, dtype):
 
 @pytest.mark.parametrize("seed", [0, 2, 4])
 def test_rows_alike_to_rounding_still_give_picks(seed):
-    """Rows 1e9 from the origin and 1 from each other, noise far below: the covariance of the weights lost its digits."""
+    """Rows 1e9 from the origin and 1 from each other, noise far below: the covariance lost its digits."""
     rng = np.random.default_rng(seed)
     E = rng.normal(size=(60, 3)) + 10.0 ** rng.uniform(6, 12)
     picks = variance_reduction(E, 57, 10.0 ** rng.uniform(-12, 0))
