@@ -237,7 +237,9 @@ def row_weights(name: str, weights: Any, n: int) -> NDArray[np.float64]:
         i = int(np.argmax(w < 0))
         raise ValueError(f"{name} must be >= 0, got {w[i]} in row {i}; a weight of 0 leaves a row out")
     if np.count_nonzero(w) < 2:
-        raise ValueError(f"{name} must be positive in at least 2 rows, got {np.count_nonzero(w)}")
+        raise ValueError(
+            f"{name} must be positive in at least 2 rows, got {np.count_nonzero(w)}; a weight of zero leaves a row out"
+        )
     with np.errstate(over="ignore"):
         total = float(w.sum())
     if not 1e-300 <= total <= 1e300:

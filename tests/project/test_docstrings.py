@@ -12,6 +12,7 @@ import pytest
 from numpydoc.validate import validate
 
 import fasttangent as ft
+from fasttangent.sklearn import TangentRegressor
 
 MODULES = [m.name for m in pkgutil.walk_packages(ft.__path__, "fasttangent.")]
 WRITTEN = {name for name in MODULES if ">>> " in Path(importlib.util.find_spec(name).origin).read_text()}
@@ -80,7 +81,7 @@ NEEDED = {
 
 
 def public_functions():
-    """Functions of ``fasttangent.__all__``, and methods of its classes, by name."""
+    """Functions of ``fasttangent.__all__``, and methods of its classes and of the estimator, by name."""
     for name in sorted(set(ft.__all__) - {"__version__"}):
         thing = getattr(ft, name)
         if inspect.isfunction(thing):
@@ -88,6 +89,9 @@ def public_functions():
         for member, value in vars(thing).items() if inspect.isclass(thing) else ():
             if inspect.isfunction(value) and not member.startswith("_"):
                 yield f"{name}.{member}"
+    for member, value in vars(TangentRegressor).items():
+        if inspect.isfunction(value) and not member.startswith("_"):
+            yield f"sklearn.TangentRegressor.{member}"
 
 
 def faults(name):

@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 import fasttangent
+from fasttangent.sklearn import TangentRegressor
 
 PACKAGE = Path(fasttangent.__file__).parent
 EDGE = "cli"  # the room that may need more than the core's dependencies
+ESTIMATOR = "sklearn"  # the file that needs the library of its name
 OPTIONAL = {"click", "rich", "pyarrow", "matplotlib", "pandas"}
 CORE = {"numpy", "scipy", "numba", "llvmlite", "threadpoolctl"}
 
@@ -82,7 +84,9 @@ def files():
 
 def test_there_are_at_most_eight_rooms():
     assert len(rooms()) <= 8
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "_version.py"}
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py", "__main__.py", "_version.py", f"{ESTIMATOR}.py"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("graph", [rooms, files])
@@ -109,6 +113,10 @@ def test_only_the_entry_knows_the_command_line():
     assert above == {"__main__"}
 
 
+def test_nothing_knows_the_estimator():
+    assert not {name for name in modules() if ESTIMATOR in siblings(name)}
+
+
 @pytest.mark.parametrize("name", [n for n in modules() if n.startswith("kernels.")])
 def test_kernels_import_kernels_and_numba_only(name):
     """And what is told and held when code is compiled."""
@@ -129,6 +137,7 @@ def test_optional_dependencies_stay_at_the_edges(name):
         "common.progress": {"rich"},
         "common.frames": {"narwhals", "pyarrow"},
         "model.exports": {"torch", "sklearn"},
+        ESTIMATOR: {"sklearn"},
     }
     allowed = CORE | (OPTIONAL if room(name) == EDGE else own.get(name, set()))
     assert {t for t in top if t != "fasttangent" and t not in sys.stdlib_module_names} <= allowed
@@ -189,8 +198,7 @@ def test_files_are_short_or_say_why_not(name):
 
 def public_functions():
     """(file, line) of the functions and methods that users call."""
-    for name in fasttangent.__all__:
-        thing = getattr(fasttangent, name)
+    for thing in [TangentRegressor, *(getattr(fasttangent, name) for name in fasttangent.__all__)]:
         members = [thing, *vars(thing).values()] if inspect.isclass(thing) else [thing]
         for member in filter(inspect.isfunction, members):
             code = inspect.unwrap(member).__code__
@@ -243,9 +251,9 @@ def test_every_public_name_is_there_and_listed():
 
 
 def test_the_core_needs_no_optional_dependency():
-    core = [name for name in modules() if room(name) != EDGE and name != "__main__"]
+    core = [name for name in modules() if room(name) != EDGE and name not in ("__main__", ESTIMATOR)]
     loaded = fresh(f"import sys, {', '.join('fasttangent.' + name for name in core)}; print(*sys.modules)".replace(
         "fasttangent.,", "fasttangent,"
     ))  # fmt: skip
-    assert not OPTIONAL & set(loaded)
+    assert not {*OPTIONAL, "sklearn"} & set(loaded)
     assert {f"fasttangent.{name}" for name in core if name} <= set(loaded)
