@@ -33,6 +33,7 @@ COMMANDS = {  # name: (file, what it says)
     "reliability": ("reliability.command", "an hour of hostile random use, and whatever goes wrong"),
     "parallel": ("parallel.command", "our threads beside prange: a table of faults, and what each costs"),
     "conversions": ("conversions", "models from torch and scikit-learn, and back"),
+    "estimators": ("estimators", "the estimator inside scikit-activeml and modAL"),
     "identity": ("identity", "digests of what a user can see, to compare two checkouts"),
     "render": ("render", "results into RESULTS.md and README.md"),
 }

@@ -15,7 +15,18 @@ from bench.__main__ import COMMANDS, listing
 from bench.fidelity import tables
 
 HOME = Path(bench.__file__).parent
-PEERS = {"jax", "torch", "sklearn", "bmdal_reg", "jaxopt", "curvlinops", "captum", "pydvl"}
+PEERS = {
+    "jax",
+    "torch",
+    "sklearn",
+    "bmdal_reg",
+    "jaxopt",
+    "curvlinops",
+    "captum",
+    "pydvl",
+    "skactiveml",
+    "modAL",
+}
 ASK = """
 import sys
 
