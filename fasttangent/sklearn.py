@@ -62,9 +62,9 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         Settling, units, rows held back, and a model to start from.
     dtype, members : str, int
         Of scores; and how many models from independent starts.
-    random_state : int, RandomState or None
-        An int is the ``seed`` of `fasttangent.fit`: the same model in every fit.  Of a RandomState, and for None of
-        that of NumPy, a seed is drawn, in every fit another.
+    random_state : int, RandomState, Generator or None
+        An int is the ``seed`` of `fasttangent.fit`: the same model in every fit.  Of a RandomState or a Generator, and
+        for None of NumPy's own RandomState, a seed is drawn, in every fit another.
     threads : int or None
         All processors for None, whatever ``n_jobs`` is; with ``n_jobs`` give ``threads=1``.
     progress : bool or callable
@@ -285,6 +285,8 @@ def _seed(random_state: Any) -> int:
     """The seed that `fasttangent.fit` takes."""
     if isinstance(random_state, (int, np.integer)):
         return checks.integer("random_state", random_state, at_least=0)
+    if isinstance(random_state, np.random.Generator):
+        return checks.seed(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 

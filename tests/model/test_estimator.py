@@ -127,8 +127,11 @@ def test_random_states():
 
     np.testing.assert_array_equal(params(np.int64(3)), params(3))
     np.testing.assert_array_equal(params(np.random.RandomState(3)), params(np.random.RandomState(3)))
-    state = np.random.RandomState(3)
-    assert not np.array_equal(params(state), params(state))
+    np.testing.assert_array_equal(
+        params(np.random.default_rng(3)), ft.fit(X, Y, seed=np.random.default_rng(3), **SMALL).params
+    )
+    for state in (np.random.RandomState(3), np.random.default_rng(3)):
+        assert not np.array_equal(params(state), params(state))
     assert not np.array_equal(params(None), params(None))
     several = BaggingRegressor(regressor(), n_estimators=2, random_state=0).fit(X, Y)
     assert len({one.random_state for one in several.estimators_}) == 2
@@ -218,6 +221,7 @@ BAD = {
     "text": (lambda: regressor().fit([["a"], ["b"]], [1, 2]), ValueError, "arrays of bytes/strings"),
     "text in y": (lambda: regressor().fit(X[:2], ["a", "b"]), TypeError, "y must hold numbers"),
     "sparse": (lambda: regressor().fit(csr_array(X), Y), TypeError, "Sparse data was passed.*toarray"),
+    "sparse y": (lambda: regressor().fit(X, csr_array(TWO)), TypeError, "y must be dense.*toarray"),
     "masked": (lambda: regressor().fit(MASKED, Y), ValueError, "X must have no masked values"),
     "masked y": (lambda: regressor().fit(X, MASKED), ValueError, "y must have no masked values"),
     "one row": (lambda: regressor().fit(X[:1], Y[:1]), ValueError, "1 sample.*minimum of 2"),
