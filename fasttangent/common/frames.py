@@ -40,12 +40,14 @@ def chosen(name: str, X: Any, wanted: Sequence[str]) -> Any:
     given = names_of(X)
     if given == tuple(wanted):
         return X
-    if more := [one for one in given if one not in set(wanted)]:
+    asked = set(wanted)
+    if more := [one for one in given if one not in asked]:
         what = (
             "a column that the model does" if len(more) == 1 else f"{len(more)} columns that the model does"
         )
         warn(f"{name} has {what} not use, {more[0]!r}{', ...' if len(more) > 1 else ''}: ignored")
-    places = [given.index(one) for one in wanted]
+    place = {one: i for i, one in enumerate(given)}
+    places = [place[one] for one in wanted]
     if hasattr(X, "iloc"):  # also where names are no text
         return X.iloc[:, places]
     return X.select([given[i] for i in places])
@@ -78,7 +80,7 @@ def numbers(name: str, X: Any) -> Any:
     kinds = {type(kind) for kind in native.schema.values()}
     if len(kinds) == 1 and kinds <= plain and (values := native.to_numpy()).dtype.kind == "f":
         return values
-    columns = [_column(name, one, native[one], nw) for one in native.columns]
+    columns = [_column(name, one.name, one, nw) for one in native.iter_columns()]  # a name may be a number
     return np.column_stack(columns) if columns else np.empty((len(native), 0))
 
 
@@ -87,7 +89,7 @@ def _column(name: str, column: Any, values: Any, nw: Any) -> NDArray[Any]:
     if kind.is_numeric() or kind == nw.Boolean:
         found = values.cast(nw.Float32 if kind == nw.Float32 else nw.Float64).to_numpy()
         return np.asarray(found, np.float32 if kind == nw.Float32 else np.float64)
-    place = f"{name}, column {str(column)!r}," if column not in (None, "") else name
+    place = name if column is None or str(column) == "" else f"{name}, column {str(column)!r},"
     if kind == nw.Object:
         return _of_objects(place, values.to_numpy())
     if kind in (nw.Datetime, nw.Date, nw.Duration):

@@ -32,7 +32,7 @@ REFUSED = {
     "objects": ({"X": X.astype(object)}, TypeError, "X must hold numbers, got dtype object"),
     "complex": ({"X": X + 1j}, TypeError, "X must hold real numbers, got complex128"),
     "dates": ({"X": X.astype("datetime64[s]")}, TypeError, "X must hold numbers"),
-    "a frame with text": ({"X": pd.DataFrame(X).assign(c="text")}, TypeError, "X must hold numbers"),
+    "a frame with text": ({"X": pd.DataFrame(X).assign(c="text")}, TypeError, "X, column 'c', must hold numbers"),
     "masked X": (
         {"X": np.ma.masked_less(X, -2)}, ValueError, f"X must have no masked values, got {np.sum(X < -2)}",
     ),

@@ -81,7 +81,7 @@ def test_targets_and_weights_may_be_columns(model, kind):
 
 
 def test_names_that_are_numbers():
-    frame = pd.DataFrame(POOL, columns=[3, 7, 11])
+    frame = pd.DataFrame(POOL, columns=[3, 7, 11]).astype({11: bool})
     model = ft.fit(frame, POOL[:, 0], **HOW)
     assert model.feature_names == ("3", "7", "11")
     np.testing.assert_array_equal(model.predict(frame[[11, 3, 7]]), model.predict(POOL))
