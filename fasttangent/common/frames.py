@@ -80,7 +80,8 @@ def numbers(name: str, X: Any) -> Any:
     kinds = {type(kind) for kind in native.schema.values()}
     if len(kinds) == 1 and kinds <= plain and (values := native.to_numpy()).dtype.kind == "f":
         return values
-    columns = [_column(name, one.name, one, nw) for one in native.iter_columns()]  # a name may be a number
+    each = (native[:, i] for i in range(native.shape[1]))  # by place, as names may be numbers
+    columns = [_column(name, one.name, one, nw) for one in each]
     return np.column_stack(columns) if columns else np.empty((len(native), 0))
 
 
