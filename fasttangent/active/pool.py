@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -58,14 +58,44 @@ class ArrayPool:
 class Usable(NamedTuple):
     """Which rows of a pool can be picked."""
 
-    numbers: Rows  # near, without a label, one of each kind of equals; ascending
-    bad: Rows  # rows with a value that is not finite, or too far away to be computed with, ascending
+    numbers: Rows  # near, without a label, not excluded, one of each kind of equals; ascending
+    bad: Rows  # others with a value that is not finite, or too far away to be computed with, ascending
 
 
-def usable(pool: Pool, known: NDArray | None, k: int, near: Callable[[NDArray], NDArray[np.bool_]]) -> Usable:
-    """Numbers of the rows that are `near` and have no label, one of each kind of equals; at least k of them.
+def excluded(exclude: Any, n: int) -> NDArray[np.bool_]:
+    """Which of n rows must not be picked: row numbers, or a mask, as an array of its own."""
+    out = np.zeros(n, bool)
+    if exclude is None:
+        return out
+    if hasattr(exclude, "to_numpy"):  # a column of a frame, whose kind must not be lost
+        exclude = exclude.to_numpy()
+    given = checks.array("exclude", exclude)
+    if given.dtype == bool:
+        if given.shape != (n,):
+            raise ValueError(f"exclude must have shape ({n},) to match the pool, got a mask of {given.shape}")
+        return given.copy()
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise ValueError(
+            f"exclude must be row numbers, or a mask of dtype bool, got {given.dtype} of shape {given.shape}; "
+            f"np.flatnonzero makes row numbers of any condition"
+        )
+    if given.size and not 0 <= given.min() <= given.max() < n:
+        bad = given[(given < 0) | (given >= n)][0]
+        raise ValueError(f"exclude must hold row numbers from 0 to {n - 1}, got {bad}")
+    out[given.astype(np.int64)] = True
+    return out
 
-    Of every row a key and two flags are kept; the rows themselves are read again only where keys are equal.
+
+def usable(
+    pool: Pool,
+    known: NDArray | None,
+    k: int,
+    near: Callable[[NDArray], NDArray[np.bool_]],
+    out: NDArray[np.bool_],
+) -> Usable:
+    """Numbers of the rows that are `near`, have no label and are not `out`, one of each kind of equals; at least k.
+
+    Of every row a key and some flags are kept; the rows themselves are read again only where keys are equal.
     """
     keys, good, had = np.empty(len(pool), np.uint64), np.empty(len(pool), bool), np.zeros(len(pool), bool)
     for start, rows in pool.chunks():
@@ -73,7 +103,9 @@ def usable(pool: Pool, known: NDArray | None, k: int, near: Callable[[NDArray], 
         keys[part], good[part] = row_keys(rows), near(rows)
         if known is not None:
             had[part] = rows_among(rows, keys[part], known)
-    bad = np.flatnonzero(~good)
+    good &= ~out
+    had &= ~out
+    bad = np.flatnonzero(~good & ~out)
     if len(bad):
         count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
         warn(
@@ -83,10 +115,11 @@ def usable(pool: Pool, known: NDArray | None, k: int, near: Callable[[NDArray], 
     alike = _copies(pool, keys, np.flatnonzero(good))
     numbers = np.flatnonzero(good & ~alike & ~had)
     if k > len(numbers):
+        left_out = f", {np.count_nonzero(out)} are excluded" if out.any() else ""
         raise ValueError(
             f"k must be at most the {len(numbers)} rows of the pool that can be picked, got {k}: {len(bad)} are not "
             f"finite or too far away, {np.count_nonzero(had)} have a label, {np.count_nonzero(alike & ~had)} equal an "
-            f"earlier row"
+            f"earlier row{left_out}"
         )
     return Usable(numbers, bad)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasttangent.active.pool import ArrayPool, Pool, Usable, usable
+from fasttangent.active.pool import ArrayPool, Pool, Usable, excluded, usable
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
 from fasttangent.active.strategies.scoring import smallest
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, listed, with_table
@@ -75,6 +75,7 @@ def select(
     weight: Any = None,
     labeled: Any = None,
     targets: Any = None,
+    exclude: Any = None,
     prefilter: tuple[str, int] | int | None = PREFILTER,
     seed: int = 0,
     threads: int | None = None,
@@ -109,6 +110,9 @@ def select(
         that need a posterior make it from them where the model has none.
     targets : array_like of shape (m, n_features), optional
         Of "error", "variance" and "bait": rows whose predictions matter.  Default: the candidates.
+    exclude : array_like, optional
+        Rows of the pool that must not be picked: row numbers, or a mask of dtype bool and shape (n,).  They are no
+        candidates: an average over those goes without them (`targets` may hold them), and an equal row may be picked.
     prefilter : (how, m), int or None
         A larger pool than m rows is thinned to m candidates: "random" ones, or those of the highest "curiosity" or
         "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.  Of more than
@@ -141,7 +145,7 @@ def select(
     (dtype('int64'), 5, 'posterior')
     """
     rows = checks.features("pool", pool, model.n_features, model.feature_names)
-    asked = Asked(k, strategy, embedding, weight, labeled, targets, prefilter, seed, threads)
+    asked = Asked(k, strategy, embedding, weight, labeled, targets, exclude, prefilter, seed, threads)
     return selected(model, ArrayPool(rows), asked)[0]
 
 
@@ -154,6 +158,7 @@ class Asked(NamedTuple):
     weight: Any = None
     labeled: Any = None
     targets: Any = None
+    exclude: Any = None
     prefilter: Any = PREFILTER
     seed: Any = 0
     threads: int | None = None
@@ -188,7 +193,8 @@ def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selecti
     model_for_it = _prepared(model, strategy, embedding, known, asked.threads)
     if (isinstance(weight, str) or (strategy.thinned and how in WEIGHTS)) and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
-    able = usable(pool, known, k, lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)))
+    out = excluded(asked.exclude, len(pool))
+    able = usable(pool, known, k, lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)), out)
     every = asked.prefilter is None
     batch = Batch(
         model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads, every

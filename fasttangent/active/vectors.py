@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import covariances, distances
-from fasttangent.active.pool import ArrayPool, usable
+from fasttangent.active.pool import ArrayPool, excluded, usable
 from fasttangent.active.selection import Selection, given_weight
 from fasttangent.common import checks
 from fasttangent.problem.scaling import largest_square_root
@@ -44,6 +44,7 @@ def select_embeddings(
     targets: Any = None,
     weight: Any = None,
     noise: float | None = None,
+    exclude: Any = None,
     seed: int = 0,
     threads: int | None = None,
 ) -> Selection:
@@ -69,6 +70,8 @@ def select_embeddings(
     noise : float, optional
         Variance of a label > 0, where the variance of a prediction is e.e before anything is known.  The strategies
         with a linear model need it.
+    exclude : array_like, optional
+        Rows of E that must not be picked, as for `select`: row numbers, or a mask of shape (n,).
     seed : int
         Of "kmeans++".
     threads : int, optional
@@ -106,7 +109,11 @@ def select_embeddings(
     _check_use(strategy, aims, weight, noise)
     scores = None if weight is None else given_weight(weight, len(rows))
     able = usable(
-        ArrayPool(rows), known, k, lambda part: checks.finite_rows(part, largest_square_root(part.dtype))
+        ArrayPool(rows),
+        known,
+        k,
+        lambda part: checks.finite_rows(part, largest_square_root(part.dtype)),
+        excluded(exclude, len(rows)),
     )
     candidates = ArrayPool(rows).take(able.numbers)
     if scores is not None:

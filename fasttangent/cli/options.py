@@ -210,6 +210,12 @@ SELECT = _several(
         help="Table of the rows that have a label: never picked again, and what spreading strategies keep away from; "
         "strategies that need a posterior make it from them.",
     ),
+    click.option(
+        "--exclude",
+        metavar="FILE|ROWS",
+        help="Rows that must not be picked: numbers from 0 such as 3,17, or a table with them in a column 'row', as "
+        "select writes it.",
+    ),
     _value(
         "--prefilter",
         Prefilter(),

@@ -132,6 +132,17 @@ def test_embedding_weight_and_prefilter(trained, pool, tmp_path, model):
         assert table["row"].tolist() == direct.indices.tolist()
 
 
+def test_excluded_rows(trained, pool, tmp_path, model):
+    options = ["--strategy", "lcmd"]
+    first, _ = picked(trained, pool, tmp_path / "first.csv", *options)
+    rows = first["row"].astype(int)
+    direct = ft.select(model, features(pool), 12, strategy="lcmd", exclude=rows)
+    np.save(tmp_path / "first.npy", rows[:, None])
+    for exclude in (tmp_path / "first.csv", tmp_path / "first.npy", ", ".join(map(str, rows))):
+        table, _ = picked(trained, pool, tmp_path / "p.csv", *options, "--exclude", exclude)
+        assert table["row"].tolist() == direct.indices.tolist()
+
+
 def test_sampling_by_sensitivity(trained, pool, tmp_path, model):
     table, _ = picked(trained, pool, tmp_path / "p.csv", "--strategy", "sample", "--weight", "sensitivity")
     direct = ft.select(model, features(pool), 12, strategy="sample", weight="sensitivity")
@@ -170,6 +181,11 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
         (["--labeled", "{lacking}"], "lacks columns the model was fitted on: 'mass'"),
         (["--labeled", "{wide}"], "give --labeled a table of the features alone"),
         (["--labeled", "{holes}"], "labeled must be finite"),
+        (["--exclude", "500"], "exclude must hold row numbers from 0 to 499, got 500"),
+        (["--exclude", "3,-1"], "--exclude must be a table or row numbers such as 3,17, got '3,-1'"),
+        (["--exclude", "{lacking}"], "has no column 'row'; give --exclude a table with one"),
+        (["--exclude", "{halves}"], "must hold row numbers (from 0), got 0.5 in row 1"),
+        (["--exclude", "{out}"], "p.csv is the table of --exclude itself and would be overwritten"),
     ],
 )
 def test_refusals(options, fragment, trained, pool, tmp_path):
@@ -177,11 +193,14 @@ def test_refusals(options, fragment, trained, pool, tmp_path):
     write_table(tmp_path / "lacking.csv", dict.fromkeys(NAMES[:2], X[:, 0]))
     write_table(tmp_path / "holes.csv", dict.fromkeys(NAMES, X[:, 0] * np.nan))
     np.save(tmp_path / "wide.npy", np.ones((4, 4)))
+    write_table(tmp_path / "halves.csv", {"row": np.array([1, 0.5])})
     files = {
         "known": trained / "data.csv",
         "lacking": tmp_path / "lacking.csv",
         "holes": tmp_path / "holes.csv",
         "wide": tmp_path / "wide.npy",
+        "halves": tmp_path / "halves.csv",
+        "out": tmp_path / "p.csv",
     }
     options = [option.format(**files) for option in options]
     line = refused("select", trained / "m.npz", pool, "-k", 5, "-o", tmp_path / "p.csv", *options)

@@ -14,7 +14,7 @@ from fasttangent.common import checks
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
-SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
+SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "exclude", "seed", "threads")
 IN_DOUBT = ("error", "ask", "failed")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from fasttangent.model.model import Model
 
 CHUNK_ROWS = 1 << 17
+MOST_ROWS = 1 << 53  # that float64 can number
+LISTED = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*")  # row numbers
 
 
 @click.command(short_help="Pick the rows of a pool to label next.")
@@ -49,10 +53,19 @@ def select(
 
     labeled, drop, header = (settings.pop(name) for name in ("labeled", "drop", "header"))
     _check_use(settings)
-    read = [Input("the pool", pool), Input("the model", model_path), Input("the table of --labeled", labeled)]
+    exclude = settings["exclude"]
+    listed = exclude is not None and LISTED.fullmatch(exclude) is not None
+    read = [
+        Input("the pool", pool),
+        Input("the model", model_path),
+        Input("the table of --labeled", labeled),
+        Input("the table of --exclude", None if listed else exclude),
+    ]
     check_outputs([Output("--output", output, SUFFIXES)], read)
     model, table, columns = model_and_pool(model_path, pool, drop, header)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
+    if exclude is not None:
+        settings["exclude"] = _numbers_in_words(exclude) if listed else _rows_in_table(exclude)
     if settings["prefilter"] == "none":
         settings["prefilter"] = None
     started = time.perf_counter()
@@ -136,3 +149,31 @@ def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
             f"on both sides they are matched by position; give --labeled a table of the features alone"
         )
     return table.read(feature_columns(model, table, ()))
+
+
+def _numbers_in_words(text: str) -> np.ndarray:
+    import numpy as np
+
+    numbers = [int(word) for word in text.split(",")]
+    return np.array([min(number, MOST_ROWS) for number in numbers], np.int64)
+
+
+def _rows_in_table(path: str) -> np.ndarray:
+    """Row numbers: the column 'row' of a table, or the only one of a table without names."""
+    import numpy as np
+
+    from fasttangent.cli.tables.reading import open_table
+
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"--exclude must be a table or row numbers such as 3,17, got {path!r}, which is neither"
+        )
+    table = open_table(path, None)
+    if "row" not in table.names if table.named else len(table.names) > 1:
+        raise ValueError(f"{path} has no column 'row'; give --exclude a table with one, as select writes it")
+    numbers = table.read([table.column("row") if table.named else 0])[:, 0]
+    good = (numbers == np.floor(numbers)) & (numbers >= 0) & (numbers <= MOST_ROWS)
+    if not good.all():
+        i = int(np.argmin(good))
+        raise ValueError(f"{path} must hold row numbers (from 0), got {numbers[i]:g} in row {i}")
+    return numbers.astype(np.int64)
