@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasttangent.active.distances import CHUNK, chunk_rows, each_chunk
+from fasttangent.active.limits import Limits, Picks, Surplus
 from fasttangent.common import checks, parallel
 from fasttangent.solvers.dense import Cholesky, NotPositiveDefinite
 
@@ -30,7 +31,14 @@ FALL = 1e-4  # of squared variances, from where they are computed anew: rounding
 
 
 def variance_reduction(
-    E: NDArray, k: int, noise: float, targets: Any = None, weight: Any = None, *, threads: int | None = None
+    E: NDArray,
+    k: int,
+    noise: float,
+    targets: Any = None,
+    weight: Any = None,
+    *,
+    threads: int | None = None,
+    limits: Limits | None = None,
 ) -> Rows:
     """k times the row x that lowers the (weighted) mean variance over the targets most, by e.P M P e / (noise + e.P e).
 
@@ -40,51 +48,65 @@ def variance_reduction(
     """
     E = np.ascontiguousarray(E)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), weight, threads)
-    variances, picks = _AverageVariance(E, M, k, noise, threads), np.empty(k, np.int64)
-    for t in range(k):
-        picks[t] = i = variances.best()
+    picks = Picks(len(E), k, limits)
+    variances = _AverageVariance(E, M, picks.free, k, noise, threads)
+    while picks.more():
+        i = variances.best()
+        picks.take(i)
         variances.know(i)
-    return picks
+    return picks.rows
 
 
-def bait(E: NDArray, k: int, noise: float, targets: Any = None, *, threads: int | None = None) -> Rows:
+def bait(
+    E: NDArray,
+    k: int,
+    noise: float,
+    targets: Any = None,
+    *,
+    threads: int | None = None,
+    limits: Limits | None = None,
+) -> Rows:
     """Forward 2 k rows (or as many as there are) as `variance_reduction`; backward, k times the row missed least.
+
+    Forward the limits are twice as wide as well.
 
     The goal is tr(P_S M), P_S = (I + sum_S e e^T / noise)^-1; taking back row e of S raises it by
     e.P_S M P_S e / (noise - e.P_S e).  Ash et al. 2021, algorithm 1, for regression.
     """
     E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
     noise = _at_least_rounding(noise, _squares(E, None, n_threads))
-    picks = variance_reduction(E, min(2 * k, len(E)), noise, targets, threads=threads)
+    twice = None if limits is None else limits.twice()
+    picks = variance_reduction(E, min(2 * k, len(E)), noise, targets, threads=threads, limits=twice)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), None, threads)
     F = E[picks].astype(np.float64)
     precision = _precision(F, noise, n_threads)
     A, B = precision.half_solve(F), _product(precision.solve(F), _root(M))
-    return picks[_kept(_product(A, A.T), _product(B, B.T), k, noise)]
+    surplus = Surplus(len(picks), k, None if limits is None else limits.of(picks))
+    return picks[_kept(_product(A, A.T), _product(B, B.T), surplus, noise)]
 
 
-def _kept(A: Float, B: Float, k: int, noise: float) -> Rows:
-    """Places of the k picks left, in their order, when those missed least are taken back one by one.
+def _kept(A: Float, B: Float, surplus: Surplus, noise: float) -> Rows:
+    """Places of the picks left, in their order, when those missed least are taken back one by one.
 
     A = e.P f and B = e.P M P f of all pairs of picks.  Without pick j, P becomes P + u u^T / c with u = P e_j and
     c = noise - A_jj; so A gains x x^T / c and B gains (x y^T + y x^T) / c + x x^T B_jj / c^2, x and y their columns j
     of that moment.  Only diagonals and those columns are formed: O(picks x taken back) for each.
     """
-    m = len(A)
-    kept, a, b = np.ones(m, bool), A.diagonal().copy(), B.diagonal().copy()
+    m, t = len(A), 0
+    a, b = A.diagonal().copy(), B.diagonal().copy()
     # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
-    X, Z = np.empty((m - k, m)), np.empty((m - k, m))
-    inverse_c = np.empty(m - k)
-    for t in range(m - k):
-        j = int(np.argmin(np.where(kept, b / (noise - a), np.inf)))
-        kept[j] = False
+    X, Z, inverse_c = np.empty((m, m)), np.empty((m, m)), np.empty(m)
+    while surplus.any():
+        j = int(np.argmin(np.where(surplus.may_go(), b / (noise - a), np.inf)))
+        surplus.kept[j] = False
         c = noise - a[j]
         x = A[j] + _combined(X[:t, j] * inverse_c[:t], X[:t])
         y = B[j] + _combined(Z[:t, j], X[:t]) + _combined(X[:t, j], Z[:t])
         X[t], Z[t], inverse_c[t] = x, (y + x * (b[j] / (2 * c))) / c, 1 / c
         a += x * x / c
         b += 2 * x * Z[t]
-    return np.flatnonzero(kept)
+        t += 1
+    return np.flatnonzero(surplus.kept)
 
 
 def _combined(c: Float, rows: Float) -> Float:
@@ -102,7 +124,13 @@ def _product(A: Float, B: Float) -> Float:
 
 
 def max_determinant(
-    E: NDArray, k: int, noise: float, weight: Any = None, *, threads: int | None = None
+    E: NDArray,
+    k: int,
+    noise: float,
+    weight: Any = None,
+    *,
+    threads: int | None = None,
+    limits: Limits | None = None,
 ) -> Rows:
     """k times the row of the largest variance given the picks so far: greedy log det (I + E_S E_S^T / noise).
 
@@ -114,28 +142,30 @@ def max_determinant(
     E, n_threads = np.ascontiguousarray(E), checks.thread_count(threads)
     (n, D), rows = E.shape, chunk_rows(len(E))
     w = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
-    key, age, picks = w * _squares(E, None, n_threads), np.zeros(n, np.int64), np.empty(k, np.int64)
+    key, age, picks = w * _squares(E, None, n_threads), np.zeros(n, np.int64), Picks(n, k, limits)
     noise = _at_least_rounding(noise, key)
     picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
     keys, best = Keys(key, age, w), np.empty((-(-n // rows), 2))
-    for t in range(k):
-        i = int(np.argmax(key))
+    while picks.more():
+        i, t = int(np.argmax(key)), picked.number
         refresh(best[0], keys, E, U, t, -np.inf, i, i + 1)
 
         def bring_up(start: int, stop: int, t: int = t, limit: float = best[0, 0]) -> None:
             refresh(best[start // rows], keys, E, U, t, limit, start, stop)
 
         each_chunk(bring_up, n, n_threads)
-        picks[t] = i = _first_largest(best)
+        i = _first_largest(best)
         picked.add(np.sqrt(w[i]) * E[i].astype(np.float64), np.empty((0, D)))
-        U[t], key[i] = picked.directions[t], -np.inf
-    return picks
+        U[t], key[picks.take(i)] = picked.directions[t], -np.inf
+    return picks.rows
 
 
 class _AverageVariance:
     """a = e.P e and b = e.P M P e of all rows e, while labels become known."""
 
-    def __init__(self, E: NDArray, M: Float, k: int, noise: float, threads: int | None) -> None:
+    def __init__(
+        self, E: NDArray, M: Float, free: NDArray[np.bool_], k: int, noise: float, threads: int | None
+    ) -> None:
         self.E, self.threads = E, checks.thread_count(threads)
         self.noise = noise = _at_least_rounding(noise, _squares(E, None, self.threads))
         self.M = M / (
@@ -143,7 +173,7 @@ class _AverageVariance:
         )  # picks do not depend on it, and w below stays in the range of float32
         self.root, self.picked = _root(self.M), _Picked(E.shape[1], k, noise)
         self._rows = chunk_rows(len(E))
-        self.free, self._best = np.ones(len(E), bool), np.empty((-(-len(E) // self._rows), 2))
+        self.free, self._best = free, np.empty((-(-len(E) // self._rows), 2))
         self._measure(None, self.root)
 
     def best(self) -> int:
@@ -158,7 +188,6 @@ class _AverageVariance:
     def know(self, i: int) -> None:
         """The label of row i; the next pass takes it into account."""
         u, w, norm_M = self.picked.add(self.E[i].astype(np.float64), self.M)
-        self.free[i] = False
         self.change = _Update(u.astype(self.E.dtype), w.astype(self.E.dtype), norm_M)
 
     def _measure(self, L: Float | None, R: Float) -> None:

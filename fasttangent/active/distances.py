@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasttangent.active.limits import Limits, Picks
 from fasttangent.common import checks, parallel
 from fasttangent.common.blas import one_thread
 
@@ -36,28 +37,43 @@ ROUNDS = 3  # of subspace iteration, to find them
 
 
 def k_center(
-    E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: int | None = None
+    E: NDArray,
+    k: int,
+    known: Any = None,
+    weight: Any = None,
+    *,
+    threads: int | None = None,
+    limits: Limits | None = None,
 ) -> Rows:
     """The row with the largest w d^2, d its distance to the nearest centre, k times."""
     from fasttangent.kernels.distances import farthest
 
-    return _greedy(Centres(E, known, weight, threads), k, lambda c: farthest(c.squared, c.weight, c.free))
+    centres, picks = Centres(E, known, weight, threads), Picks(len(E), k, limits)
+    return _greedy(centres, picks, lambda c: farthest(c.squared, c.weight, picks.free))
 
 
-def lcmd(E: NDArray, k: int, known: Any = None, weight: Any = None, *, threads: int | None = None) -> Rows:
+def lcmd(
+    E: NDArray,
+    k: int,
+    known: Any = None,
+    weight: Any = None,
+    *,
+    threads: int | None = None,
+    limits: Limits | None = None,
+) -> Rows:
     """The row with the largest w d^2 in the cluster, of rows with the same nearest centre, whose w d^2 add up to most.
 
     Holzmueller et al. 2023, algorithm 3 (LCMD); with `known` it is LCMD-TP.
     """
     from fasttangent.kernels.distances import farthest_of_largest
 
-    centres = Centres(E, known, weight, threads)
+    centres, picks = Centres(E, known, weight, threads), Picks(len(E), k, limits)
     sums = np.empty(centres.number + k)
 
     def pick(c: Centres) -> int:  # without centres all rows are one cluster
-        return farthest_of_largest(c.squared, c.weight, c.free, c.nearest, sums[: max(c.number, 1)])
+        return farthest_of_largest(c.squared, c.weight, picks.free, c.nearest, sums[: max(c.number, 1)])
 
-    return _greedy(centres, k, pick)
+    return _greedy(centres, picks, pick)
 
 
 def k_means_plus_plus(
@@ -68,30 +84,31 @@ def k_means_plus_plus(
     weight: Any = None,
     *,
     threads: int | None = None,
+    limits: Limits | None = None,
 ) -> Rows:
     """A row with probability in proportion to w d^2, k times; without centres, the first in proportion to w."""
-    centres = Centres(E, known, weight, threads)
+    centres, picks = Centres(E, known, weight, threads), Picks(len(E), k, limits)
 
     def pick(c: Centres) -> int:
-        chances = c.weight * (c.squared if c.number else 1.0) * c.free
+        chances = c.weight * (c.squared if c.number else 1.0) * picks.free
         total = np.cumsum(chances)
         if not total[-1] > 0:
             return -1
         return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
 
-    return _greedy(centres, k, pick)
+    return _greedy(centres, picks, pick)
 
 
-def _greedy(centres: Centres, k: int, pick: Any) -> Rows:
-    picks = np.empty(k, np.int64)
-    for t in range(k):
+def _greedy(centres: Centres, picks: Picks, pick: Any) -> Rows:
+    """Rows that cannot be picked any more have no weight, so that no cluster is large by them."""
+    while picks.more():
         i = int(pick(centres))
         if i < 0:  # every row left lies on a centre, or has no weight
-            i = int(np.argmax(centres.free))
-        picks[t], centres.free[i] = i, False
-        if t < k - 1:
+            i = int(np.argmax(picks.free))
+        centres.weight[picks.take(i)] = 0
+        if picks.more():
             centres.add(i)
-    return picks
+    return picks.rows
 
 
 class Centres:
@@ -103,8 +120,8 @@ class Centres:
         Before the first centre, |e|^2, so that the first pick is the row of the largest norm.
     nearest : ndarray of int64, shape (n,)
         Number of the nearest centre, the first of equals.
-    free : ndarray of bool, shape (n,)
     weight : ndarray of float64, shape (n,)
+        Its own.
     number : int
         Of centres.
     """
@@ -112,8 +129,8 @@ class Centres:
     def __init__(self, E: NDArray, known: Any, weight: Any, threads: int | None) -> None:
         n = len(E)
         self.E, self.threads = np.ascontiguousarray(E), checks.thread_count(threads)
-        self.weight = np.ones(n) if weight is None else np.ascontiguousarray(weight, np.float64)
-        self.free, self.nearest, self.number = np.ones(n, bool), np.zeros(n, np.int64), 0
+        self.weight = np.ones(n) if weight is None else np.array(weight, np.float64)
+        self.nearest, self.number = np.zeros(n, np.int64), 0
         self._load(known)
         self.squared = (self._norm / self._scale) ** 2
         if known is not None and len(known):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fasttangent.active.limits import limits_of
 from fasttangent.active.pool import ArrayPool, Pool, Usable, excluded, usable
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
 from fasttangent.active.strategies.scoring import smallest
@@ -76,6 +77,8 @@ def select(
     labeled: Any = None,
     targets: Any = None,
     exclude: Any = None,
+    groups: Any = None,
+    per_group: int | None = None,
     prefilter: tuple[str, int] | int | None = PREFILTER,
     seed: int = 0,
     threads: int | None = None,
@@ -113,6 +116,11 @@ def select(
     exclude : array_like, optional
         Rows of the pool that must not be picked: row numbers, or a mask of dtype bool and shape (n,).  They are no
         candidates: an average over those goes without them (`targets` may hold them), and an equal row may be picked.
+    groups : array_like of shape (n,), optional
+        A label of any kind for every row: its site, patient or plate.  A row that stands for equal ones has its own.
+    per_group : int, optional
+        At most so many picks of a group.  Rows of a full group cannot be picked but still count in averages; in the
+        clusters of "lcmd" they do not.
     prefilter : (how, m), int or None
         A larger pool than m rows is thinned to m candidates: "random" ones, or those of the highest "curiosity" or
         "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.  Of more than
@@ -131,8 +139,8 @@ def select(
     Raises
     ------
     ValueError
-        If fewer than k different rows can be picked, something is needed that the model lacks and `labeled` could
-        give, or an argument is not as described.
+        If fewer than k different rows can be picked, or fewer within `per_group`, something is needed that the model
+        lacks and `labeled` could give, or an argument is not as described.
 
     Examples
     --------
@@ -145,7 +153,8 @@ def select(
     (dtype('int64'), 5, 'posterior')
     """
     rows = checks.features("pool", pool, model.n_features, model.feature_names)
-    asked = Asked(k, strategy, embedding, weight, labeled, targets, exclude, prefilter, seed, threads)
+    asked = Asked(k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, prefilter, seed,
+                  threads)  # fmt: skip
     return selected(model, ArrayPool(rows), asked)[0]
 
 
@@ -159,6 +168,8 @@ class Asked(NamedTuple):
     labeled: Any = None
     targets: Any = None
     exclude: Any = None
+    groups: Any = None
+    per_group: Any = None
     prefilter: Any = PREFILTER
     seed: Any = 0
     threads: int | None = None
@@ -190,18 +201,20 @@ def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selecti
             "that matter more several times"
         )
     how, most = _prefilter(asked.prefilter, k)
+    out, limits = excluded(asked.exclude, len(pool)), limits_of(asked.groups, asked.per_group, k, len(pool))
     model_for_it = _prepared(model, strategy, embedding, known, asked.threads)
     if (isinstance(weight, str) or (strategy.thinned and how in WEIGHTS)) and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
-    out = excluded(asked.exclude, len(pool))
     able = usable(pool, known, k, lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)), out)
-    every = asked.prefilter is None
-    batch = Batch(
-        model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads, every
-    )
+    batch = Batch(model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads)
     if strategy.thinned and len(batch.usable) > most:
         batch = replace(batch, usable=_thinned(batch, how, int(most)))
-    picks = batch.usable[strategy.pick(batch)]
+    if limits is not None:
+        limits.of(able.numbers).check(k)
+        limits = limits.of(batch.usable)
+        limits.check(k, "; raise prefilter, which left them")
+    every = asked.prefilter is None or limits is not None  # draws may leave too few of a group
+    picks = batch.usable[strategy.pick(replace(batch, limits=limits, every=every))]
     found = Selection(
         picks,
         _curiosity(model, pool.take(picks), asked.threads),

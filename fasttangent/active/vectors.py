@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import covariances, distances
+from fasttangent.active.limits import limits_of
 from fasttangent.active.pool import ArrayPool, excluded, usable
 from fasttangent.active.selection import Selection, given_weight
 from fasttangent.common import checks
@@ -20,18 +21,14 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 SPREADING: dict[str, Callable[..., Rows]] = {
-    "lcmd": lambda E, k, C, w, rng, threads: distances.lcmd(E, k, C, w, threads=threads),
-    "kmeans++": lambda E, k, C, w, rng, threads: distances.k_means_plus_plus(
-        E, k, rng, C, w, threads=threads
-    ),
-    "kcenter": lambda E, k, C, w, rng, threads: distances.k_center(E, k, C, w, threads=threads),
+    "lcmd": lambda E, k, C, w, rng, how: distances.lcmd(E, k, C, w, **how),
+    "kmeans++": lambda E, k, C, w, rng, how: distances.k_means_plus_plus(E, k, rng, C, w, **how),
+    "kcenter": lambda E, k, C, w, rng, how: distances.k_center(E, k, C, w, **how),
 }
 TELLING: dict[str, Callable[..., Rows]] = {
-    "variance": lambda E, k, noise, T, w, threads: covariances.variance_reduction(
-        E, k, noise, T, w, threads=threads
-    ),
-    "bait": lambda E, k, noise, T, w, threads: covariances.bait(E, k, noise, T, threads=threads),
-    "maxdet": lambda E, k, noise, T, w, threads: covariances.max_determinant(E, k, noise, w, threads=threads),
+    "variance": lambda E, k, noise, T, w, how: covariances.variance_reduction(E, k, noise, T, w, **how),
+    "bait": lambda E, k, noise, T, w, how: covariances.bait(E, k, noise, T, **how),
+    "maxdet": lambda E, k, noise, T, w, how: covariances.max_determinant(E, k, noise, w, **how),
 }
 
 
@@ -45,6 +42,8 @@ def select_embeddings(
     weight: Any = None,
     noise: float | None = None,
     exclude: Any = None,
+    groups: Any = None,
+    per_group: int | None = None,
     seed: int = 0,
     threads: int | None = None,
 ) -> Selection:
@@ -72,6 +71,10 @@ def select_embeddings(
         with a linear model need it.
     exclude : array_like, optional
         Rows of E that must not be picked, as for `select`: row numbers, or a mask of shape (n,).
+    groups : array_like of shape (n,), optional
+        A label of any kind for every row: its site, patient or plate.
+    per_group : int, optional
+        At most so many picks of a group, as for `select`.
     seed : int
         Of "kmeans++".
     threads : int, optional
@@ -86,7 +89,7 @@ def select_embeddings(
     Raises
     ------
     ValueError
-        If fewer than k different rows can be picked, or an argument is not as described.
+        If fewer than k different rows can be picked, also within `per_group`, or an argument is not as described.
 
     Examples
     --------
@@ -115,19 +118,24 @@ def select_embeddings(
         lambda part: checks.finite_rows(part, largest_square_root(part.dtype)),
         excluded(exclude, len(rows)),
     )
+    limits = limits_of(groups, per_group, k, len(rows))
+    if limits is not None:
+        limits = limits.of(able.numbers)
+        limits.check(k)
+    how = {"threads": threads, "limits": limits}
     candidates = ArrayPool(rows).take(able.numbers)
     if scores is not None:
         scores = scores[able.numbers]
         if not scores.any():
             raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
     if strategy in SPREADING:
-        picks = SPREADING[strategy](candidates, k, known, scores, np.random.default_rng(seed), threads)
+        picks = SPREADING[strategy](candidates, k, known, scores, np.random.default_rng(seed), how)
     else:
         variance = checks.number("noise", noise, above=0)
         if known is not None:
             candidates = covariances.conditioned(candidates, known, variance, threads=threads)
             aims = None if aims is None else covariances.conditioned(aims, known, variance, threads=threads)
-        picks = TELLING[strategy](candidates, k, variance, aims, scores, threads)
+        picks = TELLING[strategy](candidates, k, variance, aims, scores, how)
     return Selection(
         able.numbers[picks],
         np.full(k, np.nan),

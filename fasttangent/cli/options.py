@@ -216,6 +216,12 @@ SELECT = _several(
         help="Rows that must not be picked: numbers from 0 such as 3,17, or a table with them in a column 'row', as "
         "select writes it.",
     ),
+    click.option(
+        "--groups",
+        metavar="COLUMN",
+        help="Column of the pool with the site, patient or plate of every row; of text or numbers.",
+    ),
+    click.option("--per-group", type=click.IntRange(min=1), help="At most so many picks of a group."),
     _value(
         "--prefilter",
         Prefilter(),

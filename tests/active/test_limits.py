@@ -96,3 +96,218 @@ def test_excluded_rows_of_a_frame(kind):
 def test_bad_exclude(exclude, error, words):
     with pytest.raises(error, match=words):
         picked(np.arange(120.0).reshape(30, 4), 2, "lcmd", exclude=exclude)
+
+
+# ---- so many of a group ----
+
+
+def rows_left(group, per_group, picks, n):
+    """Free rows, by the definition."""
+    return [i for i in range(n) if i not in picks and sum(group[j] == group[i] for j in picks) < per_group]
+
+
+def naive_spread(E, k, strategy, group, per_group, known=()):
+    n, picks = len(E), []
+    for _ in range(k):
+        free = rows_left(group, per_group, picks, n)
+        centres = [*known, *E[picks]]
+        distances = np.array([[np.sum((e - c) ** 2) for c in centres] for e in E]).reshape(n, -1)
+        gain = distances.min(axis=1) if centres else np.sum(E * E, axis=1)
+        if strategy == "lcmd" and centres:
+            cluster = distances.argmin(axis=1)
+            sums = [sum(gain[i] for i in free if cluster[i] == c) for c in range(len(centres))]
+            free = [i for i in free if cluster[i] == np.argmax(sums)]
+        picks.append(max(free, key=lambda i: gain[i]))
+    return picks
+
+
+def left_over(E, rows, noise):
+    """Mean variance of the rows of E once those have labels."""
+    K = E[list(rows)]
+    return np.trace(E @ np.linalg.inv(np.eye(E.shape[1]) + K.T @ K / noise) @ E.T) / len(E)
+
+
+def log_det(E, rows, noise):
+    K = E[list(rows)]
+    return np.linalg.slogdet(np.eye(E.shape[1]) + K.T @ K / noise)[1]
+
+
+def naive_gain(E, picks, i, strategy, noise=0.3):
+    if strategy == "maxdet":
+        return log_det(E, [*picks, i], noise) - log_det(E, picks, noise)
+    return left_over(E, picks, noise) - left_over(E, [*picks, i], noise)
+
+
+def naive_telling(E, k, strategy, group, per_group):
+    picks = []
+    for _ in range(k):
+        free = rows_left(group, per_group, picks, len(E))
+        picks.append(max(free, key=lambda i: naive_gain(E, picks, i, strategy)))
+    return picks
+
+
+def naive_bait(E, k, group, per_group):
+    wide = sum(min(2 * per_group, group.count(g)) for g in set(group))
+    kept = naive_telling(E, min(2 * k, wide), "variance", group, 2 * per_group)
+
+    def within(rows):
+        return sum(min(per_group, sum(group[i] == g for i in rows)) for g in set(group))
+
+    while len(kept) > k:
+        smaller = [[i for i in kept if i != j] for j in kept]
+        kept = min((rows for rows in smaller if within(rows) >= k), key=lambda rows: left_over(E, rows, 0.3))
+    return kept
+
+
+CASES = [(seed, k, per_group) for seed in range(6) for k, per_group in ((5, 1), (7, 2), (8, 3))]
+
+
+def case(seed):
+    rng = np.random.default_rng(seed)
+    E = rng.normal(size=(40, 5)) * rng.uniform(0.3, 3, (40, 1))
+    return E, np.concatenate([np.arange(7), rng.integers(0, 3, 33)]).tolist()  # three large groups
+
+
+@pytest.mark.parametrize(("seed", "k", "per_group"), CASES)
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("strategy", ["lcmd", "kcenter"])
+def test_spreading_in_groups_by_brute_force(strategy, known, seed, k, per_group):
+    E, group = case(seed)
+    C = RNG.normal(size=(3, 5)) if known else None
+    found = picked(E, k, strategy, groups=group, per_group=per_group, labeled=C)
+    expected = naive_spread(E, k, strategy, group, per_group, () if C is None else C)
+    assert found.indices.tolist() == expected
+
+
+@pytest.mark.parametrize(("seed", "k", "per_group"), CASES)
+@pytest.mark.parametrize("strategy", ["variance", "maxdet", "bait"])
+def test_telling_in_groups_by_brute_force(strategy, seed, k, per_group):
+    E, group = case(seed)
+    found = picked(E, k, strategy, groups=group, per_group=per_group)
+    if strategy == "bait":
+        expected = naive_bait(E, k, group, per_group)
+    else:
+        expected = naive_telling(E, k, strategy, group, per_group)
+    assert found.indices.tolist() == expected
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_group_has_more_than_its_share(strategy, model, pool, data):
+    group = np.array(["a", "b", "c", "d"])[np.minimum(np.arange(120) // 30, 3)]
+    given = {"strategy": strategy, "labeled": data[0], "seed": 2, "groups": group}
+    for k, per_group in ((8, 2), (11, 3)):
+        found = [ft.select(model, pool, k, per_group=per_group, threads=t, **given).indices for t in (1, 3)]
+        np.testing.assert_array_equal(*found)
+        assert len(set(found[0].tolist())) == k
+        assert np.unique(group[found[0]], return_counts=True)[1].max() <= per_group
+    with pytest.raises(
+        ValueError, match="k must be at most 8, as 120 rows of 4 groups can be picked and per_g"
+    ):
+        ft.select(model, pool, 9, per_group=2, **given)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_share_of_k_is_no_limit(strategy, model, pool, data):
+    given = {"strategy": strategy, "labeled": data[0], "seed": 2}
+    free = ft.select(model, pool, 9, **given)
+    for groups, per_group in ((np.zeros(120), 9), (np.arange(120), 1)):
+        found = ft.select(model, pool, 9, groups=groups, per_group=per_group, **given)
+        np.testing.assert_array_equal(found.indices, free.indices)
+
+
+@pytest.mark.parametrize("strategy", ["top", "sample", "random"])
+def test_the_first_of_an_order_within_groups(strategy, model, pool):
+    group, weight = np.arange(120) % 5, np.random.default_rng(0).exponential(size=120)
+    given = {} if strategy == "random" else {"weight": weight}
+    order = ft.select(model, pool, 120, strategy=strategy, seed=3, **given).indices
+    expected = []
+    for i in order:
+        if len(expected) < 12 and sum(group[j] == group[i] for j in expected) < 3:
+            expected.append(i)
+    found = ft.select(model, pool, 12, strategy=strategy, seed=3, groups=group, per_group=3, **given)
+    assert found.indices.tolist() == expected
+
+
+def test_rows_without_weight_fill_a_sample_within_groups(model, pool):
+    weight = np.where(np.arange(120) < 40, 1.0, 0.0)  # all of them in one group
+    given = {"strategy": "sample", "weight": weight, "groups": np.arange(120) // 40, "per_group": 2}
+    with pytest.warns(
+        UserWarning, match="only 2 rows have a weight above 0, within the limits; the rest of the 5"
+    ):
+        found = ft.select(model, pool, 5, **given).indices
+    assert np.bincount(found // 40).tolist()[0] == 2
+    assert np.bincount(found // 40).max() == 2
+
+
+def test_copies_labelled_and_excluded_rows_take_no_place_in_a_group():
+    E = np.repeat(RNG.normal(size=(12, 4)), 2, axis=0)
+    group = np.repeat(["x", "y", "z"], 8)
+    given = {"groups": group, "labeled": E[:4], "exclude": [16, 17]}
+    found = picked(E, 6, "variance", per_group=2, **given)
+    assert sorted(found.indices)[:2] == [4, 6]
+    with pytest.raises(
+        ValueError, match="at most 8, as 9 rows of 3 groups can be picked and per_group is 3, got 9"
+    ):
+        picked(E, 9, "variance", per_group=3, **given)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["b", "a", "b", "c"]),
+        np.array(["b", "a", "b", "c"], object),
+        ["b", "a", "b", "c"],
+        [2.5, -1.0, 2.5, 0.0],
+        [True, 7, True, "c"],
+        [("s", 1), ("s", 2), ("s", 1), ("t", 1)],
+        np.array(["2020-01-02", "2020-01-01", "2020-01-02", "2021-01-01"], "M8[D]"),
+    ],
+)
+def test_labels_of_any_kind(labels):
+    if isinstance(labels, list) and isinstance(labels[0], (tuple, bool)):
+        boxed = np.empty(4, object)
+        boxed[:] = labels
+        labels = boxed
+    E = np.array([[4.0], [1.0], [3.0], [2.0]])
+    assert picked(E, 3, "maxdet", groups=labels, per_group=1).indices.tolist() == [0, 3, 1]
+
+
+def test_a_prefilter_that_leaves_too_few_groups(model, pool, data):
+    groups = np.minimum(np.arange(120), 4)
+    given = {"strategy": "kcenter", "groups": groups, "per_group": 1, "labeled": data[0]}
+    assert len(ft.select(model, pool, 5, **given)) == 5
+    with pytest.raises(ValueError, match=r"k must be at most .* got 5; raise prefilter, which left them"):
+        ft.select(model, pool, 5, prefilter=6, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"per_group": 2}, ValueError, "per_group must be left out without groups, got 2"),
+        ({"groups": range(30)}, ValueError, "per_group must be given with groups, got None"),
+        (
+            {"groups": range(29), "per_group": 1},
+            ValueError,
+            r"groups must have shape \(30,\) to match the pool",
+        ),
+        ({"groups": range(30), "per_group": 0}, ValueError, "per_group must be a whole number >= 1, got 0"),
+        (
+            {"groups": range(30), "per_group": 1.5},
+            TypeError,
+            "per_group must be a whole number >= 1, got 1.5",
+        ),
+        ({"groups": [None] * 30, "per_group": 1}, ValueError, "a label for every row, got None in row 0"),
+        ({"groups": [1.0] * 29 + [np.nan], "per_group": 1}, ValueError, "every row, got nan in row 29"),
+        ({"groups": [[1]] * 30, "per_group": 1}, ValueError, r"groups must have shape \(30,\)"),
+        ({"groups": [0] * 30, "per_group": 1}, ValueError, "k must be at most 1, as 30 rows of 1 groups can"),
+    ],
+)
+def test_bad_groups(given, error, words):
+    with pytest.raises(error, match=words):
+        picked(np.arange(120.0).reshape(30, 4), 2, "lcmd", **given)
+
+
+@pytest.mark.parametrize("name", ["exclude", "groups", "per_group"])
+def test_a_learner_does_not_take_what_its_first_round_would_not_keep_to(name, pool, data):
+    with pytest.raises(ValueError, match="a setting in select must be one of"):
+        ft.ActiveLearner(pool, *data, oracle=lambda rows: rows, select={name: 1})

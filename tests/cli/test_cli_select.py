@@ -143,6 +143,42 @@ def test_excluded_rows(trained, pool, tmp_path, model):
         assert table["row"].tolist() == direct.indices.tolist()
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npy"])
+def test_groups_of_a_column(ending, trained, pool, tmp_path, model):
+    """It is no feature, unless the model was fitted on it."""
+    X, options = features(pool), ["--strategy", "lcmd", "--per-group", 2]
+    sites = np.array(["Graz", "Wien", "Linz", "Bern", "Basel", "Zug"])
+    codes = np.arange(500) % 6
+    direct = ft.select(model, X, 12, strategy="lcmd", groups=codes, per_group=2)
+    path, column = tmp_path / f"pool{ending}", "site"
+    if ending == ".npy":
+        column = "3"
+        np.save(path, np.column_stack([X, codes]))
+    else:
+        write_table(path, {"site": sites[codes]} | dict(zip(NAMES, X.T, strict=True)))
+    out = tmp_path / "p.csv"
+    run("select", trained / "m.npz", path, "-k", 12, "-o", out, *options, "--groups", column)
+    assert open_table(out).read([0])[:, 0].tolist() == direct.indices.tolist()
+    assert np.bincount(codes[direct.indices]).tolist() == [2] * 6
+    rounded = X.copy()
+    rounded[:, 1] = np.round(X[:, 1])
+    write_table(path.with_suffix(".csv"), dict(zip(NAMES, rounded.T, strict=True)))
+    table, _ = picked(
+        trained, path.with_suffix(".csv"), tmp_path / "p.csv", *options, "--groups", NAMES[1], k=3
+    )
+    direct = ft.select(model, rounded, 3, strategy="lcmd", groups=rounded[:, 1], per_group=2)
+    assert table["row"].tolist() == direct.indices.tolist()
+
+
+def test_categories_in_row_groups_are_one_label_each(tmp_path):
+    from pyarrow import chunked_array, parquet, table
+
+    words = chunked_array([["a", "b"], ["b", None], ["c", "a"]]).dictionary_encode()
+    parquet.write_table(table({"site": words}), tmp_path / "t.parquet", row_group_size=2)
+    codes = open_table(tmp_path / "t.parquet").labels(0)
+    np.testing.assert_array_equal(codes, [0, 1, 1, np.nan, 2, 0])
+
+
 def test_sampling_by_sensitivity(trained, pool, tmp_path, model):
     table, _ = picked(trained, pool, tmp_path / "p.csv", "--strategy", "sample", "--weight", "sensitivity")
     direct = ft.select(model, features(pool), 12, strategy="sample", weight="sensitivity")
@@ -181,6 +217,9 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
         (["--labeled", "{lacking}"], "lacks columns the model was fitted on: 'mass'"),
         (["--labeled", "{wide}"], "give --labeled a table of the features alone"),
         (["--labeled", "{holes}"], "labeled must be finite"),
+        (["--per-group", "3"], "per_group must be left out without groups, got 3"),
+        (["--groups", "mass"], "per_group must be given with groups, got None"),
+        (["--groups", "site", "--per-group", "3"], "has no column 'site'"),
         (["--exclude", "500"], "exclude must hold row numbers from 0 to 499, got 500"),
         (["--exclude", "3,-1"], "--exclude must be a table or row numbers such as 3,17, got '3,-1'"),
         (["--exclude", "{lacking}"], "has no column 'row'; give --exclude a table with one"),

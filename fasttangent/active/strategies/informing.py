@@ -59,7 +59,7 @@ def _least_variance(batch: Batch) -> Rows:
     E, noise, targets = _linear_model(batch)
     if weight is not None:  # they are averaged with, so their unit is free, and one that float32 holds
         weight = weight / power_of_two(weight.max())
-    picks = variance_reduction(E, batch.k, noise, targets, weight, threads=batch.threads)
+    picks = variance_reduction(E, batch.k, noise, targets, weight, threads=batch.threads, limits=batch.limits)
     return picks if chances is None else drawn[picks]
 
 
@@ -90,14 +90,14 @@ def _bait(batch: Batch) -> Rows:
     from fasttangent.active.covariances import bait
 
     E, noise, targets = _linear_model(batch)
-    return bait(E, batch.k, noise, targets, threads=batch.threads)
+    return bait(E, batch.k, noise, targets, threads=batch.threads, limits=batch.limits)
 
 
 def _most_information(batch: Batch) -> Rows:
     from fasttangent.active.covariances import max_determinant
 
     weight, (E, noise, _) = batch.some_weights(), _linear_model(batch)
-    return max_determinant(E, batch.k, noise, weight, threads=batch.threads)
+    return max_determinant(E, batch.k, noise, weight, threads=batch.threads, limits=batch.limits)
 
 
 TELLING = "what tells most"

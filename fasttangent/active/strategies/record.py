@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasttangent.active.limits import Limits
     from fasttangent.active.pool import Pool
     from fasttangent.model.members import Members
     from fasttangent.model.model import Model
@@ -84,6 +85,7 @@ class Batch:
     weight: str | Float | None  # the name of a score, or a score of every row of the pool
     seed: int
     threads: int | None
+    limits: Limits | None = None  # of the usable rows
     every: bool = False  # whether all usable rows are to be compared in full, whatever it takes
 
     def candidates(self) -> NDArray:

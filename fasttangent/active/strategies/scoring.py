@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasttangent.active.limits import Limits
+
     Rows = NDArray[np.int64]
 
 
@@ -18,21 +20,21 @@ def pick(scores: NDArray, k: int, strategy: str, seed: int = 0) -> Rows:
     return _RULES[strategy](scores, k, seed)
 
 
-def _highest(scores: NDArray, k: int, seed: int) -> Rows:
+def _highest(scores: NDArray, k: int, seed: int, limits: Limits | None = None) -> Rows:
     import numpy as np
 
     valid = _valid(scores, k)
-    return valid[smallest(-scores[valid].astype(np.float64), k)]
+    return _first(valid, -scores[valid].astype(np.float64), k, limits)
 
 
-def _at_random(scores: NDArray, k: int, seed: int) -> Rows:
+def _at_random(scores: NDArray, k: int, seed: int, limits: Limits | None = None) -> Rows:
     import numpy as np
 
     valid = _valid(scores, k)
-    return valid[smallest(np.random.default_rng(seed).exponential(size=len(scores))[valid], k)]
+    return _first(valid, np.random.default_rng(seed).exponential(size=len(scores))[valid], k, limits)
 
 
-def _in_proportion(scores: NDArray, k: int, seed: int) -> Rows:
+def _in_proportion(scores: NDArray, k: int, seed: int, limits: Limits | None = None) -> Rows:
     """A draw without replacement: the k smallest of exponential variables with rates w_i (Efraimidis & Spirakis)."""
     import numpy as np
 
@@ -40,14 +42,31 @@ def _in_proportion(scores: NDArray, k: int, seed: int) -> Rows:
 
     known = np.flatnonzero(~np.isnan(scores))
     valid = known[scores[known] > 0]
-    if len(valid) < k <= len(known):
-        warn(f"only {len(valid)} rows have a weight above 0; the rest of the {k} is drawn uniformly")
-        rest = np.setdiff1d(known, valid)
-        more = np.random.default_rng(seed).choice(rest, k - len(valid), replace=False)
-        return np.concatenate([valid, more]).astype(np.int64)
+    most = len(valid) if limits is None else limits.of(valid).most()
+    if most < k <= len(known):
+        within = "" if limits is None else ", within the limits"
+        warn(f"only {most} rows have a weight above 0{within}; the rest of the {k} is drawn uniformly")
+        rest, rng = np.setdiff1d(known, valid), np.random.default_rng(seed)
+        if limits is None:
+            more = rng.choice(rest, k - len(valid), replace=False)
+            return np.concatenate([valid, more]).astype(np.int64)
+        order = np.concatenate([rng.permutation(valid), rng.permutation(rest)])
+        return _first(order, np.arange(len(order)), k, limits)
     _check_enough(k, len(valid))
     keys = np.random.default_rng(seed).exponential(size=len(scores))[valid]
-    return valid[smallest(np.log(keys) - np.log(scores[valid].astype(np.float64)), k)]
+    return _first(valid, np.log(keys) - np.log(scores[valid].astype(np.float64)), k, limits)
+
+
+def _first(rows: Rows, keys: NDArray, k: int, limits: Limits | None) -> Rows:
+    """Those of the k smallest keys that the limits let in, ties by place."""
+    import numpy as np
+
+    from fasttangent.active.limits import Picks
+
+    if limits is None:
+        return rows[smallest(keys, k)]
+    picks = Picks(len(limits.group), k, limits)
+    return picks.take_first(rows[np.argsort(keys, kind="stable")])
 
 
 _RULES = {"top": _highest, "sample": _in_proportion, "random": _at_random}
@@ -82,19 +101,19 @@ def smallest(keys: NDArray, k: int) -> Rows:
 def _sample(batch: Batch) -> Rows:
     weights = batch.weights()
     assert weights is not None
-    return _in_proportion(weights, batch.k, batch.seed)
+    return _in_proportion(weights, batch.k, batch.seed, batch.limits)
 
 
 def _top(batch: Batch) -> Rows:
     weights = batch.weights()
     assert weights is not None
-    return _highest(weights, batch.k, batch.seed)
+    return _highest(weights, batch.k, batch.seed, batch.limits)
 
 
 def _random(batch: Batch) -> Rows:
     import numpy as np
 
-    return _at_random(np.ones(len(batch.usable)), batch.k, batch.seed)
+    return _at_random(np.ones(len(batch.usable)), batch.k, batch.seed, batch.limits)
 
 
 def _gradient_length(batch: Batch) -> Rows:
@@ -110,7 +129,7 @@ def _gradient_length(batch: Batch) -> Rows:
     spread = np.square(deviation.reshape(len(rows), -1) / model.scaling.y_scale).mean(axis=1)
     n_threads = checks.thread_count(model.threads if batch.threads is None else batch.threads)
     norms = mean(gradient_norms(one, rows, threads=n_threads) for one in model.models)
-    return _highest(np.sqrt(spread * norms), batch.k, batch.seed)
+    return _highest(np.sqrt(spread * norms), batch.k, batch.seed, batch.limits)
 
 
 FAMILY = (

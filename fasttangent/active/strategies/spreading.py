@@ -18,7 +18,7 @@ def _lcmd(batch: Batch) -> Rows:
 
     weight = batch.some_weights()
     E, C = _in_embedding(batch)
-    return lcmd(E, batch.k, C, weight, threads=batch.threads)
+    return lcmd(E, batch.k, C, weight, threads=batch.threads, limits=batch.limits)
 
 
 def _k_means(batch: Batch) -> Rows:
@@ -29,7 +29,7 @@ def _k_means(batch: Batch) -> Rows:
     weight = batch.some_weights()
     E, C = _in_embedding(batch)
     rng = np.random.default_rng(batch.seed)
-    return k_means_plus_plus(E, batch.k, rng, C, weight, threads=batch.threads)
+    return k_means_plus_plus(E, batch.k, rng, C, weight, threads=batch.threads, limits=batch.limits)
 
 
 def _k_center(batch: Batch) -> Rows:
@@ -37,7 +37,7 @@ def _k_center(batch: Batch) -> Rows:
 
     weight = batch.some_weights()
     E, C = _in_embedding(batch)
-    return k_center(E, batch.k, C, weight, threads=batch.threads)
+    return k_center(E, batch.k, C, weight, threads=batch.threads, limits=batch.limits)
 
 
 def _in_embedding(batch: Batch) -> tuple[NDArray, NDArray | None]:
@@ -57,7 +57,7 @@ def _in_predictions(batch: Batch) -> Rows:
 
     weight = batch.some_weights()
     E, C = batch.with_known(predicted)
-    return k_center(E, batch.k, C, weight, threads=batch.threads)
+    return k_center(E, batch.k, C, weight, threads=batch.threads, limits=batch.limits)
 
 
 FAR = "far apart"

@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
 
 def model_and_pool(
-    model_path: str, pool: str, drop: Sequence[str], header: bool | None
+    model_path: str, pool: str, drop: Sequence[str], header: bool | None, beside: Sequence[str] = ()
 ) -> tuple[Model, Table, list[int]]:
-    """What score and select read, and where the pool has the columns of the model."""
+    """What score and select read, and where the pool has the columns of the model.
+
+    Columns `beside` the features say something of the rows; the model may have been fitted on one all the same.
+    """
     from fasttangent.cli.columns import feature_columns
     from fasttangent.cli.tables.reading import open_table
 
     model = loaded(model_path)
     table = open_table(pool, header)
-    return model, table, feature_columns(model, table, drop)
+    fitted = model.feature_names if table.named and model.feature_names is not None else ()
+    others = [name for name in beside if table.names[table.column(name)] not in fitted]
+    return model, table, feature_columns(model, table, [*drop, *others])
 
 
 def loaded(path: str) -> Model:

@@ -62,10 +62,13 @@ def select(
         Input("the table of --exclude", None if listed else exclude),
     ]
     check_outputs([Output("--output", output, SUFFIXES)], read)
-    model, table, columns = model_and_pool(model_path, pool, drop, header)
+    beside = [column for column in (settings["groups"],) if column is not None]
+    model, table, columns = model_and_pool(model_path, pool, drop, header, beside)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
     if exclude is not None:
         settings["exclude"] = _numbers_in_words(exclude) if listed else _rows_in_table(exclude)
+    if settings["groups"] is not None:
+        settings["groups"] = table.labels(table.column(settings["groups"]))
     if settings["prefilter"] == "none":
         settings["prefilter"] = None
     started = time.perf_counter()

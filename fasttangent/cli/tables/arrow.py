@@ -60,3 +60,13 @@ def gather(path: Path, batches: Iterator[tuple[int, Any]], indices: np.ndarray) 
     back = np.empty_like(order)
     back[order] = np.arange(len(order))
     return pa.Table.from_batches(parts).take(pa.array(back))
+
+
+def encoded(column: Any) -> np.ndarray:
+    """A number for each value of a chunked array, equal where values are; NaN for a missing one."""
+    pa = arrow()
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    codes = [chunk.indices for chunk in column.dictionary_encode().unify_dictionaries().chunks]
+    found: np.ndarray = pa.chunked_array(codes, pa.int32()).to_numpy()
+    return found

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.arrow import arrow, block, gather, numbers
+from fasttangent.cli.tables.arrow import arrow, block, encoded, gather, numbers
 from fasttangent.cli.tables.cells import CODE, MISSING, is_number, looks_like_names
 from fasttangent.cli.tables.table import Table, first_line
 
@@ -90,6 +90,17 @@ class CsvTable(Table):
             raise ValueError(self._what_is_wrong([]) or f"{self.path}: {first_line(error)}") from None
         missing = pa.array(sorted(MISSING))
         return {self.names[i] or f"column_{i}": _with_type(table.column(i), missing) for i in everything}
+
+    def labels(self, column: int) -> np.ndarray:
+        import pyarrow.compute as pc
+
+        pa = arrow()
+        try:
+            cells = [batch.column(0) for _, batch in self._batches([column], pa.string())]
+        except pa.ArrowInvalid as error:
+            raise ValueError(self._what_is_wrong([]) or f"{self.path}: {first_line(error)}") from None
+        words = pc.utf8_trim_whitespace(pa.chunked_array(cells, pa.string()))
+        return encoded(pc.if_else(pc.equal(words, ""), pa.scalar(None, pa.string()), words))
 
     def _batches(self, columns: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:
         """Yield (first row, record batch), each cell converted to one Arrow type."""

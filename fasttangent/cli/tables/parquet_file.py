@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.arrow import arrow, block, gather, numbers
+from fasttangent.cli.tables.arrow import arrow, block, encoded, gather, numbers
 from fasttangent.cli.tables.cells import is_number
 from fasttangent.cli.tables.table import CHUNK_ROWS, Table, first_line, height
 
@@ -56,6 +56,11 @@ class ParquetTable(Table):
         everything = range(len(self.names))
         table = gather(self.path, self._batches(groups[groups < len(self.starts) - 1], everything), indices)
         return {self.names[i]: table.column(i) for i in everything}
+
+    def labels(self, column: int) -> np.ndarray:
+        pa = arrow()
+        batches = self._batches(range(len(self.starts) - 1), [column])
+        return encoded(pa.chunked_array([batch.column(0) for _, batch in batches]))
 
     def _batches(self, groups: Iterable[int], columns: Sequence[int]) -> Iterator[tuple[int, Any]]:
         """Yield (first row, record batch) of the given row groups."""

@@ -120,6 +120,10 @@ class Table(ABC):
         """Return the whole table, or some of its columns, as one float64 array (rows, columns)."""
         return np.concatenate([block for _, block in self.chunks(columns=columns)])
 
+    def labels(self, column: int) -> np.ndarray:
+        """A number for each row, equal where a column of any kind holds equal cells; NaN for an empty one."""
+        return self.read([column])[:, 0]
+
     def column(self, wanted: str | int) -> int:
         """The number of a column given by its name or by its number (negative from the end).
 
