@@ -49,7 +49,7 @@ def variance_reduction(
     E = np.ascontiguousarray(E)
     M = moments(E if targets is None else np.ascontiguousarray(targets, E.dtype), weight, threads)
     picks = Picks(len(E), k, limits)
-    variances = _AverageVariance(E, M, picks.free, k, noise, threads)
+    variances = _AverageVariance(E, M, picks, k, noise, threads)
     while picks.more():
         i = variances.best()
         picks.take(i)
@@ -97,7 +97,7 @@ def _kept(A: Float, B: Float, surplus: Surplus, noise: float) -> Rows:
     # B gains x z^T + z x^T, with z = (y + x B_jj / (2 c)) / c
     X, Z, inverse_c = np.empty((m, m)), np.empty((m, m)), np.empty(m)
     while surplus.any():
-        j = int(np.argmin(np.where(surplus.may_go(), b / (noise - a), np.inf)))
+        j = int(np.argmin(np.where(surplus.may_go(), b / (noise - a) / surplus.price, np.inf)))
         surplus.kept[j] = False
         c = noise - a[j]
         x = A[j] + _combined(X[:t, j] * inverse_c[:t], X[:t])
@@ -135,7 +135,8 @@ def max_determinant(
     """k times the row of the largest variance given the picks so far: greedy log det (I + E_S E_S^T / noise).
 
     For Gaussians this is BatchBALD (Kirsch et al. 2019).  Rows are multiplied by the root of their weight.  A row's
-    variance only falls, so it is brought up to date only while it might be the largest (lazy greedy).
+    variance only falls, so it is brought up to date only while it might be the largest (lazy greedy).  With costs the
+    largest log (1 + variance / noise) per cost.
     """
     from fasttangent.kernels.covariances import Keys, refresh
 
@@ -146,26 +147,34 @@ def max_determinant(
     noise = _at_least_rounding(noise, key)
     picked, U = _Picked(D, k, noise), np.empty((k, D), E.dtype)
     keys, best = Keys(key, age, w), np.empty((-(-n // rows), 2))
+    key[~picks.free] = -np.inf
     while picks.more():
-        i, t = int(np.argmax(key)), picked.number
+        t, bounds = picked.number, _per_cost(key, noise, picks)
+        i = int(np.argmax(bounds))
         refresh(best[0], keys, E, U, t, -np.inf, i, i + 1)
+        might = best[0, 0] if bounds is key else key[bounds >= _per_cost(key, noise, picks)[i]].min()
 
-        def bring_up(start: int, stop: int, t: int = t, limit: float = best[0, 0]) -> None:
+        def bring_up(start: int, stop: int, t: int = t, limit: float = might) -> None:
             refresh(best[start // rows], keys, E, U, t, limit, start, stop)
 
         each_chunk(bring_up, n, n_threads)
-        i = _first_largest(best)
+        i = _first_largest(best) if bounds is key else int(np.argmax(_per_cost(key, noise, picks)))
         picked.add(np.sqrt(w[i]) * E[i].astype(np.float64), np.empty((0, D)))
         U[t], key[picks.take(i)] = picked.directions[t], -np.inf
     return picks.rows
 
 
+def _per_cost(key: Float, noise: float, picks: Picks) -> Float:
+    """Information of free rows per cost; without costs their variances, which are in the same order."""
+    if isinstance(picks.price, float):
+        return key
+    return np.where(picks.free, np.log1p(np.maximum(key, 0) / noise) / picks.price, -np.inf)
+
+
 class _AverageVariance:
     """a = e.P e and b = e.P M P e of all rows e, while labels become known."""
 
-    def __init__(
-        self, E: NDArray, M: Float, free: NDArray[np.bool_], k: int, noise: float, threads: int | None
-    ) -> None:
+    def __init__(self, E: NDArray, M: Float, picks: Picks, k: int, noise: float, threads: int | None) -> None:
         self.E, self.threads = E, checks.thread_count(threads)
         self.noise = noise = _at_least_rounding(noise, _squares(E, None, self.threads))
         self.M = M / (
@@ -173,17 +182,20 @@ class _AverageVariance:
         )  # picks do not depend on it, and w below stays in the range of float32
         self.root, self.picked = _root(self.M), _Picked(E.shape[1], k, noise)
         self._rows = chunk_rows(len(E))
-        self.free, self._best = free, np.empty((-(-len(E) // self._rows), 2))
+        self.picks, self._best = picks, np.empty((-(-len(E) // self._rows), 2))
         self._measure(None, self.root)
 
     def best(self) -> int:
-        """The free row of the largest b / (noise + a), the first of equals."""
+        """The free row of the largest b / (noise + a) per cost, the first of equals."""
         self._pass()
         if self.b.sum() < FALL * self.before:
             precision = self.picked.precision(self.threads)
             self._measure(precision.half_solve(np.eye(precision.size)), precision.solve(self.root.T).T)
             self._pass()
-        return _first_largest(self._best)
+        if isinstance(self.picks.price, float):
+            return _first_largest(self._best)
+        gain = self.b / (self.noise + self.a) / self.picks.price
+        return int(np.argmax(np.where(self.picks.free, gain, -np.inf)))
 
     def know(self, i: int) -> None:
         """The label of row i; the next pass takes it into account."""
@@ -199,7 +211,7 @@ class _AverageVariance:
     def _pass(self) -> None:
         from fasttangent.kernels.covariances import Update, Variances, lower_variances
 
-        variances = Variances(self.a, self.b, self.free, self.noise)
+        variances = Variances(self.a, self.b, self.picks.free, self.noise)
         update = Update(*self.change)
 
         def task(start: int, stop: int) -> None:

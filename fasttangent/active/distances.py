@@ -48,7 +48,7 @@ def k_center(
     """The row with the largest w d^2, d its distance to the nearest centre, k times."""
     from fasttangent.kernels.distances import farthest
 
-    centres, picks = Centres(E, known, weight, threads), Picks(len(E), k, limits)
+    centres, picks = _begun(Centres(E, known, weight, threads), k, limits)
     return _greedy(centres, picks, lambda c: farthest(c.squared, c.weight, picks.free))
 
 
@@ -67,7 +67,7 @@ def lcmd(
     """
     from fasttangent.kernels.distances import farthest_of_largest
 
-    centres, picks = Centres(E, known, weight, threads), Picks(len(E), k, limits)
+    centres, picks = _begun(Centres(E, known, weight, threads), k, limits)
     sums = np.empty(centres.number + k)
 
     def pick(c: Centres) -> int:  # without centres all rows are one cluster
@@ -87,7 +87,7 @@ def k_means_plus_plus(
     limits: Limits | None = None,
 ) -> Rows:
     """A row with probability in proportion to w d^2, k times; without centres, the first in proportion to w."""
-    centres, picks = Centres(E, known, weight, threads), Picks(len(E), k, limits)
+    centres, picks = _begun(Centres(E, known, weight, threads), k, limits)
 
     def pick(c: Centres) -> int:
         chances = c.weight * (c.squared if c.number else 1.0) * picks.free
@@ -97,6 +97,14 @@ def k_means_plus_plus(
         return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
 
     return _greedy(centres, picks, pick)
+
+
+def _begun(centres: Centres, k: int, limits: Limits | None) -> tuple[Centres, Picks]:
+    """Weights per cost, and none for what cannot be picked."""
+    picks = Picks(len(centres.E), k, limits)
+    centres.weight /= picks.price
+    centres.weight[~picks.free] = 0
+    return centres, picks
 
 
 def _greedy(centres: Centres, picks: Picks, pick: Any) -> Rows:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasttangent.active.limits import limits_of
+from fasttangent.active.limits import given_cost, limits_of, total
 from fasttangent.active.pool import ArrayPool, Pool, Usable, excluded, usable
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
 from fasttangent.active.strategies.scoring import smallest
@@ -38,7 +38,7 @@ class Selection:
 
     Attributes
     ----------
-    indices : ndarray of int64, shape (k,)
+    indices : ndarray of int64, shape (k,), or fewer where `max_cost` ends a batch
         Row numbers in the pool, no number twice; in the order of picking, for "top" and "egl" by falling score.
     scores : ndarray of float64, shape (k,)
         Curiosity of each picked row; nan for a model without the tangent of the strength.
@@ -51,6 +51,8 @@ class Selection:
         What the strategy measured distances or covariances in.
     weight : str or None
         "curiosity", "sensitivity", "given" or None.
+    cost : float or None
+        What the picks cost together; None where costs were not given.
     """
 
     indices: Rows
@@ -60,6 +62,7 @@ class Selection:
     candidates: int
     embedding: str | None = None
     weight: str | None = None
+    cost: float | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -79,6 +82,8 @@ def select(
     exclude: Any = None,
     groups: Any = None,
     per_group: int | None = None,
+    cost: Any = None,
+    max_cost: float | None = None,
     prefilter: tuple[str, int] | int | None = PREFILTER,
     seed: int = 0,
     threads: int | None = None,
@@ -121,6 +126,13 @@ def select(
     per_group : int, optional
         At most so many picks of a group.  Rows of a full group cannot be picked but still count in averages; in the
         clusters of "lcmd" they do not.
+    cost : array_like of shape (n,), optional
+        What a label of every row costs, > 0: each pick is the one of the best gain per cost, where the gain is what the
+        strategy goes by without (weights of "top" and "sample", squared distances, also in the sums of "lcmd", what
+        the mean variance falls by, information).  "random" goes by none.  Costs that are all alike change nothing.
+    max_cost : float, optional
+        What the picks may cost together at the most, where k is the most there may be: of rows too dear for what is
+        left none is picked, though they count in averages.
     prefilter : (how, m), int or None
         A larger pool than m rows is thinned to m candidates: "random" ones, or those of the highest "curiosity" or
         "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.  Of more than
@@ -139,8 +151,8 @@ def select(
     Raises
     ------
     ValueError
-        If fewer than k different rows can be picked, or fewer within `per_group`, something is needed that the model
-        lacks and `labeled` could give, or an argument is not as described.
+        If fewer than k different rows can be picked, or fewer within `per_group`, none within `max_cost`, something is
+        needed that the model lacks and `labeled` could give, or an argument is not as described.
 
     Examples
     --------
@@ -153,8 +165,10 @@ def select(
     (dtype('int64'), 5, 'posterior')
     """
     rows = checks.features("pool", pool, model.n_features, model.feature_names)
-    asked = Asked(k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, prefilter, seed,
-                  threads)  # fmt: skip
+    asked = Asked(
+        k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, cost, max_cost, prefilter, seed,
+        threads,
+    )  # fmt: skip
     return selected(model, ArrayPool(rows), asked)[0]
 
 
@@ -170,6 +184,8 @@ class Asked(NamedTuple):
     exclude: Any = None
     groups: Any = None
     per_group: Any = None
+    cost: Any = None
+    max_cost: Any = None
     prefilter: Any = PREFILTER
     seed: Any = 0
     threads: int | None = None
@@ -201,7 +217,8 @@ def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selecti
             "that matter more several times"
         )
     how, most = _prefilter(asked.prefilter, k)
-    out, limits = excluded(asked.exclude, len(pool)), limits_of(asked.groups, asked.per_group, k, len(pool))
+    out, cost = excluded(asked.exclude, len(pool)), given_cost(asked.cost, len(pool))
+    limits = limits_of(asked.groups, asked.per_group, cost, asked.max_cost, k, len(pool))
     model_for_it = _prepared(model, strategy, embedding, known, asked.threads)
     if (isinstance(weight, str) or (strategy.thinned and how in WEIGHTS)) and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
@@ -213,7 +230,7 @@ def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selecti
         limits.of(able.numbers).check(k)
         limits = limits.of(batch.usable)
         limits.check(k, "; raise prefilter, which left them")
-    every = asked.prefilter is None or limits is not None  # draws may leave too few of a group
+    every = asked.prefilter is None or limits is not None  # draws know nothing of those
     picks = batch.usable[strategy.pick(replace(batch, limits=limits, every=every))]
     found = Selection(
         picks,
@@ -223,6 +240,7 @@ def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selecti
         len(batch.usable),
         embedding,
         weight if isinstance(weight, str) or weight is None else "given",
+        None if cost is None else total(cost[picks]),
     )
     return found, able
 

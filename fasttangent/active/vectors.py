@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import covariances, distances
-from fasttangent.active.limits import limits_of
+from fasttangent.active.limits import given_cost, limits_of, total
 from fasttangent.active.pool import ArrayPool, excluded, usable
 from fasttangent.active.selection import Selection, given_weight
 from fasttangent.common import checks
@@ -44,6 +44,8 @@ def select_embeddings(
     exclude: Any = None,
     groups: Any = None,
     per_group: int | None = None,
+    cost: Any = None,
+    max_cost: float | None = None,
     seed: int = 0,
     threads: int | None = None,
 ) -> Selection:
@@ -75,6 +77,10 @@ def select_embeddings(
         A label of any kind for every row: its site, patient or plate.
     per_group : int, optional
         At most so many picks of a group, as for `select`.
+    cost : array_like of shape (n,), optional
+        What a label of every row costs, > 0: each pick is the one of the best gain per cost, as for `select`.
+    max_cost : float, optional
+        What the picks may cost together at the most, where k is the most there may be.
     seed : int
         Of "kmeans++".
     threads : int, optional
@@ -89,7 +95,7 @@ def select_embeddings(
     Raises
     ------
     ValueError
-        If fewer than k different rows can be picked, also within `per_group`, or an argument is not as described.
+        If fewer than k different rows can be picked, or fewer within `per_group`, or an argument is not as described.
 
     Examples
     --------
@@ -111,6 +117,7 @@ def select_embeddings(
     aims = None if targets is None else _vectors("targets", targets, rows, finite=True)
     _check_use(strategy, aims, weight, noise)
     scores = None if weight is None else given_weight(weight, len(rows))
+    costs = given_cost(cost, len(rows))
     able = usable(
         ArrayPool(rows),
         known,
@@ -118,7 +125,7 @@ def select_embeddings(
         lambda part: checks.finite_rows(part, largest_square_root(part.dtype)),
         excluded(exclude, len(rows)),
     )
-    limits = limits_of(groups, per_group, k, len(rows))
+    limits = limits_of(groups, per_group, costs, max_cost, k, len(rows))
     if limits is not None:
         limits = limits.of(able.numbers)
         limits.check(k)
@@ -138,12 +145,13 @@ def select_embeddings(
         picks = TELLING[strategy](candidates, k, variance, aims, scores, how)
     return Selection(
         able.numbers[picks],
-        np.full(k, np.nan),
+        np.full(len(picks), np.nan),
         strategy,
         False,
         len(able.numbers),
         "given",
         None if weight is None else "given",
+        None if costs is None else total(costs[able.numbers[picks]]),
     )
 
 

@@ -222,6 +222,14 @@ SELECT = _several(
         help="Column of the pool with the site, patient or plate of every row; of text or numbers.",
     ),
     click.option("--per-group", type=click.IntRange(min=1), help="At most so many picks of a group."),
+    click.option(
+        "--cost",
+        metavar="COLUMN",
+        help="Column of the pool with what a label of every row costs: picks are the best gain per cost.",
+    ),
+    click.option(
+        "--max-cost", type=float, help="What the picks may cost together; -k is then the most there may be."
+    ),
     _value(
         "--prefilter",
         Prefilter(),

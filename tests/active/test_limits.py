@@ -1,23 +1,18 @@
-"""What must not be picked."""
+"""What a batch may hold: rows that must not be picked, so many of a group; by brute force."""
 
 import numpy as np
 import pytest
+from helpers.batches import OF_VECTORS, left_over, naive_gain, picked, rows_left
 
 import fasttangent as ft
 from fasttangent.active.strategies.table import STRATEGIES
 
 RNG = np.random.default_rng(0)
-NOISE = {"variance": 0.3, "bait": 0.3, "maxdet": 0.3}
-OF_VECTORS = ("lcmd", "kmeans++", "kcenter", "variance", "bait", "maxdet")
 
 
 @pytest.fixture(scope="module")
 def pool():
     return np.random.default_rng(1).normal(size=(120, 3)) * [1, 20, 0.03] + [0, 5, -1]
-
-
-def picked(E, k, strategy, **given):
-    return ft.select_embeddings(E, k, strategy=strategy, noise=NOISE.get(strategy), **given)
 
 
 # ---- rows that must not be picked ----
@@ -101,11 +96,6 @@ def test_bad_exclude(exclude, error, words):
 # ---- so many of a group ----
 
 
-def rows_left(group, per_group, picks, n):
-    """Free rows, by the definition."""
-    return [i for i in range(n) if i not in picks and sum(group[j] == group[i] for j in picks) < per_group]
-
-
 def naive_spread(E, k, strategy, group, per_group, known=()):
     n, picks = len(E), []
     for _ in range(k):
@@ -119,23 +109,6 @@ def naive_spread(E, k, strategy, group, per_group, known=()):
             free = [i for i in free if cluster[i] == np.argmax(sums)]
         picks.append(max(free, key=lambda i: gain[i]))
     return picks
-
-
-def left_over(E, rows, noise):
-    """Mean variance of the rows of E once those have labels."""
-    K = E[list(rows)]
-    return np.trace(E @ np.linalg.inv(np.eye(E.shape[1]) + K.T @ K / noise) @ E.T) / len(E)
-
-
-def log_det(E, rows, noise):
-    K = E[list(rows)]
-    return np.linalg.slogdet(np.eye(E.shape[1]) + K.T @ K / noise)[1]
-
-
-def naive_gain(E, picks, i, strategy, noise=0.3):
-    if strategy == "maxdet":
-        return log_det(E, [*picks, i], noise) - log_det(E, picks, noise)
-    return left_over(E, picks, noise) - left_over(E, [*picks, i], noise)
 
 
 def naive_telling(E, k, strategy, group, per_group):
@@ -307,7 +280,7 @@ def test_bad_groups(given, error, words):
         picked(np.arange(120.0).reshape(30, 4), 2, "lcmd", **given)
 
 
-@pytest.mark.parametrize("name", ["exclude", "groups", "per_group"])
+@pytest.mark.parametrize("name", ["exclude", "groups", "per_group", "cost", "max_cost"])
 def test_a_learner_does_not_take_what_its_first_round_would_not_keep_to(name, pool, data):
     with pytest.raises(ValueError, match="a setting in select must be one of"):
         ft.ActiveLearner(pool, *data, oracle=lambda rows: rows, select={name: 1})

@@ -170,6 +170,24 @@ def test_groups_of_a_column(ending, trained, pool, tmp_path, model):
     assert table["row"].tolist() == direct.indices.tolist()
 
 
+def test_costs_of_a_column(trained, pool, tmp_path, model):
+    X, cost = features(pool), np.random.default_rng(0).choice([1.0, 2.5, 20.0], 500)
+    write_table(tmp_path / "pool.csv", {"price": cost, **dict(zip(NAMES, X.T, strict=True))})
+    options = ["--strategy", "kcenter", "--cost", "price"]
+    table, result = picked(
+        trained, tmp_path / "pool.csv", tmp_path / "p.csv", *options, "--max-cost", 8, "--json"
+    )
+    direct = ft.select(model, X, 12, strategy="kcenter", cost=cost, max_cost=8)
+    assert table["row"].tolist() == direct.indices.tolist()
+    document = only_json(result.stdout)
+    assert (document["picked"], document["cost"]) == (len(direct), direct.cost)
+    assert len(direct) < 12
+    _, result = picked(trained, tmp_path / "pool.csv", tmp_path / "p.csv", *options)
+    assert (
+        f" at a cost of {ft.select(model, X, 12, strategy='kcenter', cost=cost).cost:g} in" in result.stdout
+    )
+
+
 def test_categories_in_row_groups_are_one_label_each(tmp_path):
     from pyarrow import chunked_array, parquet, table
 
@@ -220,6 +238,8 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
         (["--per-group", "3"], "per_group must be left out without groups, got 3"),
         (["--groups", "mass"], "per_group must be given with groups, got None"),
         (["--groups", "site", "--per-group", "3"], "has no column 'site'"),
+        (["--max-cost", "3"], "max_cost must be left out without cost, got 3"),
+        (["--cost", "mass"], "cost must be finite and > 0, got"),
         (["--exclude", "500"], "exclude must hold row numbers from 0 to 499, got 500"),
         (["--exclude", "3,-1"], "--exclude must be a table or row numbers such as 3,17, got '3,-1'"),
         (["--exclude", "{lacking}"], "has no column 'row'; give --exclude a table with one"),

@@ -14,7 +14,13 @@ from fasttangent.common import checks
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
-LIMITS = ("exclude", "groups", "per_group")  # the first round, which has no model, knows nothing of them
+LIMITS = (
+    "exclude",
+    "groups",
+    "per_group",
+    "cost",
+    "max_cost",
+)  # the first round, which has no model, knows nothing of them
 SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads", *LIMITS)
 IN_DOUBT = ("error", "ask", "failed")
 

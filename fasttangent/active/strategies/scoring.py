@@ -24,14 +24,16 @@ def _highest(scores: NDArray, k: int, seed: int, limits: Limits | None = None) -
     import numpy as np
 
     valid = _valid(scores, k)
-    return _first(valid, -scores[valid].astype(np.float64), k, limits)
+    return _first(valid, -(scores.astype(np.float64) / _price(limits))[valid], k, len(scores), limits)
 
 
 def _at_random(scores: NDArray, k: int, seed: int, limits: Limits | None = None) -> Rows:
     import numpy as np
 
     valid = _valid(scores, k)
-    return _first(valid, np.random.default_rng(seed).exponential(size=len(scores))[valid], k, limits)
+    return _first(
+        valid, np.random.default_rng(seed).exponential(size=len(scores))[valid], k, len(scores), limits
+    )
 
 
 def _in_proportion(scores: NDArray, k: int, seed: int, limits: Limits | None = None) -> Rows:
@@ -42,30 +44,38 @@ def _in_proportion(scores: NDArray, k: int, seed: int, limits: Limits | None = N
 
     known = np.flatnonzero(~np.isnan(scores))
     valid = known[scores[known] > 0]
-    most = len(valid) if limits is None else limits.of(valid).most()
+    rng, short = np.random.default_rng(seed), False
+    most = len(valid) if limits is None else limits.of(valid).most(len(valid))
     if most < k <= len(known):
-        within = "" if limits is None else ", within the limits"
+        within, short = "" if limits is None else ", within the limits", True
         warn(f"only {most} rows have a weight above 0{within}; the rest of the {k} is drawn uniformly")
-        rest, rng = np.setdiff1d(known, valid), np.random.default_rng(seed)
-        if limits is None:
-            more = rng.choice(rest, k - len(valid), replace=False)
-            return np.concatenate([valid, more]).astype(np.int64)
-        order = np.concatenate([rng.permutation(valid), rng.permutation(rest)])
-        return _first(order, np.arange(len(order)), k, limits)
-    _check_enough(k, len(valid))
-    keys = np.random.default_rng(seed).exponential(size=len(scores))[valid]
-    return _first(valid, np.log(keys) - np.log(scores[valid].astype(np.float64)), k, limits)
+    if short and limits is None:
+        more = rng.choice(np.setdiff1d(known, valid), k - len(valid), replace=False)
+        return np.concatenate([valid, more]).astype(np.int64)
+    if not short:
+        _check_enough(k, len(valid))
+    keys = np.log(rng.exponential(size=len(scores))[valid]) - np.log(scores[valid].astype(np.float64))
+    keys += np.log(np.broadcast_to(_price(limits), scores.shape)[valid])
+    if not short:
+        return _first(valid, keys, k, len(scores), limits)
+    order = np.concatenate([valid[np.argsort(keys)], rng.permutation(np.setdiff1d(known, valid))])
+    return _first(order, np.arange(len(order)), k, len(scores), limits)
 
 
-def _first(rows: Rows, keys: NDArray, k: int, limits: Limits | None) -> Rows:
-    """Those of the k smallest keys that the limits let in, ties by place."""
+def _price(limits: Limits | None) -> NDArray | float:
+    """What a score is divided by."""
+    return 1.0 if limits is None else limits.price()
+
+
+def _first(rows: Rows, keys: NDArray, k: int, n: int, limits: Limits | None) -> Rows:
+    """Of n rows those of the k smallest keys that the limits let in, ties by place."""
     import numpy as np
 
     from fasttangent.active.limits import Picks
 
     if limits is None:
         return rows[smallest(keys, k)]
-    picks = Picks(len(limits.group), k, limits)
+    picks = Picks(n, k, limits)
     return picks.take_first(rows[np.argsort(keys, kind="stable")])
 
 

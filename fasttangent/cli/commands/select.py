@@ -62,13 +62,15 @@ def select(
         Input("the table of --exclude", None if listed else exclude),
     ]
     check_outputs([Output("--output", output, SUFFIXES)], read)
-    beside = [column for column in (settings["groups"],) if column is not None]
+    beside = [column for column in (settings["groups"], settings["cost"]) if column is not None]
     model, table, columns = model_and_pool(model_path, pool, drop, header, beside)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
     if exclude is not None:
         settings["exclude"] = _numbers_in_words(exclude) if listed else _rows_in_table(exclude)
     if settings["groups"] is not None:
         settings["groups"] = table.labels(table.column(settings["groups"]))
+    if settings["cost"] is not None:
+        settings["cost"] = table.read([table.column(settings["cost"])])[:, 0]
     if settings["prefilter"] == "none":
         settings["prefilter"] = None
     started = time.perf_counter()
@@ -87,13 +89,15 @@ def select(
         "weight": picked.weight,
         "trusted": picked.trusted,
         "seconds": time.perf_counter() - started,
-        "picked": k,
+        "picked": len(picks),
+        "cost": picked.cost,
         "strategy": picked.strategy,
         "seed": settings["seed"],
         "output": output,
     }
     part = "" if picked.candidates == len(rows) else f" ({picked.candidates:,} took part)"
-    text = f"picked {k:,} of {len(rows):,} rows{part} in {document['seconds']:.1f} s; saved {output}"
+    paid = "" if picked.cost is None else f" at a cost of {picked.cost:,.10g}"
+    text = f"picked {len(picks):,} of {len(rows):,} rows{part}{paid} in {document['seconds']:.1f} s; saved {output}"
     say(as_json, document, text)
 
 
