@@ -108,25 +108,24 @@ def total(cost: Float) -> float:
 
 def _labels(groups: Any, n: int) -> Rows:
     """Labels of any kind as numbers from 0."""
-    given = np.asarray(groups.to_numpy() if hasattr(groups, "to_numpy") else groups)
+    given = np.asarray(groups)
     if given.shape != (n,):
         raise ValueError(f"groups must have shape ({n},) to match the pool, got shape {given.shape}")
     numbers: dict[Any, int] = {}
     try:
-        of_objects = given.dtype == object
-        missing = np.array([g is None or bool(g != g) for g in given]) if of_objects else given != given
-        if missing.any():
-            i = int(np.argmax(missing))
-            raise ValueError(
-                f"groups must hold a label for every row, got {given[i]} in row {i}; give it one"
-            )
-        if not of_objects:
-            return np.unique(given, return_inverse=True)[1].astype(np.int64)
-        return np.fromiter((numbers.setdefault(label, len(numbers)) for label in given), np.int64, n)
-    except TypeError:
+        if given.dtype == object:
+            missing = np.array([g is None or bool(g != g) for g in given])
+            found = np.fromiter((numbers.setdefault(g, len(numbers)) for g in given), np.int64, n)
+        else:
+            missing, found = given != given, np.unique(given, return_inverse=True)[1].astype(np.int64)
+    except (TypeError, ValueError):  # what has neither a hash nor an answer to ==
         raise TypeError(
             "groups must hold labels such as numbers or text, got missing or compound ones"
         ) from None
+    if missing.any():
+        i = int(np.argmax(missing))
+        raise ValueError(f"groups must hold a label for every row, got {given[i]} in row {i}; give it one")
+    return found
 
 
 class Picks:

@@ -68,7 +68,7 @@ def excluded(exclude: Any, n: int) -> NDArray[np.bool_]:
     if exclude is None:
         return out
     if hasattr(exclude, "to_numpy"):  # a column of a frame, whose kind must not be lost
-        exclude = exclude.to_numpy()
+        exclude = np.asarray(exclude)
     given = checks.array("exclude", exclude)
     if given.dtype == bool:
         if given.shape != (n,):

@@ -131,14 +131,14 @@ def select(
         strategy goes by without (weights of "top" and "sample", squared distances, also in the sums of "lcmd", what
         the mean variance falls by, information).  "random" goes by none.  Costs that are all alike change nothing.
     max_cost : float, optional
-        What the picks may cost together at the most, where k is the most there may be: of rows too dear for what is
-        left none is picked, though they count in averages.
+        What the picks may cost together at the most, where k is the most there may be, of at least as many candidates:
+        of rows too dear for what is left none is picked, though they count in averages.
     prefilter : (how, m), int or None
         A larger pool than m rows is thinned to m candidates: "random" ones, or those of the highest "curiosity" or
         "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.  Of more than
-        32,768 candidates "error" and "variance" compare 16,384 in full, without `targets`: drawn with chances in
-        proportion to their variance by 16 tangents, and weighted so that averages are those of all.  With 256 picks
-        the error left was 0 to 2 % above that of comparing all.  None: every row in full.
+        32,768 candidates "error" and "variance" compare 16,384 in full, without `targets`, `per_group` and costs: drawn
+        with chances in proportion to their variance by 16 tangents, and weighted so that averages are those of all.
+        With 256 picks the error left was 0 to 2 % above that of comparing all.  None: every row in full.
     seed : int
         Of everything random.
     threads : int, optional

@@ -107,6 +107,8 @@ def select_embeddings(
     >>> picks = ft.select_embeddings(E, 5, strategy="lcmd", labeled=E[:20])
     >>> len(picks), bool((picks.indices >= 20).all())
     (5, True)
+    >>> ft.select_embeddings(E, 5, cost=np.where(leaves[:, 0] > 3, 9.0, 2.0), max_cost=7).cost
+    6.0
     """
     checks.choice("strategy", strategy, (*SPREADING, *TELLING))
     rows = _vectors("E", E, None)

@@ -8,6 +8,8 @@ import fasttangent as ft
 from fasttangent.active.strategies.table import STRATEGIES
 
 RNG = np.random.default_rng(0)
+BOXES = np.empty(30, object)
+BOXES[:] = [np.zeros(2)] * 30
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +62,24 @@ def test_an_excluded_row_may_be_a_bad_one_and_another_stands_for_its_copies():
         picked(E, 11, "kcenter", exclude=[0, 3])
 
 
-@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
-def test_excluded_rows_of_a_frame(kind):
-    pytest.importorskip({"arrow": "pyarrow"}.get(kind, kind))
+@pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "chunks"])
+def test_columns_of_frames(kind):
+    pytest.importorskip({"arrow": "pyarrow", "chunks": "pyarrow"}.get(kind, kind))
     make = {
         "pandas": lambda a: __import__("pandas").Series(a),
         "polars": lambda a: __import__("polars").Series(a),
-        "arrow": lambda a: __import__("pyarrow").chunked_array([a[:7], a[7:]]),
+        "arrow": lambda a: __import__("pyarrow").array(a),
+        "chunks": lambda a: __import__("pyarrow").chunked_array([a[:7], a[7:]]),
     }[kind]
     E, out = RNG.normal(size=(30, 4)), np.arange(30) % 2 > 0
     expected = picked(E, 5, "lcmd", exclude=out).indices
     for given in (out, np.flatnonzero(out)):
         np.testing.assert_array_equal(picked(E, 5, "lcmd", exclude=make(given)).indices, expected)
+    sites, cost = np.array(["x", "y", "z"])[np.arange(30) % 3], np.arange(30.0) + 1
+    expected = picked(E, 5, "lcmd", groups=sites, per_group=2, cost=cost)
+    found = picked(E, 5, "lcmd", groups=make(sites.tolist()), per_group=2, cost=make(cost))
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    assert found.cost == expected.cost
 
 
 @pytest.mark.parametrize(
@@ -272,6 +280,7 @@ def test_a_prefilter_that_leaves_too_few_groups(model, pool, data):
         ({"groups": [None] * 30, "per_group": 1}, ValueError, "a label for every row, got None in row 0"),
         ({"groups": [1.0] * 29 + [np.nan], "per_group": 1}, ValueError, "every row, got nan in row 29"),
         ({"groups": [[1]] * 30, "per_group": 1}, ValueError, r"groups must have shape \(30,\)"),
+        ({"groups": BOXES, "per_group": 1}, TypeError, "groups must hold labels such as numbers or text"),
         ({"groups": [0] * 30, "per_group": 1}, ValueError, "k must be at most 1, as 30 rows of 1 groups can"),
     ],
 )
