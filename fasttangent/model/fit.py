@@ -78,7 +78,7 @@ def fit(
         and biases and weights of each layer but for these; weights and biases of each layer; all together; or the
         number 0, 1, ... of each parameter's group.
     sample_weight : array_like of shape (n,), optional
-        w >= 0; 2 means a row twice, 0 no row.
+        w >= 0; 2 means a row twice, 0 no row.  Learned strengths take them relative to their mean.
     optimizer : {"adam", "momentum", "sgd"}
         Of the minibatch steps.
     learning_rate : float, optional
