@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -210,6 +211,7 @@ def interrupted() -> list[str]:
     """Ctrl-C at any moment of many calls."""
     found, heard = [report()], 0
     main = threading.main_thread().ident
+    gc.collect()  # what loading left: Python drops what is raised in a destructor
     for i in range(200):
         timer = threading.Timer(1e-4 * (i % 40), partial(signal.pthread_kill, main, signal.SIGINT))
         try:
