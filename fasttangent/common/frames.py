@@ -6,6 +6,7 @@ narwhals knows the libraries; without it plain numeric frames of pandas are arra
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,7 @@ def is_frame(X: Any) -> bool:
 def names_of(X: Any) -> tuple[str, ...]:
     """Names of a frame's columns, as text."""
     names = tuple(map(str, X.column_names if hasattr(X, "column_names") else X.columns))
-    twice = (
-        [name for i, name in enumerate(names) if name in names[:i]] if len(set(names)) < len(names) else []
-    )
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ValueError(f"columns must have different names, got {twice[0]!r} twice; rename one")
     return names

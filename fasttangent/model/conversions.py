@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.words import DTYPES
 from fasttangent.model.certificate import unmeasured
+from fasttangent.model.exports import IN_TORCH
 from fasttangent.model.model import Model
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
 
 STRENGTH = 1e-3  # of a model that says nothing of its own
 SIGMOID = "sigmoid"  # 1 / (1 + exp(-z)) = (1 + tanh(z / 2)) / 2, so a network of tanh has the same function
-BY_TORCH = {
-    "Tanh": "tanh", "SiLU": "silu", "ReLU": "relu", "Softplus": "softplus", "GELU": "gelu", "Sigmoid": SIGMOID,
-}  # fmt: skip
+BY_TORCH = {layer: phi for phi, layer in IN_TORCH.items() if phi != "identity"} | {"Sigmoid": SIGMOID}
 BY_SKLEARN = {"tanh": "tanh", "relu": "relu", "identity": "identity", "logistic": SIGMOID}
 NOTHING = ("Identity", "Dropout", "Flatten")  # layers that change nothing where a model predicts
 
@@ -115,7 +115,7 @@ def from_arrays(
             "the model was not trained here; fasttangent.settle(model, X, y) settles it on labelled rows"
         ),
         slope_squared=np.full(m, np.nan),
-        dtype=checks.choice("dtype", dtype, ("float64", "float32")),
+        dtype=checks.choice("dtype", dtype, DTYPES),
         feature_names=_names(feature_names, d),
         flat_targets=m == 1,
     )

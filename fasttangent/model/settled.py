@@ -5,21 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fasttangent.common import checks
 from fasttangent.common.progress import reporting
-from fasttangent.model.certificate import certify, unmeasured
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import mean_slope_squared
 from fasttangent.model.settling import settle as settled
-
-if TYPE_CHECKING:
-    from fasttangent.model.certificate import Certificate
-    from fasttangent.model.settling_state import Settling
-    from fasttangent.problem.problem import Problem
+from fasttangent.model.stages import Stages, certified, notes_of
 
 
 def settle(
@@ -84,18 +79,20 @@ def settle(
     with reporting(progress) as report:
         start = np.zeros((1, len(model.params)))
         found = settled(problem, model.params, start, budget, report)
-        certificate = _certified(problem, found, began + budget)
+        ended = (found.theta, found.tangents, found.stopped, notes_of(found), found.history)
+        run = Stages(problem, *ended, seconds={}, bracket=found.bracket, deadline=began + budget)
+        certificate = certified(run, "settle")
     return replace(
         model,
         params=found.theta,
         tangents={"strength": found.tangents[0]},
         certificate=certificate,
         slope_squared=mean_slope_squared(problem, found.theta),
-        interrupted=found.stopped == "interrupted",
+        interrupted=run.stopped == "interrupted",
         noise=np.nan,
         training={
             "rows": problem.n_rows,
-            "stopped": found.stopped,
+            "stopped": run.stopped,
             "settling_seconds": time.perf_counter() - began,
         },
         history={name: np.array(values) for name, values in found.history.items() if len(values)},
@@ -108,12 +105,3 @@ def _under(model: Model, strength: float) -> Model:
         by_group = objective.by_group(model.network, model.feature_names)
         settings = replace(settings, strength=by_group if objective.ratios else strength)
     return replace(model, objective=objective, settings=settings)
-
-
-def _certified(problem: Problem, found: Settling, deadline: float) -> Certificate:
-    notes = () if found.stopped == "settled" else (f"settling ended early: {found.stopped}",)
-    try:
-        return certify(problem, found.theta, found.tangents, notes, bracket=found.bracket, deadline=deadline)
-    except KeyboardInterrupt:
-        found.stopped = "interrupted"
-        return unmeasured("the certificate was not measured, because of an interrupt; settle again")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.model.settings import FitSettings
+    from fasttangent.model.settling_state import Settling
     from fasttangent.model.strengths import Path
     from fasttangent.problem.problem import Problem
     from fasttangent.solvers.bracket import Bracket
@@ -79,7 +80,7 @@ def two_stages(
                 problem, theta, tangents, stopped, notes, first.history, seconds, None, deadline, path
             )
     second = settle(problem, theta, tangents, deadline - clock(), report)
-    notes = () if second.stopped == "settled" else (f"settling ended early: {second.stopped}",)
+    notes = notes_of(second)
     seconds["settling_seconds"] = clock() - began
     history = {**first.history, **second.history}
     return Stages(
@@ -96,8 +97,16 @@ def two_stages(
     )
 
 
-def certified(run: Stages) -> Certificate:
-    """The certificate of what the stages ended with; the run is marked when Ctrl-C leaves it unmeasured."""
+def notes_of(found: Settling) -> tuple[str, ...]:
+    """What a certificate has to say of how settling ended."""
+    return () if found.stopped == "settled" else (f"settling ended early: {found.stopped}",)
+
+
+def certified(run: Stages, again: str = "fit") -> Certificate:
+    """The certificate of what the stages ended with; the run is marked when Ctrl-C leaves it unmeasured.
+
+    `again` is what is to be called again then.
+    """
     try:
         found = certify(
             run.problem, run.theta, run.tangents, run.notes, bracket=run.bracket, deadline=run.deadline
@@ -105,4 +114,4 @@ def certified(run: Stages) -> Certificate:
         return found if run.path is None else replace(found, strength_error=run.path.error)
     except KeyboardInterrupt:
         run.stopped = "interrupted"
-        return unmeasured("the certificate was not measured, because of an interrupt; fit again")
+        return unmeasured(f"the certificate was not measured, because of an interrupt; {again} again")
