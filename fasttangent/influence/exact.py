@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.common.blas import one_thread
 from fasttangent.common.errors import IndefiniteError, UntrustedTangentWarning
 from fasttangent.common.progress import reporting
 from fasttangent.common.vectors import excess
 from fasttangent.common.warning import warn
+from fasttangent.influence.leave_one_out import LeaveOneOut, left_out
 from fasttangent.influence.row_blocks import (
     blocks,
     gradients_of,
@@ -34,7 +34,6 @@ from fasttangent.influence.row_blocks import (
 from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
 from fasttangent.model.members import refuse_several
 from fasttangent.model.model import Model
-from fasttangent.model.scores import slope
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import SOLVERS, prepare
@@ -47,14 +46,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 CURVATURES = ("hessian", "gauss-newton")
-
-
-class LeaveOneOut(NamedTuple):
-    """What the model would say of its training rows, had it not seen them; nan where that is not defined."""
-
-    prediction: Float  # (n,) or (n, n_outputs), units of y
-    residual: Float  # y - prediction
-    leverage: Float  # (n,)
 
 
 class Top(NamedTuple):
@@ -302,7 +293,7 @@ class Exact:
         How far a prediction follows its own label; with the Gauss-Newton matrix its sum is the effective number of
         parameters.
         """
-        return np.einsum("ioo,io->i", self._hat(), self.system.problem.output_weights(self.model.params))
+        return np.einsum("ioo,io->i", self.hat(), self.system.problem.output_weights(self.model.params))
 
     def leave_one_out(self) -> LeaveOneOut:
         """Predictions and residuals of training rows as if each had been left out, from one Newton step each.
@@ -315,23 +306,15 @@ class Exact:
         LeaveOneOut
             nan, with a warning, for a row without which the system would not be positive definite.
         """
-        problem, scaling = self.system.problem, self.model.scaling
-        a, D = self._hat(), problem.output_weights(self.model.params)
-        f = problem.predictions(self.model.params)
-        pull = problem.rows.w[:, None] * slope(self.model.objective, f - problem.rows.Y)
-        left = np.eye(f.shape[1]) - a * D[:, None, :]
-        pulled, change = np.einsum("iou,iu->io", a, pull), np.full_like(f, np.nan)
-        with one_thread():
-            defined = np.linalg.eigvals(left).real.min(axis=1) > 0
-            change[defined] = np.linalg.solve(left[defined], pulled[defined, :, None])[..., 0]
-        if not defined.all():
+        scaling = self.model.scaling
+        outputs, leverage = left_out(self.system.problem, self.model.params, self.hat())
+        if missing := np.count_nonzero(np.isnan(outputs).any(axis=1)):
             warn(
-                f"{np.count_nonzero(~defined)} training rows cannot be left out by one step (leverage >= 1); nan",
+                f"{missing} training rows cannot be left out by one step (leverage >= 1); nan",
                 UntrustedTangentWarning,
             )
-        prediction = scaling.predictions(f + change)
-        residual = scaling.predictions(problem.rows.Y) - prediction
-        leverage = np.einsum("ioo,io->i", a, D)
+        prediction = scaling.predictions(outputs)
+        residual = scaling.predictions(self.system.problem.rows.Y) - prediction
         if self.model.flat_targets:
             prediction, residual = prediction[:, 0], residual[:, 0]
         return LeaveOneOut(prediction, residual, leverage)
@@ -381,7 +364,7 @@ class Exact:
                 report("influence", start, len(unit))
         return out
 
-    def _hat(self) -> Float:
+    def hat(self) -> Float:
         """grad f_i . A^-1 grad f_i of training rows, without weights: (n, n_outputs, n_outputs)."""
         problem, found = self.system.problem, []
         for _, J in jacobians(problem, self.model.params):

@@ -90,6 +90,12 @@ class Path:
 
 def evidence(problem: Problem, theta: Float) -> tuple[float, float]:
     """E at a stationary point, and the number of parameters that the labels determine."""
+    value, metric, roots = minus_log_evidence(problem, theta)
+    return value, _determined(metric, roots)
+
+
+def minus_log_evidence(problem: Problem, theta: Float) -> tuple[float, DualMetric, Float]:
+    """E, and what it was computed by: the factored I + K / strength, and R."""
     strength, at = problem.objective.strength, Linearized(problem, theta)
     metric = DualMetric(at, strength, whole=True)
     roots = at.kept.roots
@@ -97,8 +103,7 @@ def evidence(problem: Problem, theta: Float) -> tuple[float, float]:
     y = at.times(theta) - np.divide(slopes, roots, out=np.zeros_like(roots), where=roots > 0)
     labels = problem.total * len(roots)
     q = metric.floor * float(np.sum(y * metric.dual_solution(y)))
-    value = 0.5 * np.log(max(q, 1e-300)) + metric.log_determinant / (2 * labels)
-    return value, _determined(metric, roots)
+    return 0.5 * np.log(max(q, 1e-300)) + metric.log_determinant / (2 * labels), metric, roots
 
 
 def _determined(metric: DualMetric, roots: Float, probes: int = 32) -> float:
