@@ -164,7 +164,7 @@ def select(
     >>> picks.indices.dtype, len(picks), picks.embedding
     (dtype('int64'), 5, 'posterior')
     """
-    rows = checks.features("pool", pool, model.n_features, model.feature_names)
+    rows = model.matrix("pool", pool)
     asked = Asked(
         k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, cost, max_cost, prefilter, seed,
         threads,
@@ -248,7 +248,7 @@ def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selecti
 def _given_rows(model: Model | Members, name: str, given: Any) -> NDArray | None:
     if given is None:
         return None
-    rows = checks.features(name, given, model.n_features, model.feature_names)
+    rows = model.matrix(name, given)
     checks.finite(name, rows)
     if len(rows) == 0:
         raise ValueError(f"{name} must have at least 1 row, got none; leave it out")

@@ -335,7 +335,7 @@ def _new_values(model: Model, X: Float, Y: Float, new_X: Any, new_y: Any) -> tup
         raise ValueError("correct needs new_X or new_y, the values that the rows ought to have")
     k = len(X)
     if new_X is not None:
-        rows = checks.features("new_X", new_X, model.n_features, model.feature_names)
+        rows = model.matrix("new_X", new_X)
         if len(rows) != k:
             raise ValueError(f"new_X must have {k} rows, one for each in correct, got {len(rows)}")
         checks.finite("new_X", rows)

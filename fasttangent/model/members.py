@@ -117,6 +117,21 @@ class Members:
     def _first(self) -> Model:
         return self.models[0]
 
+    def matrix(self, name: str, X: Any) -> NDArray:
+        """Rows as the numbers that each network takes, as `Model.matrix` has them.
+
+        Parameters
+        ----------
+        name : str
+            Of the argument, for errors.
+        X : array_like of shape (n, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n, n_features)
+        """
+        return self._first.matrix(name, X)
+
     @property
     def n_features(self) -> int:
         """Number of inputs."""

@@ -588,8 +588,32 @@ class Model:
             "certificate": {**asdict(self.certificate), "reasons": list(self.certificate.reasons)},
         }
 
+    def matrix(self, name: str, X: Any) -> NDArray:
+        """Rows as the numbers that the network takes, before they are brought to standard units.
+
+        Every method that takes rows reads them so.
+
+        Parameters
+        ----------
+        name : str
+            Of the argument, for errors.
+        X : array_like of shape (n, n_features)
+            Rows as given; columns with names are found by them.
+
+        Returns
+        -------
+        ndarray, shape (n, n_features)
+            Of any real dtype; no copy where X is such an array.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the rows do not fit the model or hold no numbers.
+        """
+        return checks.features(name, X, self.n_features, self.feature_names)
+
     def _rows(self, X: Any) -> NDArray:
-        return checks.features("X", X, self.n_features, self.feature_names)
+        return self.matrix("X", X)
 
     def standard_inputs(self, name: str, X: Any) -> Float:
         """Rows in standard units and float64, all of them finite.
@@ -610,7 +634,7 @@ class Model:
         ValueError
             If the rows do not fit the model or hold a value that is not finite.
         """
-        rows = checks.features(name, X, self.n_features, self.feature_names)
+        rows = self.matrix(name, X)
         checks.finite(name, rows)
         return self.scaling.near_inputs(name, rows)
 

@@ -187,7 +187,7 @@ class LossHead:
         from fasttangent.kernels.loss_heads import head_outputs
 
         model, dtype = self.model, np.dtype(self.model.dtype)
-        rows = checks.features("X", X, model.n_features, model.feature_names)
+        rows = model.matrix("X", X)
         n_threads = checks.thread_count(self.threads if threads is None else threads)
         v, every = np.empty(len(rows), dtype), np.arange(CHUNK)
         theta, params, head = model.params.astype(dtype), self.params.astype(dtype), self._kernel_head
