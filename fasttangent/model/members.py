@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
@@ -20,6 +20,7 @@ from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.model import saving, scores
+from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.model import Model
 from fasttangent.model.scores import Scores, mean
@@ -343,6 +344,29 @@ class Members:
         self._warn_of_mistrust()
         self._first._warn_of_bad(rows, found.bad)
         return found.scores
+
+    def score_batches(
+        self, batches: Any, *, keep: Sequence[str] = (), threads: int | None = None
+    ) -> Iterator[Any]:
+        """Means of the members' scores of a stream of Arrow record batches, see `Model.score_batches`.
+
+        Parameters
+        ----------
+        batches : iterable of pyarrow.RecordBatch
+        keep : sequence of str
+            Columns of any kind that go with the scores, such as an id.
+        threads : int, optional
+
+        Returns
+        -------
+        iterator of pyarrow.RecordBatch
+
+        Raises
+        ------
+        ImportError, ValueError, TypeError
+            As for `Model.score_batches`.
+        """
+        return score_batches(self, batches, keep, threads)
 
     def posterior(self, X: Any, samples: int | None = None, *, threads: int | None = None) -> NDArray:
         """Draws of the function at rows: draw k is one of member k mod M, see `Model.posterior`.

@@ -6,7 +6,7 @@ Longer than 400 lines: one class, and more than half of the file documents its p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -16,6 +16,7 @@ from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.model import saving, scores
+from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.scores import Scores
 from fasttangent.model.settings import FitSettings
@@ -479,6 +480,50 @@ class Model:
         self._warn_of_mistrust()
         self._warn_of_bad(rows, found.bad)
         return found.scores
+
+    def score_batches(
+        self, batches: Any, *, keep: Sequence[str] = (), threads: int | None = None
+    ) -> Iterator[Any]:
+        """Scores of a stream of Arrow record batches, as a stream of record batches.
+
+        What Spark's ``mapInArrow`` calls, and all that other engines need: a batch at a time is in memory.
+
+        Parameters
+        ----------
+        batches : iterable of pyarrow.RecordBatch
+            Rows in the units the model was fitted on; their columns are found by name where the model knows names, else
+            all but those of `keep` are taken in their order.  Also a table, a data set or a reader of Arrow.
+        keep : sequence of str
+            Columns of any kind that go with the scores, such as an id.
+        threads : int, optional
+            Default: the model's, else all cores.
+
+        Returns
+        -------
+        iterator of pyarrow.RecordBatch
+            Of each batch the columns of `keep`, "prediction", "sensitivity" and "curiosity": to the bit what `score`
+            gives for the same rows, however they are cut into batches.  Of several outputs "prediction_0" and so on.
+            Rows that hold a value that is missing or not finite have nan; a warning at the end counts them.
+
+        Raises
+        ------
+        ImportError
+            Without pyarrow.
+        ValueError, TypeError
+            As for `score`; or if there is no column of `keep`, or it is called as one of the scores.
+
+        Examples
+        --------
+        >>> import numpy as np, pyarrow as pa
+        >>> import fasttangent as ft
+        >>> X = np.linspace(-1, 1, 40)[:, None]
+        >>> model = ft.fit(X, np.sin(3 * X[:, 0]), hidden=(8,), strength=1e-2, feature_names=["x"])
+        >>> table = pa.table({"x": np.linspace(-2, 2, 1000), "id": [f"row {i}" for i in range(1000)]})
+        >>> scored = model.score_batches(table.to_batches(max_chunksize=300), keep=["id"])
+        >>> next(scored).schema.names
+        ['id', 'prediction', 'sensitivity', 'curiosity']
+        """
+        return score_batches(self, batches, keep, threads)
 
     def problem(self, X: Any, y: Any, sample_weight: Any = None, *, threads: int | None = None) -> Problem:
         """The objective F of the model on labelled rows: its values, gradients and curvature products, in float64.

@@ -14,8 +14,6 @@ from fasttangent.cli.output import say, shows_progress
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from fasttangent.cli.tables.table import Table
     from fasttangent.model.model import Model, Scores
 
@@ -40,9 +38,12 @@ def score(
     squared change of the model's complexity if the row were labelled. A row with a missing value gets empty
     scores. The pool is read in chunks; it may be larger than the memory.
     """
+    import numpy as np
+
     from fasttangent.cli.outputs import Input, Output, check_outputs
     from fasttangent.cli.tables.table import SUFFIXES
     from fasttangent.cli.tables.writing import writing
+    from fasttangent.model.batches import score_columns
 
     check_outputs(
         [Output("--output", output, SUFFIXES)], [Input("the pool", pool), Input("the model", model_path)]
@@ -52,7 +53,8 @@ def score(
     scored = Scored(model, table, columns, threads, quiet)
     with writing(output) as write:
         for start, scores in scored:
-            write(_score_columns(start, scores))
+            row = np.arange(start, start + len(scores.curiosity), dtype=np.int64)
+            write({"row": row, **score_columns(scores)})
     _say_scored(as_json, scored, started, {"output": output})
 
 
@@ -90,20 +92,6 @@ class Scored:
                 f"values, first row {self.first_missing} (counted from 0); they have no scores"
             )
             warn(message)
-
-
-def _score_columns(start: int, scores: Scores) -> dict[str, np.ndarray]:
-    """One chunk of the table that `score` writes."""
-    import numpy as np
-
-    columns = {"row": np.arange(start, start + len(scores.curiosity), dtype=np.int64)}
-    for name in ("prediction", "sensitivity"):
-        values = getattr(scores, name)
-        if values.ndim == 1:
-            columns[name] = values
-        else:
-            columns.update({f"{name}_{j}": values[:, j] for j in range(values.shape[1])})
-    return columns | {"curiosity": scores.curiosity}
 
 
 def _say_scored(as_json: bool, scored: Scored, started: float, more: dict[str, Any]) -> None:

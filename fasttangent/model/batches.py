@@ -1,0 +1,125 @@
+"""Scores of a stream of Arrow record batches: the signature of Spark's mapInArrow, and all that engines need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fasttangent.common import checks
+from fasttangent.common.errors import UntrustedTangentWarning
+from fasttangent.common.frames import names_of
+from fasttangent.common.warning import warn
+from fasttangent.model.scores import Fitted, Scores, scored, strength_tangent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fasttangent.model.certificate import Certificate
+
+
+class Scorer(Fitted, Protocol):
+    """A model, or several, whose rows have names."""
+
+    @property
+    def n_features(self) -> int: ...
+    @property
+    def feature_names(self) -> tuple[str, ...] | None: ...
+    @property
+    def certificate(self) -> Certificate: ...
+
+
+def score_batches(model: Scorer, batches: Any, keep: Any, threads: int | None) -> Iterator[Any]:
+    """Record batches of scores, see `Model.score_batches`; the arguments are checked before there is a batch."""
+    if isinstance(keep, str) or not all(isinstance(name, str) for name in keep):
+        raise TypeError(f"keep must be names of columns such as ['id'], got {keep!r}")
+    checks.thread_count(threads)
+    for one in model.models:
+        strength_tangent(one)
+    if hasattr(batches, "to_batches"):  # a table, a data set
+        given = batches.to_batches()
+    else:
+        given = [batches] if hasattr(batches, "num_columns") else batches
+    if not isinstance(given, Iterable):
+        raise TypeError(f"batches must be an iterator of pyarrow.RecordBatch, got {type(batches).__name__}")
+    return _scored_batches(model, given, list(keep), threads)
+
+
+def score_columns(scores: Scores) -> dict[str, NDArray]:
+    """Columns of a table of scores; of several outputs one for each, with its number."""
+    columns: dict[str, NDArray] = {}
+    for name in ("prediction", "sensitivity"):
+        values = getattr(scores, name)
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns.update({f"{name}_{j}": values[:, j] for j in range(values.shape[1])})
+    return columns | {"curiosity": scores.curiosity}
+
+
+def _scored_batches(
+    model: Scorer, batches: Iterable[Any], keep: list[str], threads: int | None
+) -> Iterator[Any]:
+    import pyarrow as pa
+
+    rows = missing = 0
+    first: int | None = None
+    if not model.certificate.trusted:
+        warn(model.certificate.warning, UntrustedTangentWarning)
+    for batch in batches:
+        if not isinstance(batch, pa.RecordBatch | pa.Table):
+            raise TypeError(f"batches must be of pyarrow.RecordBatch, got {type(batch).__name__}")
+        for part in batch.to_batches() if isinstance(batch, pa.Table) else [batch]:
+            X, kept = _split(model, part, keep)
+            scores, bad = scored(model, X, threads)
+            found = score_columns(scores)
+            if clash := kept.keys() & found.keys():
+                raise ValueError(
+                    f"keep must name no column of scores, got {min(clash)!r}; rename it in the batches"
+                )
+            yield pa.RecordBatch.from_pydict(kept | found)
+            if len(bad) and first is None:
+                first = rows + int(bad[0])
+            rows, missing = rows + len(X), missing + len(bad)
+    if missing:
+        warn(
+            f"{missing:,} of {rows:,} rows hold a value that is missing, not finite or too far away (first: row "
+            f"{first}); scores there are nan"
+        )
+
+
+def _split(model: Scorer, batch: Any, keep: Sequence[str]) -> tuple[NDArray, dict[str, Any]]:
+    """The features of a batch as rows, and the columns to keep."""
+    names = names_of(batch)
+    there = set(names)
+    for name in keep:
+        if name not in there:
+            near = checks.nearest(name, names)
+            hint = "" if near is None else f" (nearest: {near!r})"
+            raise ValueError(f"keep must name columns of the batches, which have no {name!r}{hint}")
+    kept = set(keep)
+    if model.feature_names is not None and there.issuperset(model.feature_names):
+        wanted = [names.index(name) for name in model.feature_names]
+    else:
+        wanted = [i for i, name in enumerate(names) if name not in kept]
+    return matrix(model, batch.select(wanted)), {name: batch.column(name) for name in keep}
+
+
+def matrix(model: Scorer, batch: Any) -> NDArray:
+    """The columns of a batch, which are the features of the model, as rows."""
+    import pyarrow.types as kinds
+
+    def plain(kind: Any) -> bool:
+        return bool(kinds.is_integer(kind) or kinds.is_float32(kind) or kinds.is_float64(kind))
+
+    matched = (
+        model.feature_names in (None, tuple(batch.schema.names)) and batch.num_columns == model.n_features
+    )
+    if not (matched and all(plain(kind) for kind in batch.schema.types)):
+        return checks.features("batches", batch, model.n_features, model.feature_names)
+    single = all(kinds.is_float32(kind) for kind in batch.schema.types)
+    rows = np.empty((batch.num_rows, batch.num_columns), np.float32 if single else np.float64)
+    for i, column in enumerate(batch.columns):
+        rows[:, i] = column.to_numpy(zero_copy_only=False)
+    return rows
