@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.cli.tables.table import Table
 from fasttangent.common.checks import nearest
+from fasttangent.common.tables.table import Table
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:

@@ -141,7 +141,7 @@ class TrainingTable(NamedTuple):
     def rows(self) -> dict[str, Any]:
         """Features, targets, weights and names, as fasttangent.fit takes them."""
         from fasttangent.cli.columns import training_rows
-        from fasttangent.cli.tables.reading import open_table
+        from fasttangent.common.tables.reading import open_table
 
         return training_rows(open_table(self.data, self.header), self.target, self.weights, self.drop)
 

@@ -14,9 +14,9 @@ from helpers.command_line import NAMES, QUICK, cli, only_json, refused, rows_of,
 import fasttangent as ft
 from fasttangent.cli import doctor as doctor_module
 from fasttangent.cli import output as cli_output
-from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.writing import write_table
 from fasttangent.common import words
+from fasttangent.common.tables.reading import open_table
 from fasttangent.model.minibatch import Schedule
 
 # --- help -----------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ main()
 SWALLOWED = """
 import signal
 from fasttangent.cli import main
-from fasttangent.cli.tables import reading
+from fasttangent.common.tables import reading
 
 def swallowing(*arguments):
     try:

@@ -116,7 +116,7 @@ def test_a_bad_row_late_in_the_pool_leaves_the_old_scores(trained, tmp_path, mon
 def test_a_pool_that_is_cut_short_while_it_is_scored(trained, tmp_path, monkeypatch):
     """It was mapped once, and the process died of SIGBUS."""
     monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 1000)
-    monkeypatch.setattr("fasttangent.cli.tables.npy_file.CHUNK_ROWS", 1000)
+    monkeypatch.setattr("fasttangent.common.tables.npy_file.CHUNK_ROWS", 1000)
     np.save(tmp_path / "p.npy", np.random.default_rng(0).normal(size=(20_000, 3)))
     scored = ft.model.scores.scored
 

@@ -9,8 +9,8 @@ from helpers.command_line import NAMES, QUICK, cli, only_json, refused, rows_of,
 import fasttangent as ft
 from fasttangent.active.strategies.record import WEIGHTS
 from fasttangent.active.strategies.table import STRATEGIES
-from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.writing import write_table
+from fasttangent.common.tables.reading import open_table
 from fasttangent.model import embeddings
 
 

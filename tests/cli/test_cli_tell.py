@@ -13,8 +13,8 @@ from helpers.command_line import only_json, refused, rows_of, run
 from pyarrow import parquet
 
 from fasttangent.cli.tables import picks as picks_module
-from fasttangent.cli.tables.reading import open_table
 from fasttangent.cli.tables.writing import write_table
+from fasttangent.common.tables.reading import open_table
 
 X = np.random.default_rng(2).normal(size=(80, 3)) * [1, 100, 1e-4]
 COUNT = np.random.default_rng(3).integers(0, 40, 80)  # a feature of whole numbers

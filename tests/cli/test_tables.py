@@ -15,12 +15,12 @@ from helpers import counting
 from pyarrow import parquet
 
 from fasttangent.cli import columns
-from fasttangent.cli.tables import csv_file, npy_file, parquet_file
-from fasttangent.cli.tables import table as table_module
 from fasttangent.cli.tables import writing as table_output
-from fasttangent.cli.tables.reading import open_table
-from fasttangent.cli.tables.table import Table
 from fasttangent.cli.tables.writing import check_writable, replacing, write_table, writing
+from fasttangent.common.tables import csv_file, npy_file, parquet_file
+from fasttangent.common.tables import table as table_module
+from fasttangent.common.tables.reading import open_table
+from fasttangent.common.tables.table import Table
 
 ROWS = 1000
 FORMATS = [".csv", ".csv.gz", ".parquet", ".npy"]

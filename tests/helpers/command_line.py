@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fasttangent.cli.app import cli
-from fasttangent.cli.tables.reading import open_table
+from fasttangent.common.tables.reading import open_table
 
 NAMES = ["speed", "height", "mass"]
 QUICK = ["--hidden", "4", "--epochs", "30", "--strength", "0.01", "--dtype", "float64"]

@@ -21,8 +21,8 @@ from helpers.processes import environment
 
 import fasttangent as ft
 from bench.reliability.damage import Planted, forged
-from fasttangent.cli.tables.reading import open_table
 from fasttangent.common.errors import CampaignError
+from fasttangent.common.tables.reading import open_table
 from fasttangent.kernels import jit
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_an_entry_twice_is_refused(saved):
 LIMITED = """
 import resource, sys
 import fasttangent as ft, fasttangent.model.model, fasttangent.model.loading
-from fasttangent.cli.tables.reading import open_table
+from fasttangent.common.tables.reading import open_table
 {before}
 pages = int(open("/proc/self/statm").read().split()[0])
 most = pages * resource.getpagesize() + {megabytes} * 2**20

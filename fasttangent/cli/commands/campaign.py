@@ -18,7 +18,7 @@ from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from fasttangent.active.loop.learner import ActiveLearner
-    from fasttangent.cli.tables.reading import Table
+    from fasttangent.common.tables.reading import Table
     from fasttangent.model.model import Model
 
 FOLDER = click.option(
@@ -96,8 +96,8 @@ def _next(
 ) -> None:  # fmt: skip
     from fasttangent.cli.outputs import WITH_TEXT, Input, Output, check_outputs
     from fasttangent.cli.tables.picks import untold, write_picks
-    from fasttangent.cli.tables.reading import open_table
     from fasttangent.common.progress import reporting
+    from fasttangent.common.tables.reading import open_table
 
     read = [Input("the pool", asked["pool"]), Input("the table of --labeled", asked["labeled"])]
     own = [Input("a record of the campaign", record) for record in records(folder)]
@@ -135,7 +135,7 @@ def _next(
 def _rows(table: Table, asked: dict[str, Any]) -> dict[str, Any]:
     """Pool, labelled rows and the names of their columns."""
     from fasttangent.cli.columns import columns_left, feature_columns, training_rows
-    from fasttangent.cli.tables.reading import open_table
+    from fasttangent.common.tables.reading import open_table
 
     targets = list(asked["target"])
     if asked["labeled"] is not None:
@@ -286,9 +286,9 @@ def tell_labels(picks: str, folder: str, correct: bool, as_json: bool) -> None:
     """
     from fasttangent.active.loop.campaign import Campaign, tell
     from fasttangent.cli.tables.picks import check_own_columns, read_labels
-    from fasttangent.cli.tables.reading import open_table
     from fasttangent.common.errors import CampaignError
     from fasttangent.common.files import same_file
+    from fasttangent.common.tables.reading import open_table
 
     _check_folder(folder)
     remembered = _remembered(folder)

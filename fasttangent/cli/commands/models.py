@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fasttangent.cli.output import FailedError, aligned
 
 if TYPE_CHECKING:
-    from fasttangent.cli.tables.table import Table
+    from fasttangent.common.tables.table import Table
     from fasttangent.model.model import Model
 
 
@@ -20,7 +20,7 @@ def model_and_pool(
     Columns `beside` the features say something of the rows; the model may have been fitted on one all the same.
     """
     from fasttangent.cli.columns import feature_columns
-    from fasttangent.cli.tables.reading import open_table
+    from fasttangent.common.tables.reading import open_table
 
     model = loaded(model_path)
     table = open_table(pool, header)

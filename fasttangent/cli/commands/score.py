@@ -14,7 +14,7 @@ from fasttangent.cli.output import say, shows_progress
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
-    from fasttangent.cli.tables.table import Table
+    from fasttangent.common.tables.table import Table
     from fasttangent.model.model import Model, Scores
 
 
@@ -41,8 +41,8 @@ def score(
     import numpy as np
 
     from fasttangent.cli.outputs import Input, Output, check_outputs
-    from fasttangent.cli.tables.table import SUFFIXES
     from fasttangent.cli.tables.writing import writing
+    from fasttangent.common.tables.table import SUFFIXES
     from fasttangent.model.batches import score_columns
 
     check_outputs(
@@ -69,9 +69,9 @@ class Scored:
         self.first_missing: int | None = None
 
     def __iter__(self) -> Iterator[tuple[int, Scores]]:
-        from fasttangent.cli.tables.table import height
         from fasttangent.common.errors import UntrustedTangentWarning
         from fasttangent.common.progress import reporting
+        from fasttangent.common.tables.table import height
         from fasttangent.model.scores import scored
 
         if not self.model.certificate.trusted:

@@ -18,8 +18,8 @@ from fasttangent.cli.output import say, shows_progress
 if TYPE_CHECKING:
     import numpy as np
 
-    from fasttangent.cli.tables.reading import Table
     from fasttangent.common.progress import Report
+    from fasttangent.common.tables.reading import Table
     from fasttangent.model.model import Model
 
 CHUNK_ROWS = 1 << 17
@@ -47,9 +47,9 @@ def select(
     """
     from fasttangent.active.selection import Asked, selected
     from fasttangent.cli.outputs import Input, Output, check_outputs
-    from fasttangent.cli.tables.table import SUFFIXES
     from fasttangent.cli.tables.writing import write_table
     from fasttangent.common.progress import reporting
+    from fasttangent.common.tables.table import SUFFIXES
 
     labeled, drop, header = (settings.pop(name) for name in ("labeled", "drop", "header"))
     _check_use(settings)
@@ -124,7 +124,7 @@ class TablePool:
         return self._rows
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
-        from fasttangent.cli.tables.table import height
+        from fasttangent.common.tables.table import height
 
         total = self._rows or 0
         self.report("reading", 0, total)
@@ -146,7 +146,7 @@ class TablePool:
 def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
     """The features of the table of --labeled; other columns are ignored where there are names."""
     from fasttangent.cli.columns import feature_columns
-    from fasttangent.cli.tables.reading import open_table
+    from fasttangent.common.tables.reading import open_table
 
     table = open_table(path, header)
     named = table.named and model.feature_names is not None
@@ -169,7 +169,7 @@ def _rows_in_table(path: str) -> np.ndarray:
     """Row numbers: the column 'row' of a table, or the only one of a table without names."""
     import numpy as np
 
-    from fasttangent.cli.tables.reading import open_table
+    from fasttangent.common.tables.reading import open_table
 
     if not os.path.isfile(path):
         raise ValueError(

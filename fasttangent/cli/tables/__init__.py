@@ -1,1 +1,1 @@
-"""Tables as files: read, written, picked from."""
+"""Tables that commands write, and those that people fill in."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.cells import is_number
-from fasttangent.cli.tables.reading import open_table
-from fasttangent.cli.tables.table import Table
 from fasttangent.cli.tables.writing import write_table
+from fasttangent.common.tables.cells import is_number
+from fasttangent.common.tables.reading import open_table
+from fasttangent.common.tables.table import Table
 
 EMPTY = {"", "na", "n/a", "#n/a", "nan", "null", "none"}  # no label yet
 FAILED = {"failed", "fail"}  # there will be none

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from fasttangent.cli.interrupts import heed
-from fasttangent.cli.tables.arrow import arrow
-from fasttangent.cli.tables.table import SUFFIXES, kind_of, suffix
 from fasttangent.common.files import check_folder, irregular, replacing
+from fasttangent.common.tables.arrow import arrow
+from fasttangent.common.tables.table import SUFFIXES, kind_of, suffix
 
 
 def write_table(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fasttangent.cli.tables.csv_file import CsvTable
-from fasttangent.cli.tables.npy_file import NpyTable
-from fasttangent.cli.tables.parquet_file import ParquetTable
-from fasttangent.cli.tables.table import SUFFIXES, Table, either, suffix
 from fasttangent.common.files import irregular
+from fasttangent.common.tables.csv_file import CsvTable
+from fasttangent.common.tables.npy_file import NpyTable
+from fasttangent.common.tables.parquet_file import ParquetTable
+from fasttangent.common.tables.table import SUFFIXES, Table, either, suffix
 
 
 def open_table(path: str | os.PathLike[str], header: bool | None = None) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 
 
-def arrow() -> Any:
+def arrow(part: str = "") -> Any:
+    """pyarrow, or one of its modules."""
     try:
-        import pyarrow
+        return importlib.import_module("pyarrow" + (part and f".{part}"))
     except ImportError:
         raise ImportError("CSV and Parquet tables need pyarrow: pip install 'fasttangent[cli]'") from None
-    return pyarrow
 
 
 def block(batch: Any, columns: Iterable[np.ndarray]) -> np.ndarray:
@@ -27,9 +28,7 @@ def block(batch: Any, columns: Iterable[np.ndarray]) -> np.ndarray:
 
 def numbers(column: Any) -> np.ndarray:
     """An Arrow array as float64, missing values as NaN; raises Arrow's errors where that cannot be done."""
-    import pyarrow.compute as pc
-
-    pa = arrow()
+    pa, pc = arrow(), arrow("compute")
     if column.type == pa.float64():
         return column.to_numpy(zero_copy_only=False)
     if pa.types.is_dictionary(column.type):

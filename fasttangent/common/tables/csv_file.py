@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.arrow import arrow, block, encoded, gather, numbers
-from fasttangent.cli.tables.cells import CODE, MISSING, is_number, looks_like_names
-from fasttangent.cli.tables.table import Table, first_line
+from fasttangent.common.tables.arrow import arrow, block, encoded, gather, numbers
+from fasttangent.common.tables.cells import CODE, MISSING, is_number, looks_like_names
+from fasttangent.common.tables.table import Table, first_line
 
 BLOCK_BYTES, MOST_BYTES = 4 << 20, 256 << 20  # of text that is converted at a time
 BLOCK_ROWS = 64  # at the least, up to those bytes: work per column and block is what wide tables cost
@@ -92,9 +92,7 @@ class CsvTable(Table):
         return {self.names[i] or f"column_{i}": _with_type(table.column(i), missing) for i in everything}
 
     def labels(self, column: int) -> np.ndarray:
-        import pyarrow.compute as pc
-
-        pa = arrow()
+        pa, pc = arrow(), arrow("compute")
         try:
             cells = [batch.column(0) for _, batch in self._batches([column], pa.string())]
         except pa.ArrowInvalid as error:
@@ -104,8 +102,7 @@ class CsvTable(Table):
 
     def _batches(self, columns: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:
         """Yield (first row, record batch), each cell converted to one Arrow type."""
-        pa = arrow()
-        from pyarrow import csv as arrow_csv
+        pa, arrow_csv = arrow(), arrow("csv")
 
         positions = [str(i) for i in range(len(self.names))]
         size = _block_bytes(len(positions))
@@ -159,9 +156,7 @@ def _block_bytes(columns: int) -> int:
 
 def _with_type(column: Any, words: Any) -> Any:
     """A column of CSV text as integers or floats if all of it is that, else as the text it was."""
-    import pyarrow.compute as pc
-
-    pa = arrow()
+    pa, pc = arrow(), arrow("compute")
     missing = pc.is_in(column, words)
     cells = pc.if_else(missing, pa.scalar(None, pa.string()), column)
     if cells.null_count == len(cells) or any(CODE.match(cell or "") for cell in cells.to_pylist()):

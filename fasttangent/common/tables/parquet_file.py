@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.cli.tables.arrow import arrow, block, encoded, gather, numbers
-from fasttangent.cli.tables.cells import is_number
-from fasttangent.cli.tables.table import CHUNK_ROWS, Table, first_line, height
+from fasttangent.common.tables.arrow import arrow, block, encoded, gather, numbers
+from fasttangent.common.tables.cells import is_number
+from fasttangent.common.tables.table import CHUNK_ROWS, Table, first_line, height
 
 
 class ParquetTable(Table):
@@ -30,10 +30,7 @@ class ParquetTable(Table):
 
     @staticmethod
     def _opened(path: Path) -> Any:
-        arrow()
-        from pyarrow import parquet
-
-        return parquet.ParquetFile(str(path), pre_buffer=False)
+        return arrow("parquet").ParquetFile(str(path), pre_buffer=False)
 
     @staticmethod
     @contextmanager

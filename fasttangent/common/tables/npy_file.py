@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from fasttangent.cli.tables.table import CHUNK_ROWS, Table, first_line, height, kind_of
+from fasttangent.common.tables.table import CHUNK_ROWS, Table, first_line, height, kind_of
 
 
 class NpyTable(Table):
