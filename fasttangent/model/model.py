@@ -233,7 +233,8 @@ class Model:
 
         For any model, settled or not, from one Gauss-Newton system on the labelled rows: the tangents tau_k are draws
         from N(0, A^-1 / S), and the posterior of theta is params + sqrt(noise) tau_k.  The noise is the residual sum
-        of squares over the number of labels less the effective parameters.
+        of squares over the number of labels less the effective parameters; under strengths that were learned, times
+        the number of labels over that once more (generalised cross-validation).
 
         Parameters
         ----------
@@ -283,7 +284,8 @@ class Model:
         else:
             problem = self.problem(X, y, sample_weight, threads=threads)
             residual_variance = problem.residual_variance(self.params)
-        drawn = draw(problem, self.params, residual_variance, samples, seed)
+        learned = self.path is not None
+        drawn = draw(problem, self.params, residual_variance, samples, seed, learned)
         return replace(
             self,
             tangents={**self.tangents, "posterior": drawn.tangents, "bias": drawn.bias},

@@ -36,6 +36,7 @@ from fasttangent.problem.scaling import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fasttangent.model.strengths import Path
     from fasttangent.problem.network import Network
     from fasttangent.problem.objective import Objective
 
@@ -119,6 +120,7 @@ class Prepared:
         for one in () if start is None else start.models:
             _check_transferred(self._transferred(one), self.kind)
         self.objective: Objective | None = None  # None: as the settings say
+        self.path: Path | None = None  # on which another member learned the strengths
         self._problem: Problem | None = None
 
     def _scaling(self) -> Scaling:
@@ -204,12 +206,17 @@ class Prepared:
             run = self.train(problem, self.settings.tangents.count("strength"), report)
         problem = run.problem
         tangents = {"strength": run.tangents[0]} if len(run.tangents) else {}
-        noise, began = np.nan, time.perf_counter()
+        noise, began, run.path = np.nan, time.perf_counter(), run.path or self.path
         if "posterior" in self.settings.tangents and run.stopped != "interrupted":
             try:
                 variance = problem.residual_variance(run.theta)
                 tangents["posterior"], tangents["bias"], noise = draw(
-                    problem, run.theta, variance, self.settings.samples, self.settings.seed
+                    problem,
+                    run.theta,
+                    variance,
+                    self.settings.samples,
+                    self.settings.seed,
+                    run.path is not None,
                 )
             except KeyboardInterrupt:
                 run.stopped = "interrupted"

@@ -93,7 +93,7 @@ class _Plan:
             settle = max(settle - first.training["settling_seconds"], 0.0)
         self._wait_for(1, settle, n_threads, strength=first.strengths)
         for _, one in self.waiting:
-            one.objective = first.objective
+            one.objective, one.path = first.objective, first.path
         self._prepared = None
 
     def _wait_for(self, begin: int, settle: bool | float, n_threads: int, **given: Any) -> None:

@@ -145,7 +145,12 @@ class Search:
     def _look(self, log: float) -> float:
         if log in self._found:
             return self._found[log][0]
-        near = min(self._thetas, key=lambda other: abs(other - log), default=None)
+        # Not from a network that is constant: nothing leads away from theta = 0, whatever the strength.
+        near = min(
+            (other for other, (_, determined) in self._found.items() if determined >= CONSTANT),
+            key=lambda other: abs(other - log),
+            default=None,
+        )
         start = self._start if near is None else self._thetas[near]
         problem = self._problem.at_strength(float(np.exp(log)))
         state = Settling(problem, start.copy(), np.empty((0, len(start))), self._deadline, self._tell)

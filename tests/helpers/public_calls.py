@@ -224,6 +224,10 @@ INFLUENCES = {
             ft.Perturbation.input_scales(),
         )
     ],
+    "hypergradient": lambda: [
+        ft.hypergradient(small(), X, y, criterion, folds=3, **HOW)
+        for criterion in ("evidence", "leave-one-out", "folds")
+    ],
     "jackknife": lambda: ft.jackknife(ft.exact(small(), X, y, **HOW), POOL[:9]),
     "unlearn": lambda: ft.unlearn(small(), X, y, remove=[3, 4], **HOW),
     "fidelity": lambda: [

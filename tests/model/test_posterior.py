@@ -1,5 +1,7 @@
 """Tangents of noise: their covariance, the deviations they give, and warm starts, which share the scaling."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import relative
@@ -239,3 +241,26 @@ def test_draws_at_no_rows():
     X = np.random.default_rng(0).normal(size=(20, 3))
     model = ft.fit(X, X[:, 0] ** 2, hidden=(4,), epochs=5, settle=False, tangents="posterior", samples=8)
     assert model.posterior(X[:0]).shape == (8, 0)
+
+
+def test_the_noise_under_learned_strengths_is_that_of_rows_left_out():
+    X, Y = rows(60)
+    model = ft.fit(X, Y[:, 0], hidden=(6,), tangents=("strength", "posterior"), samples=64)
+    left = ft.exact(model, X, Y[:, 0], curvature="gauss-newton").leave_one_out()
+    by_leverage = np.mean((Y[:, 0] - model.predict(X)) ** 2) / (1 - left.leverage.mean()) ** 2
+    assert model.noise * model.scaling.y_scale[0] ** 2 == pytest.approx(by_leverage, rel=0.05)
+    assert model.with_posterior(X, Y[:, 0], samples=64).noise == model.noise
+    given = replace(model, history={}).with_posterior(
+        X, Y[:, 0], samples=64
+    )  # as if the strengths had been given
+    residual_variance = model.problem(X, Y[:, 0]).residual_variance(model.params)
+    assert given.noise**2 == pytest.approx(residual_variance * model.noise)  # MacKay's: one factor less
+
+
+def test_members_share_the_path_of_the_first_and_its_noise():
+    X, Y = rows(60)
+    found = ft.fit(X, Y[:, 0], hidden=(6,), tangents=("strength", "posterior"), samples=64, members=2)
+    first, second = found.models
+    assert second.path.strength.tolist() == first.path.strength.tolist()
+    again = second.with_posterior(X, Y[:, 0], samples=32, seed=second.settings.seed)
+    assert again.noise == second.noise

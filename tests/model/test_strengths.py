@@ -163,6 +163,16 @@ def test_it_is_kept_in_a_file(auto, rows, tmp_path):
     assert again.settings == auto.settings
 
 
+def test_no_point_of_the_path_begins_at_a_constant_network():
+    """From theta = 0, which is stationary under every strength, no way leads on; the first stage's end is better."""
+    problem, theta, _ = random_problem((2, 4, 1), 40, strength=0.01)
+    search, other = (strengths.Search(problem, theta, np.inf, lambda *a, **k: None) for _ in range(2))
+    at, above = np.log(0.01), np.log(0.03)
+    other._thetas[above], other._found[above] = np.zeros_like(theta), (5.0, 1.0)
+    assert other._look(at) == search._look(at)
+    assert other.path.parameters[0] > strengths.CONSTANT
+
+
 def test_a_search_that_ends_before_an_optimum_says_so(rows, monkeypatch):
     monkeypatch.setattr(given_strengths, "FACTOR", 5e-4)
     monkeypatch.setattr(strengths, "FACTOR_ERROR", 10.0)
