@@ -1,4 +1,4 @@
-"""A pool of rows, in memory or read as often as needed, and which of its rows can be picked."""
+"""A pool of rows, in memory or read as often as needed, in pieces and parts, and which of its rows can be picked."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.common.duplicates import row_keys, rows_among
+from fasttangent.common.duplicates import Among, row_keys
 from fasttangent.common.maps import check_map
-from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
 
-HELD = 1 << 18  # rows that copies are compared with in one passage through a pool
+PIECE = 1 << 15  # rows that are looked at together
 
 
 class Pool(Protocol):
@@ -55,18 +54,11 @@ class ArrayPool:
         return self.rows if every else self.rows[numbers]
 
 
-class Usable(NamedTuple):
-    """Which rows of a pool can be picked."""
-
-    numbers: Rows  # near, without a label, not excluded, one of each kind of equals; ascending
-    bad: Rows  # others with a value that is not finite, or too far away to be computed with, ascending
-
-
-def excluded(exclude: Any, n: int) -> NDArray[np.bool_]:
-    """Which of n rows must not be picked: row numbers, or a mask, as an array of its own."""
-    out = np.zeros(n, bool)
+def excluded(exclude: Any, n: int) -> NDArray[np.bool_] | None:
+    """Which of n rows must not be picked: row numbers, or a mask, as an array of its own; None: all may."""
     if exclude is None:
-        return out
+        return None
+    out = np.zeros(n, bool)
     if hasattr(exclude, "to_numpy"):  # a column of a frame, whose kind must not be lost
         exclude = np.asarray(exclude)
     given = checks.array("exclude", exclude)
@@ -86,70 +78,122 @@ def excluded(exclude: Any, n: int) -> NDArray[np.bool_]:
     return out
 
 
-def usable(
-    pool: Pool,
-    known: NDArray | None,
-    k: int,
-    near: Callable[[NDArray], NDArray[np.bool_]],
-    out: NDArray[np.bool_],
-) -> Usable:
-    """Numbers of the rows that are `near`, have no label and are not `out`, one of each kind of equals; at least k.
-
-    Of every row a key and some flags are kept; the rows themselves are read again only where keys are equal.
-    """
-    keys, good, had = np.empty(len(pool), np.uint64), np.empty(len(pool), bool), np.zeros(len(pool), bool)
+def pieces(pool: Pool) -> Iterator[tuple[int, NDArray]]:
+    """(first row, some rows) of a pool in order, at most PIECE at a time."""
     for start, rows in pool.chunks():
-        part = slice(start, start + len(rows))
-        keys[part], good[part] = row_keys(rows), near(rows)
-        if known is not None:
-            had[part] = rows_among(rows, keys[part], known)
-    good &= ~out
-    had &= ~out
-    bad = np.flatnonzero(~good & ~out)
-    if len(bad):
-        count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
-        warn(
-            f"{count} a value that is not finite or too far from all training rows (first: row {bad[0]}) and cannot be "
-            f"picked"
+        for at in range(0, len(rows), PIECE):
+            check_map(rows)
+            yield start + at, rows[at : at + PIECE]
+
+
+def parts(pool: Pool, size: int) -> Iterator[tuple[int, NDArray]]:
+    """(first row, rows), always `size` of them but for the last, whatever chunks the pool is read in."""
+    held: list[NDArray] = []
+    begin, waiting = 0, 0
+    for _, rows in pool.chunks():
+        at = 0
+        while at < len(rows):
+            check_map(rows)
+            some = rows[at : at + size - waiting]
+            held.append(some)
+            at, waiting = at + len(some), waiting + len(some)
+            if waiting == size:
+                yield begin, held[0] if len(held) == 1 else np.concatenate(held)
+                held, begin, waiting = [], begin + size, 0
+    if held:
+        yield begin, np.concatenate(held)
+
+
+class Usable(NamedTuple):
+    """Of some rows of a pool those that can be picked, copies of each other among them."""
+
+    places: Rows
+    numbers: Rows  # of rows in the pool
+    rows: NDArray
+    keys: Keys
+
+
+class Tally(NamedTuple):
+    """How many rows can be picked, and why others cannot."""
+
+    usable: int = 0
+    bad: int = 0  # with a value that is not finite, or too far away to be computed with
+    first_bad: int | None = None
+    labelled: int = 0
+    excluded: int = 0
+
+    def __add__(self, other: Tally) -> Tally:  # type: ignore[override]
+        first = [one.first_bad for one in (self, other) if one.first_bad is not None]
+        return Tally(
+            self.usable + other.usable,
+            self.bad + other.bad,
+            min(first, default=None),
+            self.labelled + other.labelled,
+            self.excluded + other.excluded,
         )
-    alike = _copies(pool, keys, np.flatnonzero(good))
-    numbers = np.flatnonzero(good & ~alike & ~had)
-    if k > len(numbers):
-        left_out = f", {np.count_nonzero(out)} are excluded" if out.any() else ""
-        raise ValueError(
-            f"k must be at most the {len(numbers)} rows of the pool that can be picked, got {k}: {len(bad)} are not "
-            f"finite or too far away, {np.count_nonzero(had)} have a label, {np.count_nonzero(alike & ~had)} equal an "
-            f"earlier row{left_out}"
+
+    def shortage(self, k: int, distinct: int) -> ValueError:
+        """What to say where there are fewer than k different rows that can be picked."""
+        left_out = f", {self.excluded} are excluded" if self.excluded else ""
+        return ValueError(
+            f"k must be at most the {distinct} rows of the pool that can be picked, got {k}: {self.bad} are not "
+            f"finite or too far away, {self.labelled} have a label, {self.usable - distinct} equal an earlier "
+            f"row{left_out}"
         )
-    return Usable(numbers, bad)
+
+    def warning(self) -> str:
+        count = "1 row holds" if self.bad == 1 else f"{self.bad} rows hold"
+        return (
+            f"{count} a value that is not finite or too far from all training rows (first: row {self.first_bad}) and "
+            f"cannot be picked"
+        )
 
 
-def _copies(pool: Pool, keys: Keys, among: Rows) -> NDArray[np.bool_]:
-    """For each row whether it is `among` those given and equals an earlier one of them.
+class Screen:
+    """Which rows can be picked: those that are `near`, are not equal to one of `known`, and not `out`.
 
-    Candidates have equal keys; they are compared with the first of their kind, HELD of these in one passage.
+    Rows are known by their values in the `unit` (n_features,), powers of two, in which they are the same whatever unit
+    they come in.
     """
-    _, first, group = np.unique(keys[among], return_index=True, return_inverse=True)
-    earlier = among[first][group]
-    suspect = earlier != among
-    later, earlier = among[suspect], earlier[suspect]
-    found, kinds = np.zeros(len(pool), bool), np.unique(earlier)
-    for at in range(0, len(kinds), HELD):
-        numbers = kinds[at : at + HELD]
-        here = (earlier >= numbers[0]) & (earlier <= numbers[-1])
-        _compare(found, pool, later[here], numbers, np.searchsorted(numbers, earlier[here]))
-    return found
 
+    def __init__(
+        self,
+        near: Callable[[NDArray], NDArray[np.bool_]],
+        known: NDArray | None = None,
+        out: NDArray[np.bool_] | None = None,
+        unit: NDArray | None = None,
+    ) -> None:
+        self._near, self._known, self._out = near, known, out
+        self._unit = None if unit is None or (unit == 1).all() else unit
+        self._among: dict[np.dtype, Among] = {}
 
-def _compare(found: NDArray[np.bool_], pool: Pool, later: Rows, numbers: Rows, place: Rows) -> None:
-    """found[later] = whether those rows equal the earlier rows numbers[place], in one passage."""
-    held: NDArray | None = None
-    for start, rows in pool.chunks():
-        if held is None:
-            held = np.empty((len(numbers), rows.shape[1]), rows.dtype)
-        low, high = np.searchsorted(numbers, [start, start + len(rows)])
-        held[low:high] = rows[numbers[low:high] - start]
-        low, high = np.searchsorted(later, [start, start + len(rows)])
-        for at in range(low, high, checks.ROWS_PER_CHECK):
-            some = slice(at, min(at + checks.ROWS_PER_CHECK, high))
-            found[later[some]] = (rows[later[some] - start] == held[place[some]]).all(axis=1)
+    def through(self, start: int, rows: NDArray) -> tuple[Usable, Tally]:
+        """Of the rows of the pool from `start` on."""
+        values = self._in_unit(rows)
+        keys, good = row_keys(values), self._near(rows)
+        had, bad, excluded = self._labelled(values, keys, rows.dtype), ~good, 0
+        if self._out is not None:
+            out = self._out[start : start + len(rows)]
+            good, had, bad, excluded = good & ~out, had & ~out, bad & ~out, int(np.count_nonzero(out))
+        places = np.flatnonzero(good & ~had)
+        first = start + int(np.argmax(bad)) if bad.any() else None
+        tally = Tally(len(places), int(np.count_nonzero(bad)), first, int(np.count_nonzero(had)), excluded)
+        if len(places) < len(rows):
+            rows, keys = rows[places], keys[places]
+        return Usable(places, start + places, rows, keys), tally
+
+    def _in_unit(self, rows: NDArray) -> NDArray:
+        if self._unit is None:
+            return rows
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # of rows that are not near
+            return rows / self._unit
+
+    def _labelled(self, values: NDArray, keys: Keys, dtype: np.dtype) -> NDArray[np.bool_]:
+        """Which rows have a label; those known are rounded as rows of the pool are."""
+        if self._known is None:
+            return np.zeros(len(values), bool)
+        if dtype not in self._among:
+            with np.errstate(over="ignore"):
+                known = self._known.astype(dtype) if dtype.kind == "f" else self._known
+            self._among[dtype] = Among(self._in_unit(known))
+        return self._among[dtype].find(values, keys)

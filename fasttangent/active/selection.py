@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fasttangent.active.candidates import Found, Rank, first_rows
+from fasttangent.active.chance import THINNING, chances
 from fasttangent.active.limits import given_cost, limits_of, total
-from fasttangent.active.pool import ArrayPool, Pool, Usable, excluded, usable
+from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally, Usable, excluded
+from fasttangent.active.smallest import Ranks
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
-from fasttangent.active.strategies.scoring import smallest
+from fasttangent.active.strategies.scoring import first_picks
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, listed, with_table
 from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
+from fasttangent.common.vectors import power_of_two
 from fasttangent.common.warning import warn
 from fasttangent.model.embeddings import EMBEDDINGS
 from fasttangent.model.scores import carries
@@ -191,8 +196,8 @@ class Asked(NamedTuple):
     threads: int | None = None
 
 
-def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
-    """What `select` gives for a pool of any kind, and which of its rows could be picked."""
+def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Tally]:
+    """What `select` gives for a pool of any kind, and how many of its rows could be picked."""
     from fasttangent.kernels.helpers import beside
 
     checks.choice("strategy", asked.strategy, STRATEGIES)
@@ -201,48 +206,97 @@ def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selectio
         return _selected(model, pool, asked)
 
 
-def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Usable]:
+def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Tally]:
     strategy = STRATEGIES[asked.strategy]
+    batch, prefilter = _begun(model, pool, asked)
+    cost = given_cost(asked.cost, len(pool))
+    limits = limits_of(asked.groups, asked.per_group, cost, asked.max_cost, batch.k, len(pool))
+    if (isinstance(batch.weight, str) or (strategy.thinned and prefilter[0] in WEIGHTS)) and not (
+        model.certificate.trusted
+    ):
+        warn(model.certificate.warning, UntrustedTangentWarning)
+    batch = replace(batch, limits=limits)
+    screen = Screen(
+        lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)),
+        batch.known,
+        excluded(asked.exclude, len(pool)),
+        power_of_two(model.scaling.x_scale),
+    )
+    if strategy.rank is None:
+        found = _thinned(batch, screen, *prefilter)
+        rows = np.sort(found.rows.number[: int(min(prefilter[1], len(pool)))])
+        hint = (
+            ""
+            if found.complete and len(rows) == len(found.rows.number)
+            else "; raise prefilter, which left them"
+        )
+    else:
+        found = _ranked(batch, screen, strategy.rank)
+        rows, hint = found.rows.number, ""
+    if found.tally.bad:
+        warn(found.tally.warning())
+    if batch.k > len(rows):
+        raise found.tally.shortage(batch.k, len(rows))
+    if limits is not None:
+        limits = limits.of(rows)
+        limits.check(batch.k, hint)
+    every = asked.prefilter is None or limits is not None  # draws know nothing of those
+    batch = replace(batch, usable=rows, limits=limits, every=every)
+    picks = rows[first_picks(batch, found.rows) if strategy.pick is None else strategy.pick(batch)]
+    compared = len(rows) if strategy.thinned or found.complete else found.tally.usable
+    selection = Selection(
+        picks,
+        _curiosity(model, pool.take(picks), asked.threads),
+        strategy.name,
+        model.certificate.trusted,
+        compared,
+        batch.embedding,
+        batch.weight if isinstance(batch.weight, str) or batch.weight is None else "given",
+        None if cost is None else total(cost[picks]),
+    )
+    return selection, found.tally
+
+
+def _begun(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Batch, tuple[str, float]]:
+    """What is asked for, checked, before the pool is looked at; and the prefilter."""
+    strategy, n = STRATEGIES[asked.strategy], len(pool)
     k, seed = checks.integer("k", asked.k, at_least=1), checks.seed(asked.seed)
-    if k > len(pool):
-        raise ValueError(f"k must be at most the {len(pool)} rows of the pool, got {k}")
+    if k > n:
+        raise ValueError(f"k must be at most the {n} rows of the pool, got {k}")
     known, aims = _given_rows(model, "labeled", asked.labeled), _given_rows(model, "targets", asked.targets)
     if aims is not None and not strategy.takes_targets:
         takers = listed((s.name for s in STRATEGIES.values() if s.takes_targets), quote=True)
         raise ValueError(f"targets are for strategies {takers}, got them with {strategy.name!r}")
-    embedding, weight = _embedding(strategy, asked.embedding), _weight(strategy, asked.weight, len(pool))
+    embedding, weight = _embedding(strategy, asked.embedding), _weight(strategy, asked.weight, n)
     if aims is not None and weight is not None:
         raise ValueError(
             "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
             "that matter more several times"
         )
-    how, most = _prefilter(asked.prefilter, k)
-    out, cost = excluded(asked.exclude, len(pool)), given_cost(asked.cost, len(pool))
-    limits = limits_of(asked.groups, asked.per_group, cost, asked.max_cost, k, len(pool))
-    model_for_it = _prepared(model, strategy, embedding, known, asked.threads)
-    if (isinstance(weight, str) or (strategy.thinned and how in WEIGHTS)) and not model.certificate.trusted:
-        warn(model.certificate.warning, UntrustedTangentWarning)
-    able = usable(pool, known, k, lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)), out)
-    batch = Batch(model_for_it, pool, able.numbers, k, known, aims, embedding, weight, seed, asked.threads)
-    if strategy.thinned and len(batch.usable) > most:
-        batch = replace(batch, usable=_thinned(batch, how, int(most)))
-    if limits is not None:
-        limits.of(able.numbers).check(k)
-        limits = limits.of(batch.usable)
-        limits.check(k, "; raise prefilter, which left them")
-    every = asked.prefilter is None or limits is not None  # draws know nothing of those
-    picks = batch.usable[strategy.pick(replace(batch, limits=limits, every=every))]
-    found = Selection(
-        picks,
-        _curiosity(model, pool.take(picks), asked.threads),
-        strategy.name,
-        model.certificate.trusted,
-        len(batch.usable),
-        embedding,
-        weight if isinstance(weight, str) or weight is None else "given",
-        None if cost is None else total(cost[picks]),
-    )
-    return found, able
+    prefilter = _prefilter(asked.prefilter, k)
+    model = _prepared(model, strategy, embedding, known, asked.threads)
+    none = np.empty(0, np.int64)
+    return Batch(model, pool, none, k, known, aims, embedding, weight, seed, asked.threads), prefilter
+
+
+def _ranked(batch: Batch, screen: Screen, rank: Callable[[Batch, Usable], Ranks]) -> Found:
+    """The first rows of an order; all of them where limits may let any of them in."""
+    m = batch.k if batch.limits is None else len(batch.pool)
+    alike = batch.limits is None and not isinstance(batch.weight, np.ndarray)
+    return first_rows(batch.pool, screen, m, lambda rows: rank(batch, rows), alike)
+
+
+def _thinned(batch: Batch, screen: Screen, how: str, m: float) -> Found:
+    """The first m rows, by chance or by a score."""
+
+    def by_chance(rows: Usable) -> Ranks:
+        return Ranks(np.zeros(len(rows.numbers)), chances(rows.keys, batch.seed, THINNING))
+
+    def by_score(rows: Usable) -> Ranks:
+        return Ranks(-batch.score(how, rows.rows), np.zeros(len(rows.numbers), np.uint64))
+
+    rank: Rank = by_score if how in WEIGHTS else by_chance
+    return first_rows(batch.pool, screen, int(min(m, len(batch.pool))), rank)
 
 
 def _given_rows(model: Model | Members, name: str, given: Any) -> NDArray | None:
@@ -323,13 +377,6 @@ def _prepared(
             f"for a linear model with those labels"
         )
     return model
-
-
-def _thinned(batch: Batch, how: str, m: int) -> Rows:
-    """m of the usable rows, in their order."""
-    if how in WEIGHTS:
-        return np.sort(batch.usable[smallest(-batch.score(how)[batch.usable], m)])
-    return np.sort(np.random.default_rng([batch.seed, 1]).choice(batch.usable, m, replace=False))
 
 
 def _curiosity(model: Model | Members, picked: NDArray, threads: int | None) -> Float:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import covariances, distances
+from fasttangent.active.candidates import first_rows
 from fasttangent.active.limits import given_cost, limits_of, total
-from fasttangent.active.pool import ArrayPool, excluded, usable
+from fasttangent.active.pool import ArrayPool, Screen, Usable, excluded
 from fasttangent.active.selection import Selection, given_weight
+from fasttangent.active.smallest import Ranks
 from fasttangent.common import checks
+from fasttangent.common.warning import warn
 from fasttangent.problem.scaling import largest_square_root
 
 if TYPE_CHECKING:
@@ -120,21 +123,20 @@ def select_embeddings(
     _check_use(strategy, aims, weight, noise)
     scores = None if weight is None else given_weight(weight, len(rows))
     costs = given_cost(cost, len(rows))
-    able = usable(
-        ArrayPool(rows),
-        known,
-        k,
+    screen = Screen(
         lambda part: checks.finite_rows(part, largest_square_root(part.dtype)),
+        known,
         excluded(exclude, len(rows)),
     )
+    able = _usable(rows, screen, k)
     limits = limits_of(groups, per_group, costs, max_cost, k, len(rows))
     if limits is not None:
-        limits = limits.of(able.numbers)
+        limits = limits.of(able)
         limits.check(k)
     how = {"threads": threads, "limits": limits}
-    candidates = ArrayPool(rows).take(able.numbers)
+    candidates = ArrayPool(rows).take(able)
     if scores is not None:
-        scores = scores[able.numbers]
+        scores = scores[able]
         if not scores.any():
             raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
     if strategy in SPREADING:
@@ -146,15 +148,29 @@ def select_embeddings(
             aims = None if aims is None else covariances.conditioned(aims, known, variance, threads=threads)
         picks = TELLING[strategy](candidates, k, variance, aims, scores, how)
     return Selection(
-        able.numbers[picks],
+        able[picks],
         np.full(len(picks), np.nan),
         strategy,
         False,
-        len(able.numbers),
+        len(able),
         "given",
         None if weight is None else "given",
-        None if costs is None else total(costs[able.numbers[picks]]),
+        None if costs is None else total(costs[able[picks]]),
     )
+
+
+def _usable(E: NDArray, screen: Screen, k: int) -> Rows:
+    """Numbers of the different rows that can be picked, ascending; at least k."""
+
+    def as_they_come(rows: Usable) -> Ranks:
+        return Ranks(np.zeros(len(rows.numbers)), np.zeros(len(rows.numbers), np.uint64))
+
+    found = first_rows(ArrayPool(E), screen, len(E), as_they_come)
+    if found.tally.bad:
+        warn(found.tally.warning())
+    if k > len(found.rows.number):
+        raise found.tally.shortage(k, len(found.rows.number))
+    return found.rows.number
 
 
 def _vectors(name: str, given: Any, like: NDArray | None, finite: bool = False) -> NDArray:

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     Keys = NDArray[np.uint64]
 
 
-def row_keys(rows: NDArray) -> Keys:
-    """A key of each row's values as float64: equal rows have equal keys, others almost surely not; -0.0 is 0.0."""
+def row_keys(rows: NDArray, number: int = 0) -> Keys:
+    """A key of each row's values as float64: equal rows have equal keys, others almost surely not; -0.0 is 0.0.
+
+    Keys of another `number` know nothing of each other: two of them together tell any rows apart.
+    """
     keys = np.empty(len(rows), np.uint64)
-    salts = np.random.default_rng(0).integers(0, 2**64, rows.shape[1], np.uint64)
+    salts = np.random.default_rng(number).integers(0, 2**64, rows.shape[1], np.uint64)
     for start in range(0, len(rows), checks.ROWS_PER_CHECK):
         check_map(rows)
         part = np.ascontiguousarray(rows[start : start + checks.ROWS_PER_CHECK], np.float64) + 0.0
@@ -48,11 +51,23 @@ def rows_among(rows: NDArray, keys: Keys, known: NDArray) -> NDArray[np.bool_]:
     if rows.dtype.kind == "f":
         with np.errstate(over="ignore"):
             known = known.astype(rows.dtype)
-    found = np.isin(keys, row_keys(known))
-    seen = {row.tobytes() for row in np.ascontiguousarray(known, np.float64) + 0.0}
-    some = np.flatnonzero(found)
-    for start in range(0, len(some), checks.ROWS_PER_CHECK):
-        part = some[start : start + checks.ROWS_PER_CHECK]
-        values = np.ascontiguousarray(rows[part], np.float64) + 0.0
-        found[part] = [row.tobytes() in seen for row in values]
-    return found
+    return Among(known).find(rows, keys)
+
+
+class Among:
+    """Which rows equal some known ones."""
+
+    def __init__(self, known: NDArray) -> None:
+        self._keys = np.unique(row_keys(known))
+        self._seen = {row.tobytes() for row in np.ascontiguousarray(known, np.float64) + 0.0}
+
+    def find(self, rows: NDArray, keys: Keys) -> NDArray[np.bool_]:
+        """For each of the rows, of which the `row_keys` are given, whether it is among them."""
+        place = np.searchsorted(self._keys, keys)
+        found = self._keys[np.minimum(place, len(self._keys) - 1)] == keys
+        some = np.flatnonzero(found)
+        for start in range(0, len(some), checks.ROWS_PER_CHECK):
+            part = some[start : start + checks.ROWS_PER_CHECK]
+            values = np.ascontiguousarray(rows[part], np.float64) + 0.0
+            found[part] = [row.tobytes() in self._seen for row in values]
+        return found

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.active.limits import Limits
-    from fasttangent.active.pool import Pool
+    from fasttangent.active.pool import Pool, Usable
+    from fasttangent.active.smallest import Ranks
     from fasttangent.model.members import Members
     from fasttangent.model.model import Model
 
@@ -38,8 +39,11 @@ class Strategy:
         Who it is from, and what it costs for n rows of D values.
     help : str
         A few words for the command line; strategies with the same words share them.
-    pick : callable
-        From a `Batch` to the places of its k rows among the usable ones.
+    pick : callable or None
+        From a `Batch` to the places of its k rows among the usable ones; None where it goes by `rank`.
+    rank : callable or None
+        From a `Batch` and some rows that can be picked to where they stand: the first k are picked, however many there
+        are.
     embedding : str or None
         What it compares rows by, if nothing else is asked for; None if it has no use for embeddings.
     any_embedding : bool
@@ -52,15 +56,14 @@ class Strategy:
         Whether it needs tangents of noise whatever the embedding.
     linear : bool
         Whether, on embeddings without noise, rows are taken for those of a linear model with the labels of `labeled`.
-    thinned : bool
-        Whether a prefilter limits its candidates; else it sees every row.
     """
 
     name: str
     what: str
     source: str
     help: str
-    pick: Callable[[Batch], Rows]
+    pick: Callable[[Batch], Rows] | None = None
+    rank: Callable[[Batch, Usable], Ranks] | None = None
     embedding: str | None = None
     any_embedding: bool = False
     weight: str | None = None
@@ -68,7 +71,11 @@ class Strategy:
     takes_targets: bool = False
     needs_noise: bool = False
     linear: bool = False
-    thinned: bool = True
+
+    @property
+    def thinned(self) -> bool:
+        """Whether a prefilter limits its candidates; else it sees every row."""
+        return self.rank is None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +103,9 @@ class Batch:
         """A weight for every usable row; None: all are alike."""
         if self.weight is None:
             return None
-        score = self.score(self.weight) if isinstance(self.weight, str) else self.weight
-        found: Float = score[self.usable]
-        return found
+        if not isinstance(self.weight, str):
+            return self.weight[self.usable]
+        return self.score(self.weight, self.candidates())
 
     def some_weights(self) -> Float | None:
         """The same, above 0 for some row."""
@@ -107,20 +114,17 @@ class Batch:
             raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
         return weights
 
-    def score(self, name: str) -> Float:
-        """Curiosity, or the length of s(x) in standard units, of all rows of the pool, some rows at a time: (n,)."""
+    def score(self, name: str, rows: NDArray) -> Float:
+        """Curiosity, or the length of s(x) in standard units, of rows."""
         import numpy as np
 
         from fasttangent.model.scores import scored
 
-        found = np.empty(len(self.pool))
-        for start, rows in self.pool.chunks():
-            scores = scored(self.model, rows, self.threads).scores
-            if name == WEIGHTS[0]:
-                found[start : start + len(rows)] = scores.curiosity
-            else:
-                s = scores.sensitivity.reshape(len(rows), -1).astype(np.float64) / self.model.scaling.y_scale
-                found[start : start + len(rows)] = np.sqrt(np.sum(s * s, axis=1))
+        scores = scored(self.model, rows, self.threads).scores
+        if name == WEIGHTS[0]:
+            return scores.curiosity
+        s = scores.sensitivity.reshape(len(rows), -1).astype(np.float64) / self.model.scaling.y_scale
+        found: Float = np.sqrt(np.sum(s * s, axis=1))
         return found
 
     def embedded(self, rows: NDArray, kind: str, dim: int | None = None) -> NDArray:

@@ -76,14 +76,14 @@ def select(
     started = time.perf_counter()
     with reporting(shows_progress(quiet)) as report:
         rows = TablePool(table, columns, report)
-        picked, usable = selected(model, rows, Asked(k, **settings))
+        picked, tally = selected(model, rows, Asked(k, **settings))
     picks = picked.indices
     own = {f"pool_{name}" if name in ("row", "score") else name: c for name, c in table.take(picks).items()}
     write_table(output, {"row": picks, "score": picked.scores, **own})
     document = {
         "rows": len(rows),
-        "missing_rows": len(usable.bad),
-        "first_missing_row": int(usable.bad[0]) if len(usable.bad) else None,
+        "missing_rows": tally.bad,
+        "first_missing_row": tally.first_bad,
         "candidates": picked.candidates,
         "embedding": picked.embedding,
         "weight": picked.weight,

@@ -1,0 +1,76 @@
+"""Which rows of a pool come first in some order, and can be picked: by passing through it, never holding it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fasttangent.active.pool import Pool, Screen, Tally, Usable, pieces
+from fasttangent.active.smallest import Kept, Ranks, Smallest
+from fasttangent.common.duplicates import row_keys
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+
+Rank = Callable[[Usable], Ranks]
+HELD = 1 << 18  # rows that are kept at the least, 40 bytes each: of a pool that small all copies are found
+
+
+class Found(NamedTuple):
+    """The first rows of an order, and what was seen on the way."""
+
+    rows: Kept
+    complete: bool  # whether these are all different rows that can be picked
+    tally: Tally
+
+
+def first_rows(pool: Pool, screen: Screen, m: int, rank: Rank, alike: bool = True) -> Found:
+    """At least the first m rows, or all that there are.
+
+    `alike` says that equal rows have equal ranks.  Else a row counts only if it is the first of its kind, which another
+    pass finds out, and if too few are left, it begins again with more.
+    """
+    most = max(m, HELD)
+    while True:
+        kept, tally = Smallest(most), Tally()
+        for start, rows in pieces(pool):
+            tally += gather(kept, screen, start, rows, rank)
+        found = kept.rows()
+        if alike or kept.complete:
+            return Found(found, kept.complete, tally)
+        firsts = found.of(~_later(pool, screen, found))
+        if len(firsts.number) >= m:
+            return Found(firsts, False, tally)
+        most *= 8
+
+
+def gather(kept: Smallest, screen: Screen, start: int, rows: NDArray, rank: Rank) -> Tally:
+    """Add what can be picked of the rows from `start` on."""
+    usable, tally = screen.through(start, rows)
+    if len(usable.numbers):
+        kept.add(rank(usable), usable.numbers, usable.rows, usable.keys)
+    return tally
+
+
+def _later(pool: Pool, screen: Screen, kept: Kept) -> NDArray[np.bool_]:
+    """Which rows have an equal of a lower number among those that can be picked."""
+    order = np.argsort(kept.key, kind="stable")
+    keys, later = kept.key[order], np.zeros(len(order), bool)
+    for start, rows in pieces(pool):
+        usable, _ = screen.through(start, rows)
+        place = np.minimum(np.searchsorted(keys, usable.keys), len(keys) - 1)
+        hit = np.flatnonzero(keys[place] == usable.keys)
+        marks = row_keys(usable.rows[hit], 1)
+        while len(hit):  # rows of one key stand together
+            at = order[place[hit]]
+            later[at[(kept.mark[at] == marks) & (kept.number[at] > usable.numbers[hit])]] = True
+            place[hit] += 1
+            left = (place[hit] < len(keys)) & (
+                keys[np.minimum(place[hit], len(keys) - 1)] == usable.keys[hit]
+            )
+            hit, marks = hit[left], marks[left]
+    return later
