@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fasttangent.active.loop.learner import ActiveLearner
     from fasttangent.active.selection import Selection, select
     from fasttangent.active.vectors import select_embeddings
+    from fasttangent.common.columns import Columns
     from fasttangent.common.errors import (
         CampaignError,
         DivergenceError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         ModelFileError,
         UntrustedTangentWarning,
     )
+    from fasttangent.common.learned_columns import learn_columns
     from fasttangent.influence.agreement import Agreement, agreement
     from fasttangent.influence.changes import Change
     from fasttangent.influence.exact import Exact, exact
@@ -58,6 +60,7 @@ _HOME = {
     "CampaignError": "common.errors",
     "Certificate": "model.certificate",
     "Change": "influence.changes",
+    "Columns": "common.columns",
     "DivergenceError": "common.errors",
     "Exact": "influence.exact",
     "Fidelity": "influence.fidelity.report",
@@ -88,6 +91,7 @@ _HOME = {
     "from_torch": "model.conversions",
     "hypergradient": "influence.hypergradients",
     "jackknife": "influence.jackknife",
+    "learn_columns": "common.learned_columns",
     "learning_loss": "active.learned_losses.fit",
     "load": "model.loading",
     "loss_ranking": "active.learned_losses.measures",
@@ -105,6 +109,7 @@ __all__ = [
     "CampaignError",
     "Certificate",
     "Change",
+    "Columns",
     "DivergenceError",
     "Exact",
     "Fidelity",
@@ -136,6 +141,7 @@ __all__ = [
     "from_torch",
     "hypergradient",
     "jackknife",
+    "learn_columns",
     "learning_loss",
     "load",
     "loss_ranking",

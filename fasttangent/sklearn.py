@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active.selection import Selection, select
-from fasttangent.common import checks
+from fasttangent.common import checks, frames
+from fasttangent.common.columns import Columns
 from fasttangent.model.fit import fit
 
 try:
@@ -71,6 +72,8 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         As of `fasttangent.fit`.
     feature_names : sequence of str or None
         Default: the columns of X if it is a data frame.
+    categorical, columns : sequence of str, Columns or None
+        Of a data frame with columns of any kind.
 
     Attributes
     ----------
@@ -131,6 +134,8 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         threads: int | None = None,
         progress: bool | Callable[..., None] = False,
         feature_names: Sequence[str] | None = None,
+        categorical: Sequence[str] = (),
+        columns: Columns | None = None,
     ) -> None:
         self.hidden = hidden
         self.activation = activation
@@ -158,6 +163,8 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         self.threads = threads
         self.progress = progress
         self.feature_names = feature_names
+        self.categorical = categorical
+        self.columns = columns
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TangentRegressor:
         """Train, settle and certify.
@@ -184,9 +191,13 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         seed = _seed(given.pop("random_state"))
         for name, value in (("X", X), ("y", y)):
             _refuse_masked(name, value)
-        X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
-        if self.feature_names is None:
-            given["feature_names"] = getattr(self, "feature_names_in_", None)
+        if _encodes(X, self.columns):
+            names = frames.names_of(X)
+            self.feature_names_in_, self.n_features_in_ = np.array(names, object), len(names)
+        else:
+            X, y = validate_data(self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2)
+            if self.feature_names is None:
+                given["feature_names"] = getattr(self, "feature_names_in_", None)
         self.model_ = fit(X, y, sample_weight=sample_weight, seed=seed, **given)
         self.n_outputs_ = self.model_.n_outputs
         if self.model_.interrupted:
@@ -269,6 +280,8 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         """X as rows for the fitted model, as scikit-learn checks them."""
         check_is_fitted(self)
         _refuse_masked("X", X)
+        if frames.is_frame(X) and self.model_.columns is not None:
+            return self.model_.matrix("X", X)
         return validate_data(self, X, reset=False, **options)
 
     def __sklearn_tags__(self) -> Any:
@@ -279,6 +292,18 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
     def _more_tags(self) -> dict[str, bool]:
         """The same for scikit-learn before 1.6."""
         return {"multioutput": True}
+
+
+def _encodes(X: Any, columns: Columns | None) -> bool:
+    """Whether X is a data frame with more than numbers, which scikit-learn would refuse."""
+    if not frames.is_frame(X):
+        return False
+    if columns is not None:
+        return True
+    try:
+        return not np.isfinite(checks.matrix("X", X)).all()
+    except TypeError:
+        return True
 
 
 def _seed(random_state: Any) -> int:

@@ -152,26 +152,38 @@ def matrix(name: str, value: Any, *, min_rows: int = 0) -> NDArray:
         raise ValueError(f"{name} must have shape (rows, columns), got shape {X.shape}{hint}")
     if X.shape[1] == 0:
         raise ValueError(f"{name} must have at least one column, got shape {X.shape}")
+    enough_rows(name, X, min_rows)
+    return X
+
+
+def enough_rows(name: str, X: NDArray, min_rows: int) -> None:
+    """Raise if there are fewer rows."""
     if len(X) < min_rows:
         need = f"at least {min_rows} row{'s' if min_rows > 1 else ''}"
         raise ValueError(f"{name} must have {need}, got {len(X)}; a model needs rows that differ")
-    return X
+
+
+def by_name(name: str, X: Any, wanted: Sequence[str], known: Collection[str] = ()) -> Any:
+    """The columns of a frame that a model was fitted on, in their order, none missing; others may be `known`."""
+    given = frames.names_of(X)
+    if given == tuple(wanted):
+        return X
+    there = set(given)
+    missing = [c for c in wanted if c not in there]
+    if missing:
+        near = nearest(missing[0], given)
+        hint = f" (nearest: {near!r})" if near is not None else ""
+        raise ValueError(
+            f"{name} lacks {len(missing)} of the {len(wanted)} columns the model was fitted on: "
+            f"{missing[0]!r}{hint}; pass the same columns"
+        )
+    return frames.chosen(name, X, wanted, known)
 
 
 def features(name: str, X: Any, n_features: int, names: Sequence[str] | None) -> NDArray:
     """`X` as rows for a model fitted on `n_features` columns, called `names` where they had names."""
-    given = column_names(X)
-    if given is not None and names is not None and given != tuple(names):
-        there = set(given)
-        missing = [c for c in names if c not in there]
-        if missing:
-            near = nearest(missing[0], given)
-            hint = f" (nearest: {near!r})" if near is not None else ""
-            raise ValueError(
-                f"{name} lacks {len(missing)} of the {n_features} columns the model was fitted on: "
-                f"{missing[0]!r}{hint}; pass the same columns"
-            )
-        X = frames.chosen(name, X, names)
+    if names is not None and column_names(X) is not None:
+        X = by_name(name, X, names)
     rows = matrix(name, X)
     if rows.shape[1] != n_features:
         raise ValueError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +34,15 @@ def names_of(X: Any) -> tuple[str, ...]:
     return names
 
 
-def chosen(name: str, X: Any, wanted: Sequence[str]) -> Any:
-    """The frame's columns of these names, in their order; of more a warning says so.  None must be missing."""
+def chosen(name: str, X: Any, wanted: Sequence[str], known: Collection[str] = ()) -> Any:
+    """The frame's columns of these names, in their order, of which none must be missing.
+
+    Of more a warning says so, unless they are `known`.
+    """
     given = names_of(X)
     if given == tuple(wanted):
         return X
-    asked = set(wanted)
+    asked = {*wanted, *known}
     if more := [one for one in given if one not in asked]:
         what = (
             "a column that the model does" if len(more) == 1 else f"{len(more)} columns that the model does"
@@ -63,16 +66,9 @@ def numbers(name: str, X: Any) -> Any:
         import narwhals.stable.v1 as nw
     except ImportError:
         return _by_numpy(name, X)
-    if type(X).__name__ == "RecordBatch":
-        import pyarrow as pa
-
-        X = pa.Table.from_batches([X])
-    native = nw.from_native(X, eager_only=True, allow_series=True, pass_through=True)
-    if native is X and not is_frame(X):
-        return X
+    native = _opened(name, X, nw)
     if native is X:
-        lazy = "; collect() it first" if type(X).__name__ == "LazyFrame" else ""
-        raise TypeError(f"{name} must be an array or a data frame, got {type(X).__name__}{lazy}")
+        return X
     if isinstance(native, nw.Series):
         return _column(name, native.name, native, nw)
     plain = {nw.Float32, nw.Float64}
@@ -82,6 +78,45 @@ def numbers(name: str, X: Any) -> Any:
     each = (native[:, i] for i in range(native.shape[1]))  # by place, as names may be numbers
     columns = [_column(name, one.name, one, nw) for one in each]
     return np.column_stack(columns) if columns else np.empty((len(native), 0))
+
+
+def series_of(name: str, X: Any) -> list[Any]:
+    """The columns of a frame as series of narwhals, by place, as names may be numbers."""
+    try:
+        import narwhals.stable.v1 as nw
+    except ImportError:
+        raise TypeError(
+            f"{name} is a {type(X).__name__}, which needs narwhals unless all of it is plain numbers: {INSTALL}"
+        ) from None
+    native = _opened(name, X, nw)
+    return [native[:, i] for i in range(native.shape[1])]
+
+
+def height(X: Any) -> int:
+    """Rows of a frame; 0 of a lazy one."""
+    return int(X.num_rows) if hasattr(X, "num_rows") else len(X) if hasattr(X, "__len__") else 0
+
+
+def has_narwhals() -> bool:
+    """Whether frames of any kind can be read."""
+    try:
+        import narwhals.stable.v1  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _opened(name: str, X: Any, nw: Any) -> Any:
+    """The frame or the column as narwhals has it; of a column that it does not know, itself."""
+    if type(X).__name__ == "RecordBatch":
+        import pyarrow as pa
+
+        X = pa.Table.from_batches([X])
+    native = nw.from_native(X, eager_only=True, allow_series=True, pass_through=True)
+    if native is X and is_frame(X):
+        lazy = "; collect() it first" if type(X).__name__ == "LazyFrame" else ""
+        raise TypeError(f"{name} must be an array or a data frame, got {type(X).__name__}{lazy}")
+    return native
 
 
 def _column(name: str, column: Any, values: Any, nw: Any) -> NDArray[Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fasttangent.common.columns import Columns
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import prepare
+from fasttangent.model.prepared import OF_TABLE, prepare
 from fasttangent.model.settings import SETTINGS
 from fasttangent.model.side_by_side import fit_one
 
@@ -42,6 +43,8 @@ def fit(
     threads: int | None = None,
     progress: bool | Callable[..., None] = False,
     feature_names: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    columns: Columns | None = None,
 ) -> Model:
     """Train a multilayer perceptron together with its regularity tangent.
 
@@ -51,9 +54,10 @@ def fit(
     Parameters
     ----------
     X : array_like of shape (n, n_features)
-        Labelled rows, any real dtype, in any units from 1e-300 to 1e300, or a data frame of numbers (pandas with any
-        dtypes, polars, Arrow; narwhals reads all but plain pandas).  A data frame's column names are kept and
-        checked later.
+        Labelled rows, any real dtype, in any units from 1e-300 to 1e300, or a data frame (pandas, polars, Arrow;
+        narwhals reads all but plain numbers of pandas) with columns of any kind: numbers, True and False, text,
+        categories, dates, durations, and gaps.  What was made of each is `Model.columns`, which later tables, whose
+        columns are found by name, are read with.  An array's masked values are gaps; nan in an array is an error.
     y : array_like of shape (n,) or (n, n_outputs)
         Labels, in any units from 1e-300 to 1e300.
     hidden : sequence of int
@@ -126,6 +130,11 @@ def fit(
         True: bars on stderr.  A callable gets (stage, done, total, **figures).
     feature_names : sequence of str, optional
         Default: the columns of X if it is a data frame.
+    categorical : sequence of str
+        Columns of X whose numbers are labels.
+    columns : Columns, optional
+        What to make of the columns, as `learn_columns` or another model has it; X may then also hold the inputs made
+        by it, as an array.  Default: learned from X.
 
     Returns
     -------
@@ -161,7 +170,7 @@ def fit(
     """
     given = locals()
     prepared = prepare(
-        X, y, sample_weight, start, threads, feature_names, **{name: given[name] for name in SETTINGS}
+        X, y, sample_weight, start, threads, **{name: given[name] for name in (*SETTINGS, *OF_TABLE)}
     )
     prepared.warn()
     return fit_one(prepared, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,11 +29,18 @@ BEYOND = 1e-3  # the strength there
 FACTOR, FACTOR_ERROR = 5.0, 0.5  # median, and standard deviation of the logarithm
 
 
-def check_groups(settings: FitSettings, network: Network, inputs: Sequence[str] | None) -> None:
+class Inputs(NamedTuple):
+    """Names of the columns, and the number of the column of each input, () where each is one."""
+
+    columns: Sequence[str] | None
+    numbers: tuple[int, ...] = ()
+
+
+def check_groups(settings: FitSettings, network: Network, inputs: Inputs) -> None:
     """Raise unless groups and strengths by group are those of the network."""
-    groups.numbers(settings.groups, network.layout)  # raises
+    groups.numbers(settings.groups, network.layout, inputs.numbers)  # raises
     if isinstance(settings.strength, Mapping):
-        names = groups.names(settings.groups, network.layout, inputs)
+        names = groups.names(settings.groups, network.layout, inputs.columns)
         if set(settings.strength) != set(names):
             missing = [name for name in names if name not in settings.strength]
             other = [name for name in settings.strength if name not in names]
@@ -45,16 +52,19 @@ def check_groups(settings: FitSettings, network: Network, inputs: Sequence[str] 
 
 
 def objective_of(
-    settings: FitSettings, network: Network, inputs: Sequence[str] | None, rows: tuple[Float, Float, Float]
+    settings: FitSettings, network: Network, inputs: Inputs, rows: tuple[Float, Float, Float]
 ) -> Objective:
     """What is minimised; under "auto" with the strengths that learning begins from (`infinitely_wide`), of few labels.
 
     strength is the geometric mean over the groups.
     """
-    plain = settings.loss_and_complexity
+    plain = replace(settings.loss_and_complexity, of_inputs=inputs.numbers)
     if isinstance(settings.strength, Mapping):
         each = np.array(
-            [settings.strength[name] for name in groups.names(settings.groups, network.layout, inputs)]
+            [
+                settings.strength[name]
+                for name in groups.names(settings.groups, network.layout, inputs.columns)
+            ]
         )
     elif settings.strength == AUTO and rows[1].size > MOST_LABELS:
         return replace(plain, strength=BEYOND)

@@ -24,6 +24,7 @@ def group_tangents(problem: Problem, theta: Float) -> Float:
 
 def pulls(problem: Problem, theta: Float) -> Float:
     """grad C_g of every group (K, p)."""
-    of = groups.numbers(problem.objective.groups, problem.network.layout)
+    objective = problem.objective
+    of = groups.numbers(objective.groups, problem.network.layout, objective.of_inputs)
     pull = problem.complexity_gradient(theta) / problem.objective.ratio_of_each(problem.network)
     return np.where(of == np.arange(of.max() + 1)[:, None], pull, 0.0)

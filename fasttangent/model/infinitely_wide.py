@@ -73,10 +73,10 @@ def strengths(network: Network, objective: Objective, X: Float, Y: Float, w: Flo
     if len(X) > MOST_ROWS:
         some = np.sort(np.random.default_rng(0).choice(len(X), MOST_ROWS, replace=False))
         X, Y, w = X[some], Y[some], w[some]
-    shared = objective.groups != "inputs"
+    of_inputs = np.array(objective.of_inputs or range(X.shape[1])) * (objective.groups == "inputs")
     x_size, y_size = _root_mean_square(X), float(_root_mean_square(Y.reshape(-1, 1))[0])
-    found = likeliest(X / x_size, Y / y_size, np.maximum(w / w.mean(), LEAST_WEIGHT), network, shared)
-    of, layout = groups.numbers(objective.groups, network.layout), network.layout
+    found = likeliest(X / x_size, Y / y_size, np.maximum(w / w.mean(), LEAST_WEIGHT), network, of_inputs)
+    of, layout = groups.numbers(objective.groups, network.layout, objective.of_inputs), network.layout
     logs, last = np.zeros(layout.n_params), layout.n_layers - 1  # of the variances
     for l, width in enumerate(layout.sizes[:-1]):
         output = found.output + 2 * np.log(y_size) if l == last else 0.0
@@ -94,24 +94,24 @@ def _root_mean_square(A: Float) -> Float:
     return np.where(size > 0, size, 1.0)
 
 
-def likeliest(X: Float, Y: Float, w: Float, network: Network, shared: bool) -> Variances:
-    """By marginal likelihood; `shared`: one variance for all columns."""
+def likeliest(X: Float, Y: Float, w: Float, network: Network, of_inputs: NDArray[np.int64]) -> Variances:
+    """By marginal likelihood; inputs of one number, 0, 1, ..., have one variance."""
     from scipy.optimize import minimize
 
-    d = 1 if shared else X.shape[1]
+    d = int(of_inputs.max()) + 1
     start = np.array([*np.full(d, -np.log(X.shape[1])), 0.0, 1.0, START])
     bounds = [*[BOUNDS["input"]] * d, *(BOUNDS[name] for name in ("bias", "output", "noise"))]
 
     def variances(logs: Float) -> Variances:
-        return Variances(np.repeat(logs[:d], X.shape[1] // d), *logs[d:])
+        return Variances(logs[of_inputs], *logs[d:])
 
     def function(logs: Float) -> tuple[float, Float]:
         try:
             value, gradient = minus_log_evidence(variances(logs), X, Y, w, kernel_of(network))
         except np.linalg.LinAlgError:  # not positive definite, to rounding: as bad as can be
             return 1e10 * len(X), np.zeros(len(logs))
-        if shared:
-            gradient = np.array([gradient[:-3].sum(), *gradient[-3:]])
+        if d < len(of_inputs):
+            gradient = np.array([*(gradient[:-3][of_inputs == j].sum() for j in range(d)), *gradient[-3:]])
         off = (logs[d:] - start[d:]) / WIDE
         gradient[d:] += off / WIDE
         return value + 0.5 * float(np.sum(off * off)), gradient

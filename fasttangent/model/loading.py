@@ -37,9 +37,10 @@ from fasttangent.common.records import (
 from fasttangent.common.words import ACTIVATIONS, COMPLEXITIES, DTYPES, LOSSES
 from fasttangent.model.archive import Archive, Part
 from fasttangent.model.certificate import Certificate
+from fasttangent.model.columns_in_files import columns_of
 from fasttangent.model.members import Members
 from fasttangent.model.model import Model
-from fasttangent.model.saving import FORMAT, HEADER, SCALING, SINGLE
+from fasttangent.model.saving import FORMAT, HEADER, SCALING, SEVERAL, SINGLE
 from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
@@ -50,7 +51,9 @@ MEASURED = or_nan(number(0, infinite=True))
 RECORD = Rule("a record of fields by name", lambda v: isinstance(v, dict))
 
 FIELDS = {
-    "format": whole(1, SINGLE),
+    "format": Rule(
+        f"1 to {SINGLE}, or {FORMAT}", lambda v: type(v) is int and v in (*range(1, SINGLE + 1), FORMAT)
+    ),
     "version": TEXT,
     "sizes": several(whole(1), least=2),
     "activation": one_of(ACTIVATIONS),
@@ -64,15 +67,16 @@ FIELDS = {
     "settings": or_null(RECORD),
     "noise": or_null(number(0)),
     "arrays": several(TEXT, distinct=True),
+    "columns": RECORD,
 }
 OF_SEVERAL = {
-    "format": whole(FORMAT, FORMAT),
+    "format": whole(SEVERAL, FORMAT),
     "version": TEXT,
     "settings": or_null(RECORD),
     "interrupted": FLAG,
     "members": several(RECORD, least=1),
 }
-LATER = ("settings", "noise", "arrays")  # fields that files of 0.1.0 may lack
+LATER = ("settings", "noise", "arrays", "columns")  # fields that files of 0.1.0 may lack
 OBJECTIVE = {
     "loss": one_of(LOSSES),
     "delta": number(above=0),
@@ -80,8 +84,9 @@ OBJECTIVE = {
     "strength": number(0),
     "groups": ANYTHING,  # `Objective` checks it
     "ratios": several(number(above=0)),
+    "of_inputs": several(whole(0)),
 }
-SINCE_3 = ("groups", "ratios")  # of the objective; groups of the settings, too
+SINCE_3 = ("groups", "ratios", "of_inputs")  # of the objective, or later; groups of the settings, too
 CERTIFICATE = {
     "gradient_norm": MEASURED,
     "tangent_residual": MEASURED,
@@ -252,7 +257,17 @@ def _checked(header: dict[str, Any]) -> dict[str, Any]:
 def _check_agreement(header: dict[str, Any]) -> None:
     """Whether the fields of the header say the same."""
     (d, *hidden, m), names, certificate = header["sizes"], header["feature_names"], header["certificate"]
-    if names is not None and len(names) != d:
+    columns = columns_of(header)
+    of_inputs = () if columns is None or columns.plain else columns.of_inputs
+    if (len(of_inputs) > 0) != (header["format"] == FORMAT):
+        raise ValueError(f"'format' must be {FORMAT} where columns are encoded and only there")
+    if columns is not None and len(columns.inputs) != d:
+        raise ValueError(f"'columns' must make {d} inputs, got {len(columns.inputs)}")
+    if tuple(header["objective"].get("of_inputs", ())) != of_inputs:
+        raise ValueError("'of_inputs' of objective must be those of the columns")
+    if columns is not None and tuple(names or ()) != columns.names:
+        raise ValueError(f"'feature_names' must be those of the columns, got {shown(names)}")
+    if names is not None and len(names) != d and columns is None:
         raise ValueError(f"'feature_names' must have one name for each of {d} inputs, got {len(names)}")
     if header["flat_targets"] and m > 1:
         raise ValueError(f"'flat_targets' must be false for {m} outputs, got true")
@@ -326,6 +341,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
         slope_squared=arrays["slope_squared"],
         dtype=header["dtype"],
         feature_names=tuple(names) if names is not None else None,
+        columns=columns_of(header),
         flat_targets=header["flat_targets"],
         interrupted=header["interrupted"],
         training=header["training"],

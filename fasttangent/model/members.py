@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.columns import Columns
+from fasttangent.common.encoded import told
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.model import saving, scores
@@ -149,6 +151,16 @@ class Members:
         return self._first.feature_names
 
     @property
+    def columns(self) -> Columns | None:
+        """What is made of a table's columns."""
+        return self._first.columns
+
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        """Names of the inputs, of which a column may have several."""
+        return self._first.input_names
+
+    @property
     def flat_targets(self) -> bool:
         """Whether y was (n,), not (n, n_outputs)."""
         return self._first.flat_targets
@@ -245,10 +257,11 @@ class Members:
         ValueError
             As for `Model.predict`.
         """
-        found = self._shaped(self._mean(lambda one: one.predict(X, threads=threads)))
+        rows = self._first._rows(X)
+        found = self._shaped(self._mean(lambda one: one.predict(rows, threads=threads)))
         if not return_std:
             return found
-        variance = self._label_variance(self._first._rows(X), threads)
+        variance = self._label_variance(rows, threads)
         return found, self._shaped(self.scaling.changes(np.sqrt(variance)))
 
     def sensitivity(self, X: Any, *, group: str | None = None, threads: int | None = None) -> NDArray:
@@ -271,7 +284,8 @@ class Members:
         ValueError
             As for `Model.sensitivity`, of any member.
         """
-        return self._shaped(self._mean_score(lambda one: one.sensitivity(X, group=group, threads=threads)))
+        rows = self._first._rows(X)
+        return self._shaped(self._mean_score(lambda one: one.sensitivity(rows, group=group, threads=threads)))
 
     def influence(self, X: Any, y: Any, *, group: str | None = None, threads: int | None = None) -> Float:
         """(1/M) sum_m loss'(f_m - y) s_m(x): what labelling a row does to the members' mean complexity.
@@ -295,7 +309,8 @@ class Members:
         ValueError
             As for `Model.influence`, of any member.
         """
-        return self._mean_score(lambda one: one.influence(X, y, group=group, threads=threads))
+        rows = self._first._rows(X)
+        return self._mean_score(lambda one: one.influence(rows, y, group=group, threads=threads))
 
     def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
         """(1/M) sum_m E[loss'^2] s_m(x)^2: the mean of the members' curiosity.
@@ -317,10 +332,10 @@ class Members:
         ValueError
             As for `Model.curiosity`, of any member.
         """
-        if not isinstance(variance, str):
-            return self._mean_score(lambda one: one.curiosity(X, variance, threads=threads))
-        checks.choice("variance", variance, ("posterior",))
         rows = self._first._rows(X)
+        if not isinstance(variance, str):
+            return self._mean_score(lambda one: one.curiosity(rows, variance, threads=threads))
+        checks.choice("variance", variance, ("posterior",))
         believed = scores.expected_slope_squared(self.objective, self._label_variance(rows, threads))
         return self._mean_score(
             lambda one: scores.curiosity(believed, one._standard_sensitivity(rows, threads))
@@ -343,6 +358,7 @@ class Members:
         found = scores.scored(self, rows, threads)
         self._warn_of_mistrust()
         self._first._warn_of_bad(rows, found.bad)
+        told(rows)
         return found.scores
 
     def score_batches(
@@ -435,10 +451,11 @@ class Members:
             As for `Model.with_posterior`.
         """
         each, seeds = self._share("samples", samples, 2), member_seeds(seed, len(self.models))
+        rows = self.matrix("X", X)
         return replace(
             self,
             models=tuple(
-                one.with_posterior(X, y, sample_weight, samples=each, seed=own, threads=threads)
+                one.with_posterior(rows, y, sample_weight, samples=each, seed=own, threads=threads)
                 for one, own in zip(self.models, seeds, strict=True)
             ),
         )
@@ -481,15 +498,16 @@ class Members:
         from fasttangent.model.embeddings import EMBEDDINGS, GRADIENT_DIM
 
         checks.choice("kind", kind, EMBEDDINGS)
+        rows = self._first._rows(X)
         if kind == "input":
-            return self._first.embed(X, kind, dim, seed=seed, threads=threads)
+            return self._first.embed(rows, kind, dim, seed=seed, threads=threads)
         if dim is None and EMBEDDINGS[kind].takes_dim:
             dim = GRADIENT_DIM if kind == "gradient" else self._tangents_together()
         if EMBEDDINGS[kind].takes_dim:
             dim = self._share("dim", dim, 1)
         M, found = len(self.models), np.empty((0, 0, 0))
         for i, (one, own) in enumerate(zip(self.models, member_seeds(seed, M), strict=True)):
-            part = one.embed(X, kind, dim, seed=own, threads=threads)
+            part = one.embed(rows, kind, dim, seed=own, threads=threads)
             if i == 0:
                 found = np.empty((len(part), M, part.shape[1]), part.dtype)
             np.divide(part, np.sqrt(M), out=found[:, i], casting="same_kind")
@@ -607,6 +625,7 @@ def _difference(one: Model, other: Model) -> str | None:
         "objective": lambda m: m.objective,
         "dtype": lambda m: m.dtype,
         "feature names": lambda m: m.feature_names,
+        "columns": lambda m: m.columns,
         "shape of y": lambda m: m.flat_targets,
     }
     return next((what for what, of in differing.items() if of(one) != of(other)), None)

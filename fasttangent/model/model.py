@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.columns import Columns
+from fasttangent.common.encoded import Encoded, encoded, told, whole
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.model import saving, scores
@@ -73,7 +75,7 @@ class Model:
     certificate: Certificate
     slope_squared: Float  # (n_outputs,) mean of loss'^2 over the training rows, standard units
     dtype: str = "float32"
-    feature_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None  # of the table's columns
     flat_targets: bool = True  # y was (n,), not (n, n_outputs)
     interrupted: bool = False
     training: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +83,9 @@ class Model:
     threads: int | None = None
     noise: float = float("nan")
     settings: FitSettings | None = None  # what `fit` was told; None if it was not `fit`
+    columns: Columns | None = (
+        None  # what is made of a table's columns; None: an array's are taken as they are
+    )
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -91,6 +96,11 @@ class Model:
     def n_features(self) -> int:
         """Number of inputs."""
         return self.network.sizes[0]
+
+    @property
+    def input_names(self) -> tuple[str, ...] | None:
+        """Names of the inputs, of which a column may have several."""
+        return self.feature_names if self.columns is None else self.columns.inputs
 
     @property
     def n_outputs(self) -> int:
@@ -113,7 +123,7 @@ class Model:
     def _hardly_used(self) -> list[str]:
         """Input columns whose weights are below a tenth of those of the column with the largest."""
         size = np.sqrt(np.sum(self.network.layout.weights(self.params, 0) ** 2, axis=1))
-        names = self.feature_names or [f"x{j}" for j in range(self.n_features)]
+        names = self.input_names or [f"x{j}" for j in range(self.n_features)]
         return [name for name, one in zip(names, size, strict=True) if one < 0.1 * size.max()]
 
     @property
@@ -214,7 +224,7 @@ class Model:
                 f"draw more: model.with_posterior(X, y, samples={K})"
             )
         found = np.empty((K, len(rows), self.n_outputs), self._output_dtype)
-        found[:] = self.predict(X, threads=threads).reshape(len(rows), self.n_outputs)
+        found[:] = self.predict(rows, threads=threads).reshape(len(rows), self.n_outputs)
         for part, E in self._noise_embeddings(rows, K, threads):
             found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
         return found[:, :, 0] if self.flat_targets else found
@@ -359,6 +369,7 @@ class Model:
         rows, n_threads = self._rows(X), checks.thread_count(self.threads if threads is None else threads)
         found = embeddings.embed(self, rows, kind, dim=dim, seed=seed, threads=n_threads)
         self._refuse(rows, found.bad)
+        told(rows)
         return found.E
 
     def sensitivity(self, X: Any, *, group: str | None = None, threads: int | None = None) -> NDArray:
@@ -481,6 +492,7 @@ class Model:
         found = scores.scored(self, rows, threads)
         self._warn_of_mistrust()
         self._warn_of_bad(rows, found.bad)
+        told(rows)
         return found.scores
 
     def score_batches(
@@ -614,7 +626,7 @@ class Model:
         from fasttangent.model.exports import to_sklearn
 
         alpha = self.objective.strength * self.training.get("rows", 1)
-        return to_sklearn(self, alpha, self.feature_names)
+        return to_sklearn(self, alpha, self.input_names)
 
     def summary(self) -> dict[str, Any]:
         """Network, objective, training and certificate as plain Python values."""
@@ -630,6 +642,7 @@ class Model:
             **({"strengths": self.strengths} if self.objective.ratios else {}),
             "training": {**self.training, "dtype": self.dtype, "interrupted": self.interrupted},
             "features": list(self.feature_names) if self.feature_names else None,
+            **({} if self.columns is None else {"columns": self.columns.summary}),
             "hardly_used": self._hardly_used(),
             "tangents": list(self.tangents),
             "certificate": {**asdict(self.certificate), "reasons": list(self.certificate.reasons)},
@@ -657,10 +670,15 @@ class Model:
         ValueError, TypeError
             If the rows do not fit the model or hold no numbers.
         """
-        return checks.features(name, X, self.n_features, self.feature_names)
+        return whole(self._read(name, X))
 
     def _rows(self, X: Any) -> NDArray:
-        return self.matrix("X", X)
+        return cast("NDArray", self._read("X", X))  # or `Encoded`, which is read as one
+
+    def _read(self, name: str, X: Any) -> NDArray | Encoded:
+        if self.columns is None:
+            return checks.features(name, X, self.n_features, self.feature_names)
+        return encoded(name, X, self.columns)
 
     def standard_inputs(self, name: str, X: Any) -> Float:
         """Rows in standard units and float64, all of them finite.
@@ -704,7 +722,7 @@ class Model:
         ValueError
             If they do not fit each other or the model, or a label is not finite.
         """
-        rows = self._rows(X)
+        rows = self.matrix("X", X)
         Y = checks.targets("y", y, len(rows))
         checks.finite("y", Y)
         if Y[:1].size != self.n_outputs * len(rows[:1]):
@@ -715,6 +733,7 @@ class Model:
         """Call finish(part, f, ft) for chunks of rows, which are all to be finite."""
         n_threads = checks.thread_count(self.threads if threads is None else threads)
         self._refuse(rows, scores.each_chunk(self, tangents, rows, n_threads, finish))
+        told(rows)
 
     def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
         """Raise if any row number is `bad`: not finite, or too far away for the dtype of the model."""

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.common import checks
+from fasttangent.common import checks, frames
+from fasttangent.common.columns import Columns
+from fasttangent.common.encoded import encoded, is_table, whole
+from fasttangent.common.learned_columns import learn_columns
 from fasttangent.common.progress import reporting
 from fasttangent.common.warning import warn
 from fasttangent.common.words import AUTO
-from fasttangent.model.given_strengths import MOST_LABELS, check_groups, objective_of
+from fasttangent.model.given_strengths import MOST_LABELS, Inputs, check_groups, objective_of
 from fasttangent.model.group_tangents import group_tangents
 from fasttangent.model.members import Members
 from fasttangent.model.model import Model
@@ -43,19 +46,20 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 
+OF_TABLE = ("feature_names", "columns", "categorical")  # arguments of `fit` that say what X is
+
+
 def prepare(
     X: Any,
     y: Any,
     sample_weight: Any = None,
     start: Model | Members | None = None,
     threads: int | None = None,
-    feature_names: Sequence[str] | None = None,
-    **settings: Any,
+    **others: Any,
 ) -> Prepared:
     """Check all arguments of `fit` but `progress`; what is left to do takes little memory until it is run."""
-    return Prepared(
-        FitSettings(**settings), Labelled.checked(X, y, sample_weight, feature_names), start, threads
-    )
+    of_table = {name: others.pop(name) for name in OF_TABLE if name in others}
+    return Prepared(FitSettings(**others), Labelled.checked(X, y, sample_weight, **of_table), start, threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,21 +69,47 @@ class Labelled:
     X: NDArray  # (n, n_features)
     Y: NDArray  # (n, n_outputs)
     w: Float  # (n,)
-    names: tuple[str, ...] | None
+    names: tuple[str, ...] | None  # of the columns that are used
     flat: bool  # y was (n,), not (n, n_outputs)
+    columns: Columns | None = None  # what X was made of
 
     @classmethod
-    def checked(cls, X: Any, y: Any, sample_weight: Any, feature_names: Any) -> Labelled:
+    def checked(
+        cls,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        feature_names: Any = None,
+        columns: Columns | None = None,
+        categorical: Sequence[str] = (),
+    ) -> Labelled:
         """From the arguments of `fit`."""
-        rows = checks.matrix("X", X, min_rows=2)
+        if columns is None:
+            columns = _learned(X, sample_weight, feature_names, categorical)
+        if columns is None:
+            rows = checks.matrix("X", X, min_rows=2)
+            names = _names(
+                X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None
+            )
+        else:
+            rows, names = whole(encoded("X", X, columns)), columns.names
+            checks.enough_rows("X", rows, 2)
         Y = checks.targets("y", y, len(rows))
         w = checks.row_weights("sample_weight", sample_weight, len(rows))
         checks.finite("X", rows)
         checks.finite("y", Y)
-        names = _names(
-            X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None
-        )
-        return cls(rows, Y.reshape(len(rows), -1), w, names, Y.ndim == 1)
+        return cls(rows, Y.reshape(len(rows), -1), w, names, Y.ndim == 1, columns)
+
+    @property
+    def inputs(self) -> tuple[str, ...] | None:
+        """Names of the columns of X."""
+        return self.names if self.columns is None else self.columns.inputs
+
+    @property
+    def groups(self) -> Inputs:
+        """By what columns inputs are grouped."""
+        plain = self.columns is None or self.columns.plain
+        return Inputs(self.names, () if self.columns is None or plain else self.columns.of_inputs)
 
     def some(self, numbers: NDArray[np.int64]) -> Labelled:
         """Some of the rows."""
@@ -111,7 +141,7 @@ class Prepared:
     ) -> None:
         self.settings, self.data, self.start, self.threads = settings, data, start, threads
         self.network = settings.network(data.X.shape[1], data.Y.shape[1])
-        check_groups(settings, self.network, data.names)
+        check_groups(settings, self.network, data.groups)
         _check_start(start, self.network, settings.members)
         self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
         self.rng = np.random.default_rng(settings.seed)
@@ -129,11 +159,11 @@ class Prepared:
             check_squares("X", X, w > 0, self.kind)
             check_squares("y", Y, w > 0, self.kind)
             return identity_scaling(X.shape[1], Y.shape[1])
-        return fit_scaling(X[self.keep], Y[self.keep], w[self.keep], self.data.names)
+        return fit_scaling(X[self.keep], Y[self.keep], w[self.keep], self.data.inputs)
 
     def warn(self) -> None:
         """Tell the caller of columns that are constant."""
-        constant, names = np.flatnonzero(np.isinf(self.scaling.x_scale)), self.data.names
+        constant, names = np.flatnonzero(np.isinf(self.scaling.x_scale)), self.data.inputs
         if len(constant):
             called = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
             more = ", ..." if len(constant) > 5 else ""
@@ -151,7 +181,7 @@ class Prepared:
     def problem(self) -> Problem:
         """The objective on the rows to train on."""
         rows = self.standard(self.keep)
-        objective = self.objective or objective_of(self.settings, self.network, self.data.names, rows)
+        objective = self.objective or objective_of(self.settings, self.network, self.data.groups, rows)
         return Problem(self.network, objective, *rows, self.n_threads)
 
     def first_params(self) -> Float:
@@ -258,6 +288,7 @@ class Prepared:
             slope_squared=mean_slope_squared(problem, theta),
             dtype=self.kind.name,
             feature_names=self.data.names,
+            columns=self.data.columns,
             flat_targets=self.data.flat,
             training={"rows": problem.n_rows, **training},
             threads=self.threads,
@@ -303,6 +334,20 @@ def mean_slope_squared(problem: Problem, theta: Float) -> Float:
     """Weighted mean of loss'^2 over the training rows, per output: what curiosity takes for E[loss'^2]."""
     residual = problem.predictions(theta) - problem.rows.Y
     return np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0)
+
+
+def _learned(X: Any, sample_weight: Any, feature_names: Any, categorical: Sequence[str]) -> Columns | None:
+    """What to make of the columns of a table; None for an array, and for a frame without narwhals."""
+    if not is_table(X):
+        if len(categorical):
+            raise ValueError("categorical needs the columns of a data frame, got X without names")
+        return None
+    if frames.is_frame(X):
+        n_features = len(frames.names_of(X))
+        feature_names = _names(feature_names, n_features, given=True) if feature_names is not None else None
+        if n_features == 0 or frames.height(X) < 2 or not frames.has_narwhals():
+            return None  # `checks.matrix` says what is wrong, if anything is
+    return learn_columns(X, sample_weight=sample_weight, feature_names=feature_names, categorical=categorical)
 
 
 def _names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | None:

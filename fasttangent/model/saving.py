@@ -13,10 +13,11 @@ from fasttangent._version import __version__
 from fasttangent.common.files import replacing
 from fasttangent.problem.scaling import Scaling
 
-FORMAT = (
-    4  # of several members, and the highest; raise it when a version writes what an older one cannot read
-)
-SINGLE = 3  # of one model
+FORMAT = 5  # the highest; raise it when a version writes what an older one cannot read
+SINGLE, SEVERAL = (
+    3,
+    4,
+)  # of one model, and of several members, that take numbers as they are; of others the highest
 HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
 SCALING = tuple(f.name for f in fields(Scaling))
 
@@ -34,25 +35,32 @@ def save_members(several: Any, path: str | os.PathLike[str]) -> None:
         headers.append(header)
         arrays.update({f"{i}/{name}": values for name, values in own.items()})
     settings = None if several.settings is None else asdict(several.settings)
-    header = {"format": FORMAT, "version": __version__, "settings": settings}
+    number = max(SEVERAL, *(own["format"] for own in headers))
+    header = {"format": number, "version": __version__, "settings": settings}
     _write(path, {**header, "interrupted": several.interrupted, "members": headers}, arrays)
 
 
 def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and arrays of a `Model`."""
+    encodes = model.columns is not None and not model.columns.plain
     header = {
-        "format": SINGLE,
+        "format": FORMAT if encodes else SINGLE,
         "version": __version__,
         "sizes": list(model.network.sizes),
         "activation": model.network.activation,
-        "objective": asdict(model.objective),
+        "objective": _without(asdict(model.objective), "of_inputs", encodes),
         "certificate": asdict(model.certificate),
         "dtype": model.dtype,
         "feature_names": model.feature_names,
+        **(
+            {}
+            if model.columns is None
+            else {"columns": {"named": model.columns.named, "each": model.columns.records}}
+        ),
         "flat_targets": model.flat_targets,
         "interrupted": model.interrupted,
         "training": model.training,
-        "settings": None if model.settings is None else _of_one(asdict(model.settings)),
+        "settings": None if model.settings is None else _without(asdict(model.settings), "members", False),
         "noise": None if np.isnan(model.noise) else model.noise,
     }
     arrays: dict[str, Any] = {
@@ -65,9 +73,9 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return {**header, "arrays": list(arrays)}, arrays  # a damaged directory of the archive may lack some
 
 
-def _of_one(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as versions without members know them."""
-    return {name: value for name, value in settings.items() if name != "members"}
+def _without(record: dict[str, Any], later: str, wanted: bool) -> dict[str, Any]:
+    """The record as versions that do not know one of its fields read it, unless it is wanted."""
+    return {name: value for name, value in record.items() if wanted or name != later}
 
 
 def _write(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, Any]) -> None:

@@ -61,7 +61,7 @@ class FitSettings:
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATE * min(1.0, WIDE / max(hidden, default=1)))
         checked = {
-            **asdict(self.loss_and_complexity),
+            **self._objective,
             "groups": groups.checked(self.groups),
             "strength": strength,
             **asdict(self.schedule),
@@ -82,6 +82,11 @@ class FitSettings:
     def loss_and_complexity(self) -> Objective:
         """What is minimised, whatever the strength."""
         return Objective(self.loss, self.delta, self.complexity, groups=self.groups)
+
+    @property
+    def _objective(self) -> dict[str, Any]:
+        found = asdict(self.loss_and_complexity)
+        return {name: found[name] for name in ("loss", "delta", "complexity", "groups")}
 
     @property
     def schedule(self) -> Schedule:

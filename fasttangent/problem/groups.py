@@ -37,8 +37,8 @@ def checked(groups: Any) -> Groups:
     return tuple(int(i) for i in numbers)
 
 
-def numbers(groups: Groups, layout: Layout) -> NDArray[np.int64]:
-    """The group of each parameter (p,)."""
+def numbers(groups: Groups, layout: Layout, of_inputs: Sequence[int] = ()) -> NDArray[np.int64]:
+    """The group of each parameter (p,); `of_inputs` has the number of the column of each input, if they are several."""
     if not isinstance(groups, str):
         if len(groups) != layout.n_params:
             raise ValueError(
@@ -49,17 +49,20 @@ def numbers(groups: Groups, layout: Layout) -> NDArray[np.int64]:
     found, n_inputs = np.zeros(layout.n_params, np.int64), layout.sizes[0]
     if groups == "one":
         return found
-    first = n_inputs - 1 if groups == "inputs" else 0  # groups that the first layer's weights have beyond one
+    columns = np.array(of_inputs, np.int64) if len(of_inputs) else np.arange(n_inputs)
+    if len(columns) != n_inputs:
+        raise ValueError(f"of_inputs must have a number for each of {n_inputs} inputs, got {len(columns)}")
+    first = int(columns.max()) if groups == "inputs" else 0  # groups of the first layer's weights beyond one
     for l in range(layout.n_layers):
         layout.weights(found, l)[:] = first + 2 * l
         layout.biases(found, l)[:] = first + 2 * l + 1
     if groups == "inputs":
-        layout.weights(found, 0)[:] = np.arange(n_inputs)[:, None]
+        layout.weights(found, 0)[:] = columns[:, None]
     return found
 
 
-def names(groups: Groups, layout: Layout, inputs: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Of the groups, in their order; `inputs` are those of the columns, x0, x1, ... by default."""
+def names(groups: Groups, layout: Layout, columns: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Of the groups, in their order; `columns` are names of those of a table, x0, x1, ... by default."""
     if not isinstance(groups, str):
         return tuple(map(str, range(max(groups) + 1)))
     if groups == "one":
@@ -67,7 +70,7 @@ def names(groups: Groups, layout: Layout, inputs: Sequence[str] | None = None) -
     by_layer = [f"{what} {l + 1}" for l in range(layout.n_layers) for what in ("weights", "biases")]
     if groups == "layers":
         return tuple(by_layer)
-    return (*(inputs or [f"x{j}" for j in range(layout.sizes[0])]), *by_layer[1:])
+    return (*(columns or [f"x{j}" for j in range(layout.sizes[0])]), *by_layer[1:])
 
 
 def by_inputs(values: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     from fasttangent.kernels.rows import Loss
 
     Float = NDArray[np.float64]
+
+
+def checked_numbers(of_inputs: Sequence[int]) -> tuple[int, ...]:
+    """Numbers of columns, ascending from 0 without a gap."""
+    found = tuple(checks.integer("of_inputs", number, at_least=0) for number in of_inputs)
+    if any(b - a not in (0, 1) for a, b in pairwise((0, *found))):
+        raise ValueError(f"of_inputs must number columns 0, 1, ... in their order, got {found[:8]}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,9 @@ class Objective:
         biases of the layers but for these; or the number of each parameter's group.
     ratios : tuple of float
         rho_g, the strength of each group over `strength`; () for 1.
+    of_inputs : tuple of int
+        The number of the column that each input was made of, whose weights are one group; () where every column is one
+        input.
     """
 
     loss: str = "squared"
@@ -53,6 +65,7 @@ class Objective:
     strength: float = 1e-3
     groups: groups.Groups = "one"
     ratios: tuple[float, ...] = ()
+    of_inputs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         checks.choice("loss", self.loss, LOSSES)
@@ -62,6 +75,7 @@ class Objective:
         object.__setattr__(self, "groups", groups.checked(self.groups))
         each = [checks.number("ratios", ratio, above=0) for ratio in self.ratios]
         object.__setattr__(self, "ratios", tuple(each))
+        object.__setattr__(self, "of_inputs", checked_numbers(self.of_inputs))
 
     def ratio_of_each(self, network: Network) -> Float:
         """The ratio of the group of each parameter.
@@ -74,7 +88,7 @@ class Objective:
         -------
         ndarray of float64, shape (p,)
         """
-        numbers = groups.numbers(self.groups, network.layout)
+        numbers = groups.numbers(self.groups, network.layout, self.of_inputs)
         if not self.ratios:
             return np.ones(len(numbers))
         if len(self.ratios) != numbers.max() + 1:
@@ -83,21 +97,21 @@ class Objective:
             )
         return np.array(self.ratios)[numbers]
 
-    def by_group(self, network: Network, inputs: Sequence[str] | None) -> dict[str, float]:
+    def by_group(self, network: Network, columns: Sequence[str] | None) -> dict[str, float]:
         """The strength of each group.
 
         Parameters
         ----------
         network : Network
-        inputs : sequence of str, optional
-            Names of the input columns.
+        columns : sequence of str, optional
+            Their names.
 
         Returns
         -------
         dict of str to float
             By the names of `groups.names`.
         """
-        names = groups.names(self.groups, network.layout, inputs)
+        names = groups.names(self.groups, network.layout, columns)
         ratios = self.ratios or (1.0,) * len(names)
         return {name: self.strength * ratio for name, ratio in zip(names, ratios, strict=True)}
 

@@ -87,20 +87,11 @@ def test_names_that_are_numbers():
     np.testing.assert_array_equal(model.predict(frame[[11, 3, 7]]), model.predict(POOL))
 
 
-def test_missing_values_are_nan():
-    with pytest.raises(ValueError, match="X must be finite, got nan in row 1"):
-        ft.fit(pd.DataFrame({"a": pd.array([1, None] * 30, dtype="Int64"), "b": X[:, 1]}), Y, **HOW)
-    for frame in (pl.DataFrame({"a": [1.0, None] * 30}), pa.table({"a": [1.0, None] * 30})):
-        with pytest.raises(ValueError, match="X must be finite, got nan in row 1"):
-            ft.fit(frame, Y, **HOW)
-
-
 WRONG = {
-    "text": (lambda: pd.DataFrame({"a": X[:, 0], "b": ["u"] * 60}), "X, column 'b', must hold numbers, got String"),
-    "polars text": (lambda: pl.DataFrame({"b": ["u"] * 60}), "X, column 'b', must hold numbers, got String"),
-    "arrow text": (lambda: pa.table({"b": ["u"] * 60}), "X, column 'b', must hold numbers, got String"),
+    "bytes": (lambda: pl.DataFrame({"b": [b"u"] * 60}), "X, column 'b', must hold numbers, .*, got Binary"),
+    "lists": (lambda: pa.table({"b": [[1.0]] * 60}), "X, column 'b', must hold numbers, .*, got List"),
     "mixed": (lambda: pd.DataFrame({"b": [1.0, "u", None] * 20}), "column 'b', must hold .* objects of float and str"),
-    "dates": (lambda: pd.DataFrame({"t": pd.date_range("2026", periods=60)}), "column 't', must hold .* Datetime"),
+    "infinite": (lambda: pd.DataFrame({"t": [np.inf] + [0.0] * 59}), "finite, got inf in row 0, column 't'"),
     "twice": (lambda: pd.DataFrame(X, columns=["a", "b", "a"]), "columns must have different names, got 'a' twice"),
     "lazy": (lambda: pl.DataFrame({"a": X[:, 0]}).lazy(), r"got LazyFrame; collect\(\) it first"),
     "sparse": (lambda: scipy.sparse.csr_array(X), "X must be dense, got a sparse csr_array"),

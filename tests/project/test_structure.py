@@ -136,6 +136,7 @@ def test_optional_dependencies_stay_at_the_edges(name):
     own = {
         "common.progress": {"rich"},
         "common.frames": {"narwhals", "pyarrow"},
+        "common.cells": {"narwhals", "polars", "pyarrow"},
         "common.tables.arrow": {"pyarrow"},
         "model.batches": {"pyarrow"},
         "model.exports": {"torch", "sklearn"},

@@ -1,0 +1,290 @@
+"""Columns of any kind as the numbers that a network takes: what was learned of each in `fit`, and how it is written.
+
+    number, bool            the number, 0 and 1
+    moment, duration        days since the mean of the training rows, in UTC; days
+    category                a 0 or 1 for each level, and one for all that are rare
+    left out                nothing: names of rows, columns without a value
+
+What is missing takes the mean of the training rows, and where values were missing there, a further 0 or 1 says so.  So
+does a missing category, which is no level; a level that training did not have is a rare one, or 0 for all levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.common import cells
+from fasttangent.common.warning import warn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+KINDS = ("number", "bool", "moment", "duration", "category", "left out")
+YES, NO = ("true", "yes", "y", "t"), ("false", "no", "n", "f")  # in any case
+OF_WORDS = {
+    form(word): float(words is YES)
+    for words in (YES, NO)
+    for word in words
+    for form in (str.lower, str.title, str.upper)
+}
+WORDS = tuple(OF_WORDS)
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is made of one column.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"number", "bool", "moment", "duration", "category", "left out"}
+    mean : float
+        Of the training rows: in place of what is missing, and where the days of a moment begin.
+    missing : float
+        Share of the training rows without a value; above 0 an input says which.
+    levels : tuple of str
+        Of a category, an input each.
+    shares : tuple of float
+        Of the training rows that have a value: of each level, and of those too rare to be one, if there are any.
+    why : str
+        It was left out.
+    """
+
+    name: str
+    kind: str
+    mean: float = 0.0
+    missing: float = 0.0
+    levels: tuple[str, ...] = ()
+    shares: tuple[float, ...] = ()
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", tuple(self.levels))
+        object.__setattr__(self, "shares", tuple(self.shares))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs made of it."""
+        if self.kind == "left out":
+            return ()
+        own = [self.name]
+        if self.kind == "category":
+            own = [f"{self.name}={level}" for level in self.levels]
+            own += [f"{self.name} rare"] * (len(self.shares) > len(self.levels))
+        return (*own, *[f"{self.name} missing"] * (self.missing > 0))
+
+    @property
+    def plain(self) -> bool:
+        """Whether its one input is the number itself."""
+        return self.kind in ("number", "bool") and not self.missing
+
+    @property
+    def said(self) -> str:
+        """What is made of it, in words."""
+        if self.kind == "left out":
+            return self.why
+        words = [f"{self.missing:.1%} missing"] if self.missing else []
+        if self.kind == "category":
+            shown = [f"{level} {share:.0%}" for level, share in zip(self.levels, self.shares, strict=False)]
+            more = [f"{len(shown) - 4} more"] if len(shown) > 5 else []
+            rare = [f"rare {self.shares[-1]:.0%}"] if len(self.shares) > len(self.levels) else []
+            words.append(", ".join([*shown[: 4 if more else 5], *more, *rare]))
+        elif self.kind == "moment":
+            words.append(f"days since {np.datetime64(round(self.mean * cells.DAY), 'us')!s:.16}")
+        elif self.kind == "bool":
+            words.append(f"{self.mean:.0%} true")
+        else:
+            words.append(f"mean {self.mean:.6g}" + (" days" if self.kind == "duration" else ""))
+        return "; ".join(words)
+
+    @cached_property
+    def table(self) -> Float:
+        """Of a category: the inputs of each level, of a missing cell, and of any other level."""
+        n, rare = len(self.levels), len(self.shares) > len(self.levels)
+        found = np.zeros((n + 2, len(self.inputs)))
+        found[range(n), range(n)] = 1
+        if self.missing:
+            found[n, -1] = 1
+        else:
+            found[n] = self.shares
+        found[n + 1, n : n + rare] = 1
+        return found
+
+
+class Strange:
+    """Cells like none in training, counted, and told in one warning."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self._counted = name, list[tuple[str, str, int]]()
+        self._told = False
+
+    def count(self, column: Column, what: str, where: NDArray[np.bool_]) -> None:
+        """So many more, of a part of the rows; also from several threads."""
+        if not self._told and (n := int(np.count_nonzero(where))):
+            self._counted.append((column.name, what, n))
+
+    def warn(self) -> None:
+        """Tell of all that was counted until now, once."""
+        total: dict[tuple[str, str], int] = {}
+        for name, what, n in self._counted:
+            total[name, what] = total.get((name, what), 0) + n
+        if total and not self._told:
+            self._told = True
+            each = [f"{n:,} {what} in column {name!r}" for (name, what), n in sorted(total.items())]
+            more = f" and in {len(each) - 5} more columns" if len(each) > 5 else ""
+            warn(
+                f"{self.name} has cells like none in training: {', '.join(each[:5])}{more}; "
+                f"a missing one takes the mean, a new level counts as none of the others"
+            )
+
+
+@dataclass(frozen=True, repr=False)
+class Columns(Sequence[Column]):
+    """What is made of the columns of a table: made by `fit`, kept by the model, looked at as a table.
+
+    Attributes
+    ----------
+    each : tuple of Column
+    named : bool
+        Whether the columns are found by name, as those of a data frame, or by place, as those of a masked array.
+
+    Examples
+    --------
+    >>> import warnings, numpy as np, pandas as pd, fasttangent as ft
+    >>> color = pd.Series(["red", "blue", None, "red"] * 10)
+    >>> frame = pd.DataFrame({"size": np.arange(40.0), "color": color, "id": [f"a{i}" for i in range(40)]})
+    >>> with warnings.catch_warnings(action="ignore"):  # of the column that is left out
+    ...     model = ft.fit(frame, np.sqrt(frame["size"]), hidden=(4,), strength=1e-2)
+    >>> model.columns
+    column  kind      inputs  of the training rows
+    size    number         1  mean 19.5
+    color   category       3  25.0% missing; blue 33%, red 67%
+    id      left out       0  text that is another in every row, like a name of rows
+    >>> model.columns.inputs
+    ('size', 'color=blue', 'color=red', 'color missing')
+    """
+
+    each: tuple[Column, ...]
+    named: bool = True
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.each[i]
+
+    def __repr__(self) -> str:
+        rows = [("column", "kind", "inputs", "of the training rows")]
+        rows += [(one.name, one.kind, str(len(one.inputs)), one.said) for one in self.each]
+        a, b, c = (max(len(row[i]) for row in rows) for i in range(3))
+        return "\n".join(
+            f"{name:{a}}  {kind:{b}}  {count:>{c}}  {said}".rstrip() for name, kind, count, said in rows
+        )
+
+    @property
+    def used(self) -> tuple[Column, ...]:
+        """Those that are not left out."""
+        return tuple(one for one in self.each if one.kind != "left out")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of those that are used: what a table must have."""
+        return tuple(one.name for one in self.used)
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs of the network."""
+        return tuple(name for one in self.each for name in one.inputs)
+
+    @cached_property
+    def of_inputs(self) -> tuple[int, ...]:
+        """The number of the used column that each input was made of."""
+        return tuple(j for j, one in enumerate(self.used) for _ in one.inputs)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether the inputs are the used columns as they are."""
+        return all(one.plain for one in self.used)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """As a file has them."""
+        return [asdict(one) for one in self.each]
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """As plain Python values, for people."""
+        return [
+            {"column": one.name, "kind": one.kind, "inputs": list(one.inputs), "of_training": one.said}
+            for one in self.each
+        ]
+
+    def _encode(self, name: str, values: Sequence[Any], strange: Strange, known: cells.Known) -> Float:
+        """The used columns, as narwhals series or arrays of floats, as rows for the network, (n, inputs)."""
+        n = len(values[0]) if len(values) else 0
+        found, at = np.empty((n, len(self.inputs))), 0
+        for one, cell in zip(self.used, values, strict=True):
+            width = len(one.inputs)
+            place = f"{name}, column {one.name!r},"
+            if one.kind == "category":
+                _categories(found[:, at : at + width], one, _codes(place, one, cell, known), strange)
+            else:
+                _numbers(found[:, at : at + width], one, _floats(place, one, cell, known, strange), strange)
+            at += width
+        return found
+
+
+def _codes(place: str, column: Column, values: Any, known: cells.Known) -> NDArray[np.int64]:
+    if isinstance(values, np.ndarray):
+        return cells.codes_of_numbers(values, column.levels)
+    kind = cells.kind_of(place, values)
+    if kind == "text":
+        return cells.codes_of(values, column.levels, known)
+    numbers = cells.floats(place, kind, values)
+    return cells.codes_of_numbers(numbers, column.levels)
+
+
+def _floats(place: str, column: Column, values: Any, known: cells.Known, strange: Strange) -> Float:
+    if isinstance(values, np.ndarray):
+        return values
+    kind = cells.kind_of(place, values)
+    if kind == "text" and column.kind == "bool":
+        codes = cells.codes_of(values, WORDS, known)
+        strange.count(column, "no word for true or false", codes == len(WORDS) + 1)
+        return np.array([*OF_WORDS.values(), np.nan, np.nan])[codes]
+    if kind == "text" and column.kind == "moment":
+        return cells.moments_in_text(place, values)
+    fits = {"number": ("number", "bool"), "bool": ("number", "bool")}.get(column.kind, (column.kind,))
+    if kind not in (*fits, "empty") and not (kind == "text" and column.kind == "number"):
+        raise TypeError(f"{place} must hold a {column.kind} as in training, got {values.dtype}; convert it")
+    return cells.floats(place, column.kind if kind == "text" else kind, values)
+
+
+def _numbers(found: Float, column: Column, values: Float, strange: Strange) -> None:
+    missing = np.isnan(values)
+    if column.kind == "moment":
+        found[:, 0] = values - column.mean
+        mean = 0.0
+    else:
+        found[:, 0], mean = values, column.mean
+    if column.missing:
+        found[:, 1] = missing
+    else:
+        strange.count(column, "missing", missing)
+    found[missing, 0] = mean
+
+
+def _categories(found: Float, column: Column, codes: NDArray[np.int64], strange: Strange) -> None:
+    n = len(column.levels)
+    found[:] = column.table[codes]
+    if not column.missing:
+        strange.count(column, "missing", codes == n)
+    if len(column.shares) == n:
+        strange.count(column, "of a new level", codes == n + 1)

@@ -1,0 +1,166 @@
+"""What is to be made of a table's columns, learned from its rows and from no label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fasttangent.common import cells, checks, frames
+from fasttangent.common.columns import WORDS, Column, Columns
+from fasttangent.common.vectors import power_of_two
+from fasttangent.common.warning import warn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+MOST_LEVELS = 32  # of a category, an input each; beyond, the most frequent, and one for the others
+FEWEST_ROWS = 2  # of a level among so many
+ID = "text that is another in every row, like a name of rows"
+EMPTY = "no value in any row"
+
+
+def learn_columns(
+    X: Any,
+    *,
+    categorical: Sequence[str] = (),
+    sample_weight: Any = None,
+    feature_names: Sequence[str] | None = None,
+) -> Columns:
+    """Learn what numbers to make of a table's columns, as `fit` does of its rows.
+
+    Of a larger table than that with labels, such as the pool, it knows more levels; then ``fit(..., columns=)``.
+
+    Parameters
+    ----------
+    X : data frame or masked array of shape (n, columns)
+        pandas, polars, Arrow: numbers, True and False, text, categories, dates, durations, and missing ones of each.
+    categorical : sequence of str
+        Columns whose numbers are labels.
+    sample_weight : array_like of shape (n,), optional
+    feature_names : sequence of str, optional
+        Default: the columns' own.
+
+    Returns
+    -------
+    Columns
+
+    Raises
+    ------
+    TypeError
+        If a column holds something else, or objects of several kinds.
+    ValueError
+        If two columns have one name, a number is infinite, or nothing is left to learn from.
+
+    Examples
+    --------
+    >>> import pandas as pd, fasttangent as ft
+    >>> table = pd.DataFrame({"price": [3.5, None, 2.0, 4.0], "shop": ["b", "a", "b", "b"], "zip": [17, 4, 17, 4]})
+    >>> ft.learn_columns(table, categorical=["zip"])
+    column  kind      inputs  of the training rows
+    price   number         2  25.0% missing; mean 3.16667
+    shop    category       2  a 25%, b 75%
+    zip     category       2  4 50%, 17 50%
+    """
+    w = checks.row_weights("sample_weight", sample_weight, frames.height(X))
+    named, names, each = opened("X", X, feature_names)
+    if isinstance(categorical, str):
+        raise TypeError(f"categorical must be a sequence of names of columns, got {categorical!r}")
+    for name in (wanted := set(map(str, categorical))) - set(names):
+        checks.choice("a column in categorical", name, names)
+    there = w > 0
+    found = Columns(
+        tuple(_column(n, one, n in wanted, there, w) for n, one in zip(names, each, strict=True)), named
+    )
+    if not found.used:
+        raise ValueError("X must have a column to learn from, got none:\n" + repr(found))
+    left_out = [one for one in found if one.kind == "left out"]
+    if left_out:
+        told = ", ".join(f"{one.name!r} ({one.why})" for one in left_out[:5])
+        warn(f"X has {len(left_out)} of {len(found)} columns that are left out: {told}")
+    return found
+
+
+def opened(name: str, X: Any, given: Sequence[str] | None) -> tuple[bool, tuple[str, ...], list[Any]]:
+    """Whether a table's columns have names, the names, and the columns: series of narwhals, or floats."""
+    if frames.is_frame(X):
+        own, each = frames.names_of(X), frames.series_of(name, X)
+    else:
+        filled = np.ma.filled(np.ma.asarray(X).astype(np.float64), np.nan)
+        own, each = tuple(f"x{j}" for j in range(filled.shape[1])), list(filled.T)
+    names = own if given is None else tuple(map(str, given))
+    return frames.is_frame(X), names, each
+
+
+def _column(name: str, values: Any, labels: bool, there: NDArray[np.bool_], w: Float) -> Column:
+    place, kind = f"X, column {name!r},", "number"
+    if not isinstance(values, np.ndarray):
+        kind = cells.kind_of(place, values)
+        if kind == "text":
+            codes, levels = cells.factored(values)
+            codes = codes[there]
+            words = {levels[i] for i in np.unique(codes[codes >= 0])}
+            if not words:
+                return Column(name, "left out", why=EMPTY)
+            if words <= set(WORDS) and not labels:
+                of = np.array([*(float(level.lower()[0] in "ty") for level in levels), np.nan])
+                return _of_numbers(name, "bool", of[codes], w[there])
+            return _category(name, codes, levels, w[there], text=not labels)
+        values = cells.floats(place, kind, values)
+    values, w = values[there], w[there]
+    if (infinite := np.isinf(values)).any():
+        i = int(np.flatnonzero(there)[np.argmax(infinite)])
+        raise ValueError(f"X must be finite, got {values[infinite][0]} in row {i}, column {name!r}; mend it")
+    if np.isnan(values).all() and kind != "number":
+        return Column(name, "left out", why=EMPTY)
+    if labels:
+        distinct, codes = np.unique(np.where(np.isnan(values), np.inf, values), return_inverse=True)
+        codes = np.where(np.isnan(values), -1, codes)
+        return _category(name, codes, [cells.text_of(one) for one in distinct], w, text=False)
+    return _of_numbers(name, kind, values, w)
+
+
+def _of_numbers(name: str, kind: str, values: Float, w: Float) -> Column:
+    missing = np.isnan(values)
+    if missing.all():
+        return Column(name, "left out", why=EMPTY)
+    there, v = values[~missing], w[~missing] / w[~missing].sum()
+    exact = float(power_of_two(np.array([abs(there).max()]))[0])
+    mean = float(np.sum(v * (there / exact)) * exact)
+    return Column(name, kind, mean, _share(missing, w))
+
+
+def _share(which: NDArray[np.bool_], w: Float) -> float:
+    """Above 0 where there is one."""
+    return float(w[which].sum() / w.sum())
+
+
+def _category(name: str, codes: NDArray[np.int64], levels: Sequence[str], w: Float, *, text: bool) -> Column:
+    there = codes >= 0
+    rows = np.bincount(codes[there], minlength=len(levels))
+    weight = np.bincount(codes[there], w[there], minlength=len(levels))
+    present = [i for i in range(len(levels)) if rows[i]]
+    if text and len(present) == np.count_nonzero(there) > 2:
+        return Column(name, "left out", why=ID)
+    kept = present
+    if len(present) > MOST_LEVELS:
+        frequent = sorted(present, key=lambda i: (-weight[i], levels[i]))[:MOST_LEVELS]
+        kept = [i for i in frequent if rows[i] >= FEWEST_ROWS]
+    kept = sorted(kept, key=lambda i: _order(levels[i]))
+    shares = weight / weight.sum()
+    rare = [float(sum(shares[i] for i in present) - sum(shares[i] for i in kept))]
+    return Column(
+        name, "category", missing=_share(~there, w), levels=tuple(levels[i] for i in kept),
+        shares=(*(float(shares[i]) for i in kept), *(rare if len(kept) < len(present) else [])),
+    )  # fmt: skip
+
+
+def _order(level: str) -> tuple[int, float, str]:
+    """Numbers by their size, then text."""
+    try:
+        return 0, float(level), level
+    except ValueError:
+        return 1, 0.0, level
