@@ -226,13 +226,13 @@ class Columns(Sequence[Column]):
             for one in self.each
         ]
 
-    def _encode(self, name: str, values: Sequence[Any], strange: Strange, known: cells.Known) -> Float:
+    def _encode(self, values: Sequence[Any], strange: Strange, known: cells.Known) -> Float:
         """The used columns, as narwhals series or arrays of floats, as rows for the network, (n, inputs)."""
         n = len(values[0]) if len(values) else 0
         found, at = np.empty((n, len(self.inputs))), 0
         for one, cell in zip(self.used, values, strict=True):
             width = len(one.inputs)
-            place = f"{name}, column {one.name!r},"
+            place = f"{strange.name}, column {one.name!r},"
             if one.kind == "category":
                 _categories(found[:, at : at + width], one, _codes(place, one, cell, known), strange)
             else:

@@ -39,9 +39,9 @@ class Encoded:
 
     dtype, ndim = np.dtype(np.float64), 2
 
-    def __init__(self, name: str, columns: Columns, values: Sequence[Any], n: int) -> None:
-        self.columns, self.strange, self.shape = columns, Strange(name), (n, len(columns.inputs))
-        self._name, self._values = name, values
+    def __init__(self, columns: Columns, strange: Strange, values: Sequence[Any], n: int) -> None:
+        self.columns, self.strange, self.shape = columns, strange, (n, len(columns.inputs))
+        self._values = values
         self._known: Known = {}
 
     def __len__(self) -> int:
@@ -52,26 +52,34 @@ class Encoded:
             return self[rows[0]][rows[1:]]
         if isinstance(rows, (int, np.integer)):
             return self[rows : rows + 1][0]
-        return self.columns._encode(
-            self._name, [one[rows] for one in self._values], self.strange, self._known
-        )
+        return self.columns._encode([one[rows] for one in self._values], self.strange, self._known)
 
 
-def encoded(name: str, X: Any, columns: Columns) -> NDArray | Encoded:
+def encoded(name: str, X: Any, columns: Columns, strange: Strange | None = None) -> NDArray | Encoded:
     """Rows as `columns` have them: a table's to be encoded, an array's as they are.
 
     An array holds the inputs, or, where they are others and all columns are numbers, the columns with nan for what is
-    missing.
+    missing.  What is `strange` is counted, and for None told by `told` and `whole`.
     """
     if isinstance(X, Encoded):
         return X
-    if is_table(X):
-        return _of_table(name, X, columns)
+    strange, tell = (strange or Strange(name)), strange is None
+    if not is_table(X):
+        return _of_array(name, X, columns, strange)
+    rows = (
+        _of_frame(name, X, columns, strange) if frames.is_frame(X) else _of_masked(name, X, columns, strange)
+    )
+    if tell and isinstance(rows, np.ndarray):
+        strange.warn()
+    return rows
+
+
+def _of_array(name: str, X: Any, columns: Columns, strange: Strange) -> NDArray | Encoded:
     rows = checks.matrix(name, np.ma.getdata(X) if isinstance(X, np.ma.MaskedArray) else X)
     if rows.shape[1] == len(columns.inputs):
         return rows
     if rows.shape[1] == len(columns) and all(one.kind in NUMBERS for one in columns):
-        return _by_place(name, rows, columns)
+        return _by_place(rows, columns, strange)
     kinds = sorted({one.kind for one in columns.used} - set(NUMBERS))
     made = f", made of {len(columns)} columns{' with ' if kinds else ''}{', '.join(kinds)}"
     raise ValueError(
@@ -80,40 +88,45 @@ def encoded(name: str, X: Any, columns: Columns) -> NDArray | Encoded:
     )
 
 
-def _of_table(name: str, X: Any, columns: Columns) -> NDArray | Encoded:
-    if not frames.is_frame(X):
-        if X.ndim != 2 or X.shape[1] != len(columns):
-            raise ValueError(
-                f"{name} has shape {X.shape} but the model was fitted on {len(columns)} columns; pass the same"
-            )
-        return _by_place(name, np.ma.filled(X.astype(np.float64), np.nan), columns)
-    if columns.named:
-        X = checks.by_name(name, X, columns.names, [one.name for one in columns])
-        if columns.plain:
-            return _filled(name, checks.matrix(name, X), columns)
-        return Encoded(name, columns, frames.series_of(name, X), frames.height(X))
-    if len(frames.names_of(X)) != len(columns):
+def _of_masked(name: str, X: Any, columns: Columns, strange: Strange) -> Encoded:
+    if X.ndim != 2 or X.shape[1] != len(columns):
         raise ValueError(
-            f"{name} has {len(frames.names_of(X))} columns but the model was fitted on {len(columns)}; pass the same"
+            f"{name} has shape {X.shape} but the model was fitted on {len(columns)} columns; pass the same"
         )
-    return _by_place(name, checks.matrix(name, X).astype(np.float64), columns)
+    return _by_place(np.ma.filled(X.astype(np.float64), np.nan), columns, strange)
 
 
-def _by_place(name: str, rows: NDArray, columns: Columns) -> Encoded:
+def _of_frame(name: str, X: Any, columns: Columns, strange: Strange) -> NDArray | Encoded:
+    if not columns.named:
+        if (count := len(frames.names_of(X))) != len(columns):
+            raise ValueError(
+                f"{name} has {count} columns but the model was fitted on {len(columns)}; pass the same"
+            )
+        return _by_place(checks.matrix(name, X), columns, strange)
+    X = checks.by_name(name, X, columns.names, [one.name for one in columns])
+    if columns.plain:
+        try:
+            return _filled(checks.matrix(name, X), columns, strange)
+        except TypeError:  # text, perhaps, of numbers
+            if not frames.has_narwhals():
+                raise
+    return Encoded(columns, strange, frames.series_of(name, X), frames.height(X))
+
+
+def _by_place(rows: NDArray, columns: Columns, strange: Strange) -> Encoded:
     used = [j for j, one in enumerate(columns) if one.kind != "left out"]
-    return Encoded(name, columns, [rows[:, j].astype(np.float64) for j in used], len(rows))
+    return Encoded(columns, strange, [rows[:, j].astype(np.float64) for j in used], len(rows))
 
 
-def _filled(name: str, rows: NDArray, columns: Columns) -> NDArray:
+def _filled(rows: NDArray, columns: Columns, strange: Strange) -> NDArray:
     """Numbers, what is missing replaced by the mean."""
     missing = np.isnan(rows) if rows.dtype.kind == "f" else np.zeros(rows.shape, bool)
     if not missing.any():
         return rows
-    strange, rows = Strange(name), rows.copy()
+    rows = rows.copy()
     for j, one in enumerate(columns.used):
         strange.count(one, "missing", missing[:, j])
         rows[missing[:, j], j] = one.mean
-    strange.warn()
     return rows
 
 

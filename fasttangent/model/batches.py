@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.columns import Columns, Strange
+from fasttangent.common.encoded import encoded
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.frames import names_of
 from fasttangent.common.warning import warn
@@ -26,6 +28,8 @@ class Scorer(Fitted, Protocol):
     def n_features(self) -> int: ...
     @property
     def feature_names(self) -> tuple[str, ...] | None: ...
+    @property
+    def columns(self) -> Columns | None: ...
     @property
     def certificate(self) -> Certificate: ...
 
@@ -63,7 +67,7 @@ def _scored_batches(
 ) -> Iterator[Any]:
     import pyarrow as pa
 
-    rows = missing = 0
+    rows, missing, strange = 0, 0, Strange("batches")
     first: int | None = None
     if not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
@@ -71,7 +75,7 @@ def _scored_batches(
         if not isinstance(batch, pa.RecordBatch | pa.Table):
             raise TypeError(f"batches must be of pyarrow.RecordBatch, got {type(batch).__name__}")
         for part in batch.to_batches() if isinstance(batch, pa.Table) else [batch]:
-            X, kept = _split(model, part, keep)
+            X, kept = _split(model, part, keep, strange)
             scores, bad = scored(model, X, threads)
             found = score_columns(scores)
             if clash := kept.keys() & found.keys():
@@ -82,6 +86,7 @@ def _scored_batches(
             if len(bad) and first is None:
                 first = rows + int(bad[0])
             rows, missing = rows + len(X), missing + len(bad)
+    strange.warn()
     if missing:
         warn(
             f"{missing:,} of {rows:,} rows hold a value that is missing, not finite or too far away (first: row "
@@ -89,7 +94,9 @@ def _scored_batches(
         )
 
 
-def _split(model: Scorer, batch: Any, keep: Sequence[str]) -> tuple[NDArray, dict[str, Any]]:
+def _split(
+    model: Scorer, batch: Any, keep: Sequence[str], strange: Strange
+) -> tuple[NDArray, dict[str, Any]]:
     """The features of a batch as rows, and the columns to keep."""
     names = names_of(batch)
     there = set(names)
@@ -103,10 +110,10 @@ def _split(model: Scorer, batch: Any, keep: Sequence[str]) -> tuple[NDArray, dic
         wanted = [names.index(name) for name in model.feature_names]
     else:
         wanted = [i for i, name in enumerate(names) if name not in kept]
-    return matrix(model, batch.select(wanted)), {name: batch.column(name) for name in keep}
+    return matrix(model, batch.select(wanted), strange), {name: batch.column(name) for name in keep}
 
 
-def matrix(model: Scorer, batch: Any) -> NDArray:
+def matrix(model: Scorer, batch: Any, strange: Strange) -> NDArray:
     """The columns of a batch, which are the features of the model, as rows."""
     import pyarrow.types as kinds
 
@@ -116,10 +123,17 @@ def matrix(model: Scorer, batch: Any) -> NDArray:
     matched = (
         model.feature_names in (None, tuple(batch.schema.names)) and batch.num_columns == model.n_features
     )
-    if not (matched and all(plain(kind) for kind in batch.schema.types)):
+    whole = matched and all(plain(kind) for kind in batch.schema.types)
+    if model.columns is not None and not (whole and model.columns.plain and not _gaps(batch)):
+        return encoded("batches", batch, model.columns, strange)[:]
+    if not whole:
         return checks.features("batches", batch, model.n_features, model.feature_names)
     single = all(kinds.is_float32(kind) for kind in batch.schema.types)
     rows = np.empty((batch.num_rows, batch.num_columns), np.float32 if single else np.float64)
     for i, column in enumerate(batch.columns):
         rows[:, i] = column.to_numpy(zero_copy_only=False)
     return rows
+
+
+def _gaps(batch: Any) -> bool:
+    return any(column.null_count for column in batch.columns)

@@ -396,3 +396,15 @@ def test_several_members_read_a_table_once():
         X = several.matrix("X", strange())
     np.testing.assert_array_equal(found, several.predict(X))
     assert several.embed(POOL).shape == (200, 8)
+
+
+def test_batches_of_a_stream_are_read_alike_and_warned_of_once(model):
+    whole = pa.Table.from_pandas(strange(), preserve_index=False).append_column(
+        "id", pa.array(np.arange(200))
+    )
+    with pytest.warns(UserWarning, match="batches has cells like none in training: 2 of a new level") as told:
+        parts = list(model.score_batches(whole.to_batches(max_chunksize=7), keep=["id"]))
+    assert len(told) == 1
+    with pytest.warns(UserWarning, match="cells like none"):
+        X = model.matrix("X", strange())
+    np.testing.assert_array_equal(pa.Table.from_batches(parts)["curiosity"], model.curiosity(X))
