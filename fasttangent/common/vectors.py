@@ -38,7 +38,7 @@ def power_of_two(a: Any) -> Float:
     Products and quotients with it are exact, so that what is squared in between is the same to the bit in any unit.
     """
     _, exponent = np.frexp(a)
-    return np.ldexp(1.0, np.clip(exponent, -1000, 1000))
+    return np.ldexp(1.0, np.clip(exponent, -1020, 1020))
 
 
 def excess(a: Any) -> Float:
