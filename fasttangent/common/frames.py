@@ -97,6 +97,15 @@ def height(X: Any) -> int:
     return int(X.num_rows) if hasattr(X, "num_rows") else len(X) if hasattr(X, "__len__") else 0
 
 
+def rows_of(X: Any, numbers: NDArray[np.int64]) -> Any:
+    """Some rows of a frame, as a frame of the same kind, or of an array, as a copy."""
+    if not is_frame(X):
+        return np.array(X[numbers])
+    if hasattr(X, "iloc"):
+        return X.iloc[numbers]
+    return X.take(numbers) if hasattr(X, "take") else X[numbers]
+
+
 def has_narwhals() -> bool:
     """Whether frames of any kind can be read."""
     try:

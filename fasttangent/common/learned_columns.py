@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent.common import cells, checks, frames
 from fasttangent.common.columns import WORDS, Column, Columns
+from fasttangent.common.encoded import is_table
 from fasttangent.common.vectors import power_of_two
 from fasttangent.common.warning import warn
 
@@ -82,6 +84,36 @@ def learn_columns(
         told = ", ".join(f"{one.name!r} ({one.why})" for one in left_out[:5])
         warn(f"X has {len(left_out)} of {len(found)} columns that are left out: {told}")
     return found
+
+
+def learned(
+    X: Any, sample_weight: Any = None, feature_names: Any = None, categorical: Sequence[str] = ()
+) -> Columns | None:
+    """What to make of the columns of a table; None for an array, and for a frame without narwhals."""
+    if not is_table(X):
+        if len(categorical):
+            raise ValueError("categorical needs the columns of a data frame, got X without names")
+        return None
+    if frames.is_frame(X):
+        n_features = len(frames.names_of(X))
+        feature_names = (
+            checked_names(feature_names, n_features, given=True) if feature_names is not None else None
+        )
+        if n_features == 0 or frames.height(X) < 2 or not frames.has_narwhals():
+            return None  # `checks.matrix` says what is wrong, if anything is
+    return learn_columns(X, sample_weight=sample_weight, feature_names=feature_names, categorical=categorical)
+
+
+def checked_names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | None:
+    if given and not isinstance(source, Iterable):
+        raise TypeError(f"feature_names must be one name per column of X, got {source!r}")
+    names = tuple(map(str, source)) if given else checks.column_names(source)
+    if names is not None and len(names) != n_features:
+        raise ValueError(f"feature_names must have {n_features} names, one per column of X, got {len(names)}")
+    if names is not None and len(set(names)) != len(names):
+        twice = next(c for c, count in Counter(names).items() if count > 1)
+        raise ValueError(f"feature_names must differ, got {twice!r} more than once; rename the columns")
+    return names
 
 
 def opened(name: str, X: Any, given: Sequence[str] | None) -> tuple[bool, tuple[str, ...], list[Any]]:

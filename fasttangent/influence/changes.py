@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.common import checks
+from fasttangent.common import checks, frames
 from fasttangent.common.blas import one_thread
 from fasttangent.influence.following import solved
 from fasttangent.model.model import Model
@@ -143,7 +143,7 @@ def experiment(model: Model, base: Problem, c: int, change: Change) -> Experimen
 
 def _new_rows(model: Model, c: int, change: Change) -> tuple[Float, Float]:
     X, y = change.X, change.y
-    if np.ndim(X) == 1:
+    if not frames.is_frame(X) and np.ndim(X) == 1:
         X, y = np.asarray(X)[None], np.reshape(y, (1, -1))
     try:
         rows, labels = model.labelled_rows(X, y)

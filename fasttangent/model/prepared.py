@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.common import checks, frames
+from fasttangent.common import checks
 from fasttangent.common.columns import Columns
-from fasttangent.common.encoded import encoded, is_table, whole
-from fasttangent.common.learned_columns import learn_columns
+from fasttangent.common.encoded import encoded, whole
+from fasttangent.common.learned_columns import checked_names, learned
 from fasttangent.common.progress import reporting
 from fasttangent.common.warning import warn
 from fasttangent.common.words import AUTO
@@ -85,10 +84,10 @@ class Labelled:
     ) -> Labelled:
         """From the arguments of `fit`."""
         if columns is None:
-            columns = _learned(X, sample_weight, feature_names, categorical)
+            columns = learned(X, sample_weight, feature_names, categorical)
         if columns is None:
             rows = checks.matrix("X", X, min_rows=2)
-            names = _names(
+            names = checked_names(
                 X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None
             )
         else:
@@ -163,12 +162,16 @@ class Prepared:
 
     def warn(self) -> None:
         """Tell the caller of columns that are constant."""
-        constant, names = np.flatnonzero(np.isinf(self.scaling.x_scale)), self.data.inputs
+        alone, names = np.isinf(self.scaling.x_scale), self.data.names
+        of_inputs = np.array(self.data.groups.numbers or range(len(alone)))
+        all_of_it = np.ones(of_inputs.max() + 1, bool)
+        np.logical_and.at(all_of_it, of_inputs, alone)  # a level that no row has is none
+        constant = np.flatnonzero(all_of_it)
         if len(constant):
             called = ", ".join(repr(names[i]) if names else str(i) for i in constant[:5])
             more = ", ..." if len(constant) > 5 else ""
             warn(
-                f"X is constant in column {called}{more} ({len(constant)} of {len(self.scaling.x_scale)}): "
+                f"X is constant in column {called}{more} ({len(constant)} of {len(all_of_it)}): "
                 f"ignored, in training and in every score"
             )
 
@@ -334,32 +337,6 @@ def mean_slope_squared(problem: Problem, theta: Float) -> Float:
     """Weighted mean of loss'^2 over the training rows, per output: what curiosity takes for E[loss'^2]."""
     residual = problem.predictions(theta) - problem.rows.Y
     return np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0)
-
-
-def _learned(X: Any, sample_weight: Any, feature_names: Any, categorical: Sequence[str]) -> Columns | None:
-    """What to make of the columns of a table; None for an array, and for a frame without narwhals."""
-    if not is_table(X):
-        if len(categorical):
-            raise ValueError("categorical needs the columns of a data frame, got X without names")
-        return None
-    if frames.is_frame(X):
-        n_features = len(frames.names_of(X))
-        feature_names = _names(feature_names, n_features, given=True) if feature_names is not None else None
-        if n_features == 0 or frames.height(X) < 2 or not frames.has_narwhals():
-            return None  # `checks.matrix` says what is wrong, if anything is
-    return learn_columns(X, sample_weight=sample_weight, feature_names=feature_names, categorical=categorical)
-
-
-def _names(source: Any, n_features: int, *, given: bool) -> tuple[str, ...] | None:
-    if given and not isinstance(source, Iterable):
-        raise TypeError(f"feature_names must be one name per column of X, got {source!r}")
-    names = tuple(map(str, source)) if given else checks.column_names(source)
-    if names is not None and len(names) != n_features:
-        raise ValueError(f"feature_names must have {n_features} names, one per column of X, got {len(names)}")
-    if names is not None and len(set(names)) != len(names):
-        twice = next(c for c, count in Counter(names).items() if count > 1)
-        raise ValueError(f"feature_names must differ, got {twice!r} more than once; rename the columns")
-    return names
 
 
 def _split(

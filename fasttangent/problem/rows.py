@@ -102,7 +102,8 @@ def beyond(size: NDArray) -> NDArray[np.bool_]:
 def _readable(X: NDArray, dtype: np.dtype) -> bool:
     """Whether kernels can read the rows of X where they are."""
     return (
-        X.dtype == dtype
+        isinstance(X, np.ndarray)
+        and X.dtype == dtype
         and X.dtype.isnative
         and X.flags.aligned
         and (X.shape[1] == 1 or X.strides[1] == X.itemsize)

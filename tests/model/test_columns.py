@@ -408,3 +408,13 @@ def test_batches_of_a_stream_are_read_alike_and_warned_of_once(model):
     with pytest.warns(UserWarning, match="cells like none"):
         X = model.matrix("X", strange())
     np.testing.assert_array_equal(pa.Table.from_batches(parts)["curiosity"], model.curiosity(X))
+
+
+def test_only_a_column_that_is_constant_is_told_of_not_a_level_that_no_row_has(recwarn):
+    columns = ft.learn_columns(FRAME)
+    red = FRAME[FRAME["color"] != "blue"]
+    model = ft.fit(red, target(red), columns=columns, **HOW)
+    assert not recwarn.list
+    assert np.isinf(model.scaling.x_scale[3])
+    with pytest.warns(UserWarning, match=r"X is constant in column 'color' \(1 of 8\)"):
+        ft.fit(FRAME[FRAME["color"] == "red"], target(FRAME[FRAME["color"] == "red"]), columns=columns, **HOW)

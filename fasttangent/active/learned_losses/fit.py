@@ -173,7 +173,7 @@ def learning_loss(
     if folds is None:
         losses = losses_of(model, rows, Y)
     else:
-        data = Labelled(rows, Y, w, None, False)
+        data = Labelled(rows, Y, w, model.feature_names, False, model.columns)
         divisions = (fold_numbers(len(rows), folds, rng) for _ in range(repeats))
         losses = np.mean(
             [cross_fitted_losses(model, data, parts, n_threads, differing) for parts in divisions], axis=0

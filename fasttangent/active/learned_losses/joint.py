@@ -16,7 +16,7 @@ from fasttangent.common import checks
 from fasttangent.common.errors import DivergenceError
 from fasttangent.model.certificate import unmeasured
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import Prepared, prepare
+from fasttangent.model.prepared import OF_TABLE, Prepared, prepare
 from fasttangent.model.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def fit_with_learning_loss(
         Of initial weights, order of rows and pairs.
     **settings
         Further arguments of `fit`: activation, loss, delta, strength, complexity, sample_weight, momentum,
-        standardize, start, dtype, threads, feature_names.
+        standardize, start, dtype, threads, feature_names, categorical, columns.
 
     Returns
     -------
@@ -159,7 +159,7 @@ NOT_OURS = (
     "members",
 )  # of fit's settings
 OURS = tuple(name for name in SETTINGS if name not in NOT_OURS)
-DATA = ("sample_weight", "start", "threads", "feature_names")  # arguments of fit that are no settings
+DATA = ("sample_weight", "start", "threads", *OF_TABLE)  # arguments of fit that are no settings
 
 
 def _prepared(X: Any, y: Any, **given: Any) -> Prepared:

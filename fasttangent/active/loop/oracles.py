@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttangent.active.loop.campaign import Campaign, tell
 from fasttangent.active.loop.state import State
-from fasttangent.common import checks
+from fasttangent.common import checks, frames
 from fasttangent.common.errors import CampaignError
 from fasttangent.problem.scaling import LARGEST
 
@@ -41,9 +41,9 @@ class ArrayOracle:
 
 
 class FunctionOracle:
-    """A function of rows (m, n_features), which may raise, or return nan, for rows that have no label."""
+    """A function of rows (m, n_features) as given, which may raise, or return nan, for rows that have no label."""
 
-    def __init__(self, function: Callable[..., Any], X: NDArray, at_once: int) -> None:
+    def __init__(self, function: Callable[..., Any], X: Any, at_once: int) -> None:
         self.function, self.X, self.at_once = function, X, at_once
         self.shape: tuple[int, ...] | None = None
         try:
@@ -54,7 +54,7 @@ class FunctionOracle:
     def __call__(self, rows: NDArray[np.int64]) -> Answer:
         extra = {"rows": rows} if self.takes_rows else {}
         try:
-            found = self.function(np.array(self.X[rows]), **extra)
+            found = self.function(frames.rows_of(self.X, rows), **extra)
         except Exception as error:
             return [None] * len(rows), f"{type(error).__name__}: {error}"
         values = self._checked(found, len(rows))
@@ -85,11 +85,11 @@ class FunctionOracle:
 Oracle = ArrayOracle | FunctionOracle
 
 
-def made(oracle: Any, X: NDArray, at_once: int) -> Oracle | None:
+def made(oracle: Any, X: Any, at_once: int) -> Oracle | None:
     """The oracle that was meant: None, a function, or labels of all rows of X."""
     if oracle is None:
         return None
-    return FunctionOracle(oracle, X, at_once) if callable(oracle) else ArrayOracle(oracle, len(X))
+    return FunctionOracle(oracle, X, at_once) if callable(oracle) else ArrayOracle(oracle, frames.height(X))
 
 
 def _or_none(values: NDArray[np.float64]) -> list[Any]:

@@ -140,6 +140,7 @@ class Rounds:
             return self.model
         round, threads = len(self.state.rounds), self.settings.threads
         settings = {"seed": self._seed(round, FIT), "threads": threads, **self.fit_settings}
+        settings["columns"] = self.sources.columns
         before = self._model_to_start_from() if self.settings.start == "warm" else None
         if self.state.outlook is None and len(X) >= 2 * diagnostics.FOLDS:
             found = diagnostics.outlook(X, y, settings, self._seed(round, LOOK))

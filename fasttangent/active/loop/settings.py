@@ -11,6 +11,7 @@ import numpy as np
 
 from fasttangent.active import selection
 from fasttangent.common import checks
+from fasttangent.common.columns import Columns
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
@@ -66,15 +67,17 @@ class LearnerSettings:
             object.__setattr__(self, name, value)
 
 
-def fit_settings(given: Mapping[str, Any], n_features: int, names: Sequence[str] | None) -> dict[str, Any]:
+def fit_settings(
+    given: Mapping[str, Any], n_features: int, names: Sequence[str] | None, columns: Columns | None
+) -> dict[str, Any]:
     """Arguments of `fit`, tried with made-up labels."""
-    _known("fit", given, [*SETTINGS, "feature_names"])
+    _known("fit", given, [*SETTINGS, "feature_names", "categorical"])
     settings = dict(given)
     if names is not None:
         settings.setdefault("feature_names", names)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(64, n_features)), rng.normal(size=64)
-    prepare(X, y, **settings)
+    prepare(X, y, **settings, columns=columns)
     return settings
 
 

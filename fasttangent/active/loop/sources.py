@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fasttangent.active.loop import oracles
 from fasttangent.active.loop.campaign import fingerprint
 from fasttangent.common import checks
+from fasttangent.common.columns import Columns
 from fasttangent.common.duplicates import row_keys, rows_among
+from fasttangent.common.encoded import encoded, whole
+from fasttangent.common.learned_columns import learned
 from fasttangent.common.warning import warn
 from fasttangent.problem.scaling import LARGEST
 
@@ -33,23 +36,33 @@ class Sources:
     names: Sequence[str] | None  # of the columns
     finite: NDArray[np.bool_]  # (n,), which rows of the pool can be asked
     usable: NDArray[np.bool_]  # (n,), those of them that are not among the known ones
+    columns: Columns | None = None  # what the pool was made of
 
     @classmethod
     def checked(
-        cls, X_pool: Any, X: Any, y: Any, test: tuple[Any, Any] | None, oracle: Any, at_once: int
+        cls,
+        X_pool: Any,
+        X: Any,
+        y: Any,
+        test: tuple[Any, Any] | None,
+        oracle: Any,
+        at_once: int,
+        categorical: Sequence[str] = (),
     ) -> Sources:
         """From the arguments of `ActiveLearner`."""
         if (X is None) != (y is None):
             raise ValueError("X and y go together: pass both, or neither to begin without labels")
-        names = checks.column_names(X_pool)
-        pool = checks.matrix("X_pool", X_pool, min_rows=2)
-        d = pool.shape[1]
-        known = None if X is None else _labelled_rows("X", X, y, d, names)
-        tested = None if test is None else _labelled_rows("test", *test, d, names)
-        knows = oracles.made(oracle, pool, checks.integer("at_once", at_once, at_least=1))
+        columns = learned(X_pool, categorical=categorical)
+        names = checks.column_names(X_pool) if columns is None else columns.names
+        pool = _matrix("X_pool", X_pool, columns)
+        how = Features(pool.shape[1], names, columns)
+        known = None if X is None else _labelled_rows("X", X, y, how)
+        tested = None if test is None else _labelled_rows("test", *test, how)
+        shown = pool if columns is None or columns.plain else X_pool
+        knows = oracles.made(oracle, shown, checks.integer("at_once", at_once, at_least=1))
         finite = _finite_rows(pool)
         usable = finite if known is None else finite & ~rows_among(pool, row_keys(pool), known[0])
-        sources = cls(pool, known, tested, knows, names, finite, usable)
+        sources = cls(pool, known, tested, knows, names, finite, usable, columns)
         if isinstance(knows, oracles.FunctionOracle):
             knows.shape = sources.outputs
         return sources
@@ -79,9 +92,31 @@ class Sources:
         }
 
 
-def _labelled_rows(name: str, X: Any, y: Any, n_features: int, names: Sequence[str] | None) -> Labelled:
+class Features(NamedTuple):
+    """How many, their names, and what they were made of."""
+
+    n: int
+    names: Sequence[str] | None
+    columns: Columns | None
+
+
+def _matrix(name: str, X: Any, columns: Columns | None) -> NDArray:
+    if columns is None:
+        return checks.matrix(name, X, min_rows=2)
+    rows = whole(encoded(name, X, columns))
+    checks.enough_rows(name, rows, 2)
+    return rows
+
+
+def _rows(name: str, X: Any, how: Features) -> NDArray:
+    if how.columns is None:
+        return checks.features(name, X, how.n, how.names)
+    return whole(encoded(name, X, how.columns))
+
+
+def _labelled_rows(name: str, X: Any, y: Any, how: Features) -> Labelled:
     """Rows and their labels, all finite."""
-    rows = checks.features(name, X, n_features, names)
+    rows = _rows(name, X, how)
     name_of_y = "y" if name == "X" else f"y of {name}"
     labels = checks.targets(name_of_y, y, len(rows))
     for what, values in ((name, rows), (name_of_y, labels)):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fasttangent.common import checks
+from fasttangent.common.encoded import encoded, whole
+from fasttangent.common.learned_columns import learned
 from fasttangent.common.progress import reporting
 from fasttangent.influence.agreement import Agreement, agreement
 from fasttangent.influence.changes import Change
@@ -241,7 +243,8 @@ def fidelity(
         "threads": threads,
     }
     started = time.perf_counter()
-    features = checks.matrix("X", X)
+    columns = learned(X, sample_weight)
+    features = checks.matrix("X", X) if columns is None else whole(encoded("X", X, columns))
     labels = checks.targets("y", y, len(features))
     w = checks.row_weights("sample_weight", sample_weight, len(features))
     checks.finite("X", features)
@@ -249,6 +252,7 @@ def fidelity(
     rng = np.random.default_rng(checks.seed(seed))
     train, new = _split(len(features), rows, candidates, rng)
     m = min(checks.integer("refits", refits, at_least=LEAST_CANDIDATES), len(new))
+    settings["columns"] = columns
     case = Case(features[train], labels[train], w[train], features[new], labels[new], settings)
     case.prepared("adam", True)  # refuses what `fit` would refuse
     chosen = np.sort(rng.choice(len(new), m, replace=False))
