@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 DAY = 86_400_000_000  # microseconds
 Kind = Literal["number", "bool", "moment", "duration", "text", "empty"]
+OF_OBJECTS: dict[str, Kind] = {
+    "string": "text", "boolean": "bool", "integer": "number", "floating": "number", "mixed-integer-float": "number",
+    "decimal": "number", "date": "moment", "datetime": "moment", "datetime64": "moment", "empty": "empty",
+}  # fmt: skip
 Known = MutableMapping[Hashable, "Codes"]  # the codes of dictionaries that were mapped before
 
 
@@ -40,24 +44,23 @@ def kind_of(place: str, values: Any) -> Kind:
     if values.null_count() == len(values):
         return "empty"
     if kind == nw.Object:
-        return _kind_of_objects(place, values.to_numpy())
+        return _kind_of_objects(place, values.to_native())
     raise TypeError(
         f"{place} must hold numbers, text, moments or True and False, got {kind}; convert it, or leave it out"
     )
 
 
-def _kind_of_objects(place: str, values: NDArray[Any]) -> Kind:
-    kinds = dict.fromkeys(type(one) for one in values[~_missing(values)])
-    if all(issubclass(kind, (bool, np.bool_)) for kind in kinds):
-        return "bool"
+def _kind_of_objects(place: str, native: Any) -> Kind:
+    """Of a series of pandas, or of a library like it."""
+    pandas = _pandas(native)
+    inferred = pandas.api.types.infer_dtype(native, skipna=True)
+    if inferred in OF_OBJECTS:
+        return OF_OBJECTS[inferred]
+    kinds = dict.fromkeys(type(one) for one in native[native.notna()])
     if all(
         issubclass(kind, (int, float, np.number, np.bool_)) or kind.__name__ == "Decimal" for kind in kinds
     ):
         return "number"
-    if all(issubclass(kind, str) for kind in kinds):
-        return "text"
-    if all(kind.__name__ in ("date", "datetime", "Timestamp") for kind in kinds):
-        return "moment"
     some = " and ".join(kind.__name__ for kind in itertools.islice(kinds, 2))
     raise TypeError(
         f"{place} must hold numbers, text, moments or True and False, got objects of {some}; make them one kind, "
@@ -65,24 +68,12 @@ def _kind_of_objects(place: str, values: NDArray[Any]) -> Kind:
     )
 
 
-def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Of objects: None, nan, NaT and NA."""
-    return np.array([one is None or not _same(one) for one in values], bool)
-
-
-def _same(one: Any) -> bool:
-    try:
-        return bool(one == one)
-    except TypeError:  # pandas.NA
-        return False
-
-
 def floats(place: str, kind: str, values: Any) -> Float:
     """Numbers; True and False as 1 and 0; days since 1970, in UTC, of moments, and of durations; nan where missing."""
     import narwhals.stable.v1 as nw
 
     if values.dtype == nw.Object or kind == "empty":
-        return _of_objects(kind, values.to_numpy())
+        return _of_objects(kind, values.to_native())
     try:
         if kind == "moment":
             values = values.dt.timestamp("us")
@@ -108,11 +99,14 @@ def _doubles(values: Any) -> Float:
     return np.asarray(values.to_numpy(), np.float64)
 
 
-def _of_objects(kind: str, values: NDArray[Any]) -> Float:
-    found, there = np.full(len(values), np.nan), ~_missing(values)
+def _of_objects(kind: str, native: Any) -> Float:
+    found = np.full(len(native), np.nan)
+    if kind == "empty":
+        return found
+    there, values = native.notna().to_numpy(), native.to_numpy()
     if kind == "moment":
         found[there] = values[there].astype("datetime64[us]").astype(np.int64) / DAY
-    elif kind != "empty":
+    else:
         found[there] = values[there].astype(np.float64)
     return found
 
@@ -179,7 +173,10 @@ def codes_of(values: Any, levels: tuple[str, ...], known: Known) -> Codes:
         return _by_arrow(native, levels, known)
     pandas = values.__native_namespace__()
     if isinstance(native.dtype, pandas.CategoricalDtype):
-        return _of_dictionary(native.cat.categories.tolist(), levels)[native.cat.codes]
+        categories = native.dtype.categories
+        if (key := (levels, id(categories))) not in known:
+            known[key] = _of_dictionary(categories.tolist(), levels)
+        return known[key][native.cat.codes.to_numpy()]
     found = pandas.Index(levels, dtype=object).get_indexer(native.astype(object)).astype(np.int64)
     if (other := np.flatnonzero(found < 0)).size:
         found[other] = np.where(native.iloc[other].isna(), n, n + 1)
@@ -195,8 +192,18 @@ def codes_of_numbers(values: Float, levels: tuple[str, ...]) -> Codes:
 def _of_dictionary(found: Sequence[Any], levels: tuple[str, ...]) -> Codes:
     """The codes of a dictionary's values, and at its end, where -1 leads, that of missing cells."""
     place, n = {level: i for i, level in enumerate(levels)}, len(levels)
-    each = [n if one is None or not _same(one) else place.get(text_of(one), n + 1) for one in found]
+    each = [
+        n if one is None or (isinstance(one, float) and one != one) else place.get(text_of(one), n + 1)
+        for one in found
+    ]
     return np.array([*each, n], np.int64)
+
+
+def _pandas(native: Any) -> Any:
+    """The library of a series of pandas, or of one like it."""
+    import narwhals.stable.v1 as nw
+
+    return nw.from_native(native, series_only=True).__native_namespace__()
 
 
 def _library(values: Any) -> str:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import cells
-from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +26,6 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 KINDS = ("number", "bool", "moment", "duration", "category", "left out")
-YES, NO = ("true", "yes", "y", "t"), ("false", "no", "n", "f")  # in any case
-OF_WORDS = {
-    form(word): float(words is YES)
-    for words in (YES, NO)
-    for word in words
-    for form in (str.lower, str.title, str.upper)
-}
-WORDS = tuple(OF_WORDS)
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Column:
         object.__setattr__(self, "levels", tuple(self.levels))
         object.__setattr__(self, "shares", tuple(self.shares))
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs made of it."""
         if self.kind == "left out":
@@ -118,33 +109,6 @@ class Column:
         return found
 
 
-class Strange:
-    """Cells like none in training, counted, and told in one warning."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self._counted = name, list[tuple[str, str, int]]()
-        self._told = False
-
-    def count(self, column: Column, what: str, where: NDArray[np.bool_]) -> None:
-        """So many more, of a part of the rows; also from several threads."""
-        if not self._told and (n := int(np.count_nonzero(where))):
-            self._counted.append((column.name, what, n))
-
-    def warn(self) -> None:
-        """Tell of all that was counted until now, once."""
-        total: dict[tuple[str, str], int] = {}
-        for name, what, n in self._counted:
-            total[name, what] = total.get((name, what), 0) + n
-        if total and not self._told:
-            self._told = True
-            each = [f"{n:,} {what} in column {name!r}" for (name, what), n in sorted(total.items())]
-            more = f" and in {len(each) - 5} more columns" if len(each) > 5 else ""
-            warn(
-                f"{self.name} has cells like none in training: {', '.join(each[:5])}{more}; "
-                f"a missing one takes the mean, a new level counts as none of the others"
-            )
-
-
 @dataclass(frozen=True, repr=False)
 class Columns(Sequence[Column]):
     """What is made of the columns of a table: made by `fit`, kept by the model, looked at as a table.
@@ -188,7 +152,7 @@ class Columns(Sequence[Column]):
             f"{name:{a}}  {kind:{b}}  {count:>{c}}  {said}".rstrip() for name, kind, count, said in rows
         )
 
-    @property
+    @cached_property
     def used(self) -> tuple[Column, ...]:
         """Those that are not left out."""
         return tuple(one for one in self.each if one.kind != "left out")
@@ -225,66 +189,3 @@ class Columns(Sequence[Column]):
             {"column": one.name, "kind": one.kind, "inputs": list(one.inputs), "of_training": one.said}
             for one in self.each
         ]
-
-    def _encode(self, values: Sequence[Any], strange: Strange, known: cells.Known) -> Float:
-        """The used columns, as narwhals series or arrays of floats, as rows for the network, (n, inputs)."""
-        n = len(values[0]) if len(values) else 0
-        found, at = np.empty((n, len(self.inputs))), 0
-        for one, cell in zip(self.used, values, strict=True):
-            width = len(one.inputs)
-            place = f"{strange.name}, column {one.name!r},"
-            if one.kind == "category":
-                _categories(found[:, at : at + width], one, _codes(place, one, cell, known), strange)
-            else:
-                _numbers(found[:, at : at + width], one, _floats(place, one, cell, known, strange), strange)
-            at += width
-        return found
-
-
-def _codes(place: str, column: Column, values: Any, known: cells.Known) -> NDArray[np.int64]:
-    if isinstance(values, np.ndarray):
-        return cells.codes_of_numbers(values, column.levels)
-    kind = cells.kind_of(place, values)
-    if kind == "text":
-        return cells.codes_of(values, column.levels, known)
-    numbers = cells.floats(place, kind, values)
-    return cells.codes_of_numbers(numbers, column.levels)
-
-
-def _floats(place: str, column: Column, values: Any, known: cells.Known, strange: Strange) -> Float:
-    if isinstance(values, np.ndarray):
-        return values
-    kind = cells.kind_of(place, values)
-    if kind == "text" and column.kind == "bool":
-        codes = cells.codes_of(values, WORDS, known)
-        strange.count(column, "no word for true or false", codes == len(WORDS) + 1)
-        return np.array([*OF_WORDS.values(), np.nan, np.nan])[codes]
-    if kind == "text" and column.kind == "moment":
-        return cells.moments_in_text(place, values)
-    fits = {"number": ("number", "bool"), "bool": ("number", "bool")}.get(column.kind, (column.kind,))
-    if kind not in (*fits, "empty") and not (kind == "text" and column.kind == "number"):
-        raise TypeError(f"{place} must hold a {column.kind} as in training, got {values.dtype}; convert it")
-    return cells.floats(place, column.kind if kind == "text" else kind, values)
-
-
-def _numbers(found: Float, column: Column, values: Float, strange: Strange) -> None:
-    missing = np.isnan(values)
-    if column.kind == "moment":
-        found[:, 0] = values - column.mean
-        mean = 0.0
-    else:
-        found[:, 0], mean = values, column.mean
-    if column.missing:
-        found[:, 1] = missing
-    else:
-        strange.count(column, "missing", missing)
-    found[missing, 0] = mean
-
-
-def _categories(found: Float, column: Column, codes: NDArray[np.int64], strange: Strange) -> None:
-    n = len(column.levels)
-    found[:] = column.table[codes]
-    if not column.missing:
-        strange.count(column, "missing", codes == n)
-    if len(column.shares) == n:
-        strange.count(column, "of a new level", codes == n + 1)

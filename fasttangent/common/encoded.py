@@ -9,7 +9,8 @@ import numpy as np
 
 from fasttangent.common import checks, frames
 from fasttangent.common.cells import Known
-from fasttangent.common.columns import Columns, Strange
+from fasttangent.common.columns import Columns
+from fasttangent.common.inputs import Source, Strange, write_category, write_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,18 +42,34 @@ class Encoded:
 
     def __init__(self, columns: Columns, strange: Strange, values: Sequence[Any], n: int) -> None:
         self.columns, self.strange, self.shape = columns, strange, (n, len(columns.inputs))
-        self._values = values
+        pairs = zip(columns.used, values, strict=True)
+        self._sources = [Source.of(strange.name, one, cells) for one, cells in pairs]
         self._known: Known = {}
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> Float:
+    def __getitem__(self, rows: Any) -> Any:
         if isinstance(rows, tuple):
             return self[rows[0]][rows[1:]]
         if isinstance(rows, (int, np.integer)):
             return self[rows : rows + 1][0]
-        return self.columns._encode([one[rows] for one in self._values], self.strange, self._known)
+        return self.less(np.zeros(self.shape[1]), rows, self.dtype)
+
+    def less(self, centre: Float, rows: Any, dtype: np.dtype) -> NDArray:
+        """Some rows less a centre, which is subtracted in float64, C-contiguous."""
+        n = len(range(len(self))[rows]) if isinstance(rows, slice) else len(np.arange(len(self))[rows])
+        out, at = np.empty((n, self.shape[1]), dtype), 0
+        for one in self._sources:
+            width = len(one.column.inputs)
+            part, c = out[:, at : at + width], centre[at : at + width]
+            if one.column.kind == "category":
+                write_category(part, one.column, one.codes(rows, self._known), c, self.strange)
+            else:
+                values = one.floats(self.strange.name, rows, self._known, self.strange)
+                write_numbers(part, one.column, values, c, self.strange)
+            at += width
+        return out
 
 
 def encoded(name: str, X: Any, columns: Columns, strange: Strange | None = None) -> NDArray | Encoded:

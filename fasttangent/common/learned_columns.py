@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import cells, checks, frames
-from fasttangent.common.columns import WORDS, Column, Columns
+from fasttangent.common.columns import Column, Columns
 from fasttangent.common.encoded import is_table
+from fasttangent.common.inputs import WORDS
 from fasttangent.common.vectors import power_of_two
 from fasttangent.common.warning import warn
 

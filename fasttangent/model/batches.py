@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.common.columns import Columns, Strange
+from fasttangent.common.columns import Columns
 from fasttangent.common.encoded import encoded
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.frames import names_of
+from fasttangent.common.inputs import Strange
 from fasttangent.common.warning import warn
 from fasttangent.model.scores import Fitted, Scores, scored, strength_tangent
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.common import parallel
+from fasttangent.common.encoded import Encoded
 from fasttangent.common.maps import check_map
 from fasttangent.problem.scaling import FARTHEST
 
@@ -54,8 +55,12 @@ def each_readable_chunk(
     """
     n, readable, zero = len(X), _readable(X, dtype), np.zeros(X.shape[1], dtype)
 
-    def inputs(rows: NDArray) -> tuple[NDArray, NDArray]:
+    def inputs(part: slice) -> tuple[NDArray, NDArray]:
         """Rows that kernels can read, and what they are to subtract from them."""
+        if isinstance(X, Encoded) and centre is not None and divisor is None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return X.less(centre.astype(np.float64), part, dtype), zero
+        rows = X[part]
         if centre is None:
             return scaling.inputs(rows, dtype), zero
         if readable and divisor is None:
@@ -73,7 +78,7 @@ def each_readable_chunk(
     def one(c: int) -> None:
         check_map(X)
         start = c * chunk
-        rows, subtract = inputs(X[start : start + chunk])
+        rows, subtract = inputs(slice(start, start + chunk))
         wrong = np.flatnonzero(beyond(task(start, Readable(len(rows), *_flat(rows), subtract))))
         if len(wrong):
             bad[c] = start + wrong
