@@ -177,6 +177,8 @@ def codes_of(values: Any, levels: tuple[str, ...], known: Known) -> Codes:
         if (key := (levels, id(categories))) not in known:
             known[key] = _of_dictionary(categories.tolist(), levels)
         return known[key][native.cat.codes.to_numpy()]
+    if (held := _arrow_of(native)) is not None:
+        return _by_arrow(held, levels, known)
     found = pandas.Index(levels, dtype=object).get_indexer(native.astype(object)).astype(np.int64)
     if (other := np.flatnonzero(found < 0)).size:
         found[other] = np.where(native.iloc[other].isna(), n, n + 1)
@@ -224,6 +226,18 @@ def _indices(chunk: Any) -> Codes:
             indices.fill_null(-1) if str(indices.type)[0] == "i" else indices.cast("int64").fill_null(-1)
         )
     return np.asarray(indices.to_numpy(zero_copy_only=False))
+
+
+def _arrow_of(native: Any) -> Any:
+    """What a column of pandas holds, where that is Arrow's own."""
+    if not hasattr(native.array, "__arrow_array__"):
+        return None
+    try:
+        import pyarrow as pa
+    except ImportError:
+        return None
+    held = native.array.__arrow_array__()
+    return held if isinstance(held, pa.ChunkedArray) else pa.chunked_array([held])
 
 
 def _by_arrow(native: Any, levels: tuple[str, ...], known: Known) -> Codes:

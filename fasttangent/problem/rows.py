@@ -72,6 +72,8 @@ def each_readable_chunk(
             return np.ascontiguousarray(near - centre.astype(np.float64), dtype), zero
 
     chunk = min(CHUNK, max(256, CHUNK_PRODUCTS // products))
+    if isinstance(X, Encoded):
+        chunk *= 2  # as every column of every chunk has a cost of its own
     n_chunks = -(-n // chunk)
     bad: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * n_chunks
 

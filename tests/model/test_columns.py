@@ -418,3 +418,12 @@ def test_only_a_column_that_is_constant_is_told_of_not_a_level_that_no_row_has(r
     assert np.isinf(model.scaling.x_scale[3])
     with pytest.warns(UserWarning, match=r"X is constant in column 'color' \(1 of 8\)"):
         ft.fit(FRAME[FRAME["color"] == "red"], target(FRAME[FRAME["color"] == "red"]), columns=columns, **HOW)
+
+
+@pytest.mark.parametrize("kind", ["text", "categories", "polars", "arrow", "arrow pieces"])
+def test_scores_do_not_depend_on_chunks_or_threads(model, kind):
+    rows = np.random.default_rng(5).integers(0, 200, 40_000)
+    pool, X = FRAMES[kind](POOL.iloc[rows].reset_index(drop=True)), model.matrix("X", POOL)
+    for threads in (1, 3):
+        np.testing.assert_array_equal(model.curiosity(pool, threads=threads), model.curiosity(X)[rows])
+        np.testing.assert_array_equal(model.score(pool, threads=threads).prediction, model.predict(X)[rows])
