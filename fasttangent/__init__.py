@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fasttangent.active.learned_losses.joint import fit_with_learning_loss
     from fasttangent.active.learned_losses.measures import LossRanking, loss_ranking
     from fasttangent.active.loop.learner import ActiveLearner
+    from fasttangent.active.pools import Pool
     from fasttangent.active.selection import Selection, select
     from fasttangent.active.vectors import select_embeddings
     from fasttangent.common.columns import Columns
@@ -73,6 +74,7 @@ _HOME = {
     "Network": "problem.network",
     "Objective": "problem.objective",
     "Perturbation": "influence.perturbations",
+    "Pool": "active.pools",
     "RefitComparison": "influence.unlearning",
     "RefitCurves": "influence.refit_curves",
     "Refits": "influence.refits",
@@ -122,6 +124,7 @@ __all__ = [
     "Network",
     "Objective",
     "Perturbation",
+    "Pool",
     "RefitComparison",
     "RefitCurves",
     "Refits",

@@ -33,7 +33,7 @@ class Command(NamedTuple):
 
 def _commands() -> dict[str, Command]:
     found = {"fit": Command(["fit", "data.csv", "-o", "out.npz", *QUICK], ("out.npz",))}
-    for suffix in (".csv", ".csv.gz", ".parquet", ".npy"):
+    for suffix in (".csv", ".csv.gz", ".parquet"):
         words = ["score", MODEL, "pool.csv", "-o", f"out{suffix}", "--quiet"]
         found[f"score {suffix}"] = Command(words, (f"out{suffix}",))
     words = [
@@ -195,8 +195,6 @@ def digest(path: Path) -> Any:
         from pyarrow import parquet
 
         return parquet.read_table(path).to_pydict()
-    if path.suffix == ".npy":
-        return path.read_bytes().hex()
     return _without_seconds(path.read_text())
 
 

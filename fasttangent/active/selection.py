@@ -13,6 +13,7 @@ from fasttangent.active.candidates import Found, Rank, first_rows
 from fasttangent.active.chance import THINNING, chances
 from fasttangent.active.limits import given_cost, limits_of, total
 from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally, Usable, excluded
+from fasttangent.active.pools import Pool as FilePool
 from fasttangent.active.smallest import Ranks
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
 from fasttangent.active.strategies.scoring import first_picks
@@ -103,8 +104,8 @@ def select(
     Parameters
     ----------
     model : Model or Members
-    pool : array_like of shape (n, n_features)
-        Candidates, in the units the model was fitted on; also a memory map.
+    pool : array_like of shape (n, n_features) or Pool
+        Candidates, in the units the model was fitted on; also a memory map.  A `Pool` is read several times.
     k : int
         Number of rows.
     strategy : str
@@ -169,12 +170,12 @@ def select(
     >>> picks.indices.dtype, len(picks), picks.embedding
     (dtype('int64'), 5, 'posterior')
     """
-    rows = model.matrix("pool", pool)
+    rows: Pool = pool.of(model) if isinstance(pool, FilePool) else ArrayPool(model.matrix("pool", pool))
     asked = Asked(
         k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, cost, max_cost, prefilter, seed,
         threads,
     )  # fmt: skip
-    return selected(model, ArrayPool(rows), asked)[0]
+    return selected(model, rows, asked)[0]
 
 
 class Asked(NamedTuple):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fasttangent.common.checks import nearest
+from fasttangent.common.tables.matching import feature_columns
 from fasttangent.common.tables.table import Table
 from fasttangent.common.warning import warn
 
-if TYPE_CHECKING:
-    from fasttangent.model.model import Model
+__all__ = ["columns_left", "feature_columns", "training_rows"]
 
 
 def training_rows(
@@ -62,38 +61,3 @@ def columns_left(table: Table, drop: Sequence[str | int]) -> list[int]:
         message = f"{table.path}: column {index[0]} holds row labels (pandas' index?) and is no feature"
         warn(message)
     return [i for i in left if i not in table.index]
-
-
-def feature_columns(model: Model, table: Table, drop: Sequence[str]) -> list[int]:
-    """The columns of the pool that the model takes: by name where both have names, else by position."""
-    dropped = {table.column(name) for name in drop}
-    left = [i for i in range(len(table.names)) if i not in dropped and i not in table.index]
-    if model.feature_names is not None and table.named:
-        place = {table.names[i]: i for i in left}
-        missing = [name for name in model.feature_names if name not in place]
-        if missing:
-            raise ValueError(_missing_columns(table, missing, list(place)))
-        return [place[name] for name in model.feature_names]
-    if len(left) != model.n_features:
-        hint = "pass the same columns in the same order"
-        if len(left) == model.n_features + 1:
-            hint = "if one of them is the target, leave it out with --drop COLUMN (the last one: --drop -1)"
-        raise ValueError(
-            f"{table.path} has {len(left)} columns but the model was fitted on {model.n_features}, "
-            f"and without names on both sides they are matched by position; {hint}"
-        )
-    if table.named or model.feature_names is not None:
-        nameless = "the model" if table.named else table.path
-        message = f"{nameless} has no column names, so the columns of {table.path} were matched by position"
-        warn(message)
-    return left
-
-
-def _missing_columns(table: Table, missing: Sequence[str], present: Sequence[str]) -> str:
-    def described(name: str) -> str:
-        near = nearest(name, present)
-        return repr(name) if near is None else f"{name!r} (the nearest is {near!r})"
-
-    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-    names = ", ".join(described(name) for name in missing[:5]) + more
-    return f"{table.path} lacks columns the model was fitted on: {names}; add or rename them"

@@ -42,7 +42,7 @@ def score_batches(model: Scorer, batches: Any, keep: Any, threads: int | None) -
     checks.thread_count(threads)
     for one in model.models:
         strength_tangent(one)
-    if hasattr(batches, "to_batches"):  # a table, a data set
+    if hasattr(batches, "to_batches"):  # a table, a data set, a pool
         given = batches.to_batches()
     else:
         given = [batches] if hasattr(batches, "num_columns") else batches

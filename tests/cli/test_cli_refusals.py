@@ -22,7 +22,7 @@ BAD_DATA = {
     "one.csv": ("a\n1\n2\n", "no column left for the features; it has 1 in all"),
     "hole.csv": ("a,b\n1,2\n,3\n", "column 'a' is missing or infinite in 1 of 2 rows, first in row 1"),
     "semi.csv": ("a;b\n1;2\n", "write it with commas"),
-    "t.xlsx": ("1", "must end in .csv, .csv.gz, .parquet or .npy"),
+    "t.xlsx": ("1", "must end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow or .npy"),
 }
 
 

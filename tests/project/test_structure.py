@@ -19,7 +19,7 @@ from fasttangent.sklearn import TangentRegressor
 PACKAGE = Path(fasttangent.__file__).parent
 EDGE = "cli"  # the room that may need more than the core's dependencies
 ESTIMATOR = "sklearn"  # the file that needs the library of its name
-OPTIONAL = {"click", "rich", "pyarrow", "matplotlib", "pandas"}
+OPTIONAL = {"click", "rich", "pyarrow", "matplotlib", "pandas", "fsspec"}
 CORE = {"numpy", "scipy", "numba", "llvmlite", "threadpoolctl"}
 
 
@@ -137,7 +137,7 @@ def test_optional_dependencies_stay_at_the_edges(name):
         "common.progress": {"rich"},
         "common.frames": {"narwhals", "pyarrow"},
         "common.cells": {"narwhals", "polars", "pyarrow"},
-        "common.tables.arrow": {"pyarrow"},
+        "common.tables.stores": {"fsspec"},
         "model.batches": {"pyarrow"},
         "model.exports": {"torch", "sklearn"},
         ESTIMATOR: {"sklearn"},

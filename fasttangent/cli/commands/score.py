@@ -42,11 +42,11 @@ def score(
 
     from fasttangent.cli.outputs import Input, Output, check_outputs
     from fasttangent.cli.tables.writing import writing
-    from fasttangent.common.tables.table import SUFFIXES
+    from fasttangent.common.tables.table import WRITTEN
     from fasttangent.model.batches import score_columns
 
     check_outputs(
-        [Output("--output", output, SUFFIXES)], [Input("the pool", pool), Input("the model", model_path)]
+        [Output("--output", output, WRITTEN)], [Input("the pool", pool), Input("the model", model_path)]
     )
     model, table, columns = model_and_pool(model_path, pool, drop, header)
     started = time.perf_counter()

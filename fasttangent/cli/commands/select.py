@@ -49,7 +49,7 @@ def select(
     from fasttangent.cli.outputs import Input, Output, check_outputs
     from fasttangent.cli.tables.writing import write_table
     from fasttangent.common.progress import reporting
-    from fasttangent.common.tables.table import SUFFIXES
+    from fasttangent.common.tables.table import WRITTEN
 
     labeled, drop, header = (settings.pop(name) for name in ("labeled", "drop", "header"))
     _check_use(settings)
@@ -61,7 +61,7 @@ def select(
         Input("the table of --labeled", labeled),
         Input("the table of --exclude", None if listed else exclude),
     ]
-    check_outputs([Output("--output", output, SUFFIXES)], read)
+    check_outputs([Output("--output", output, WRITTEN)], read)
     beside = [column for column in (settings["groups"], settings["cost"]) if column is not None]
     model, table, columns = model_and_pool(model_path, pool, drop, header, beside)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)

@@ -16,7 +16,7 @@ import numpy as np
 from fasttangent.cli.interrupts import heed
 from fasttangent.common.files import check_folder, irregular, replacing
 from fasttangent.common.tables.arrow import arrow
-from fasttangent.common.tables.table import SUFFIXES, kind_of, suffix
+from fasttangent.common.tables.table import WRITTEN, suffix
 
 
 def write_table(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> None:
@@ -25,7 +25,7 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> Non
     Parameters
     ----------
     path : path
-        Ends in .csv, .csv.gz, .parquet or .npy (a structured array: one field per column).
+        Ends in .csv, .csv.gz or .parquet.
     columns : mapping of str to array
         NumPy or Arrow arrays of one length. CSV holds floats with as many digits as it takes to read
         the same number back, and an empty cell for NaN.
@@ -35,7 +35,7 @@ def write_table(path: str | os.PathLike[str], columns: Mapping[str, Any]) -> Non
     OSError
         If it cannot be written; what was at `path` before is untouched.
     ValueError
-        For an unknown suffix, or a column that the format cannot hold.
+        For an unknown suffix.
     """
     with writing(path) as write:
         write(columns)
@@ -51,13 +51,13 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Callable[[Mapping[str, Any
         ``write(columns)``: append rows. The first call decides the columns and their types. The file
         appears under its name when the ``with`` block ends well, and not at all otherwise.
     """
-    sink = {".parquet": _parquet_sink, ".npy": _npy_sink}.get(suffix(path), _csv_sink)
+    sink = _parquet_sink if suffix(path, WRITTEN, "choose another name") == ".parquet" else _csv_sink
     with replacing(path) as temporary, sink(temporary, Path(path)) as write:
         yield write
         heed()
 
 
-def check_writable(path: str | os.PathLike[str], known: Sequence[str] = SUFFIXES) -> None:
+def check_writable(path: str | os.PathLike[str], known: Sequence[str] = WRITTEN) -> None:
     """Raise now what writing `path` would raise later: unknown suffix, no regular file, missing or unwritable folder.
 
     Raises
@@ -126,46 +126,6 @@ def _parquet_sink(temporary: Path, path: Path) -> Iterator[Callable[[Mapping[str
             raise
         if writer is not None:
             writer.close()
-
-
-@contextmanager
-def _npy_sink(temporary: Path, path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    dtype: np.dtype | None = None
-    rows = 0
-    with temporary.open("wb") as handle:
-
-        def write(columns: Mapping[str, Any]) -> None:
-            nonlocal dtype, rows
-            arrays = {name: np.asarray(values) for name, values in columns.items()}
-            if dtype is None:
-                dtype = np.dtype([(name, _npy_field(path, name, a)) for name, a in arrays.items()])
-                _npy_header(handle, dtype, 0)
-            block = np.empty(len(next(iter(arrays.values()))), dtype)
-            for name, array in arrays.items():
-                block[name] = array
-            handle.write(block.tobytes())
-            rows += len(block)
-
-        yield write
-        if dtype is not None:
-            handle.seek(0)
-            _npy_header(handle, dtype, rows)  # NumPy pads headers, so that a larger count still fits
-
-
-def _npy_field(path: Path, name: str, array: np.ndarray) -> np.dtype:
-    if array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{path}: .npy cannot hold column {name!r} ({kind_of(array.dtype)}); write .csv or .parquet"
-        )
-    if not name.isascii():
-        raise ValueError(f"{path}: .npy cannot hold the column name {name!r}; write .csv or .parquet")
-    return array.dtype
-
-
-def _npy_header(handle: Any, dtype: np.dtype, rows: int) -> None:
-    descr = np.lib.format.dtype_to_descr(dtype)
-    head = {"descr": descr, "fortran_order": False, "shape": (rows,)}
-    np.lib.format.write_array_header_2_0(handle, head)
 
 
 def _csv_line(cells: Iterable[str]) -> str:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from fasttangent.common.tables.stores import Place, StoreError
+from fasttangent.common.tables.words import first_line
 
 
 def arrow(part: str = "") -> Any:
@@ -18,9 +22,27 @@ def arrow(part: str = "") -> Any:
         raise ImportError("CSV and Parquet tables need pyarrow: pip install 'fasttangent[cli]'") from None
 
 
-def block(batch: Any, columns: Iterable[np.ndarray]) -> np.ndarray:
-    """The columns of a record batch, made numbers one after the other, as a float64 array (rows, columns)."""
-    block = np.empty((batch.num_rows, batch.num_columns))
+def opened(path: Place) -> Any:
+    """A file for Arrow to read: one on a disk by its name, one in a store through Python."""
+    pa = arrow()
+    return pa.OSFile(str(path)) if isinstance(path, Path) else pa.PythonFile(path.open(), mode="r")
+
+
+@contextmanager
+def readable(path: Place) -> Iterator[None]:
+    """Say of Arrow's own errors, whatever their class, that the file is damaged."""
+    pa = arrow()
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, StoreError):
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise OSError(f"{path} cannot be read: {first_line(error)}; is it cut short?") from None
+
+
+def block(rows: int, columns: Iterable[np.ndarray], count: int) -> np.ndarray:
+    """So many columns, made numbers one after the other, as a float64 array (rows, columns)."""
+    block = np.empty((rows, count))
     for i, column in enumerate(columns):
         block[:, i] = column
     return block
@@ -42,7 +64,7 @@ def numbers(column: Any) -> np.ndarray:
     return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
-def gather(path: Path, batches: Iterator[tuple[int, Any]], indices: np.ndarray) -> Any:
+def gather(path: object, batches: Iterator[tuple[int, Any]], indices: np.ndarray) -> Any:
     """The rows `indices`, in that order, of a stream of (first row, record batch)."""
     pa = arrow()
     order = np.argsort(indices, kind="stable")

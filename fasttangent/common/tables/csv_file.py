@@ -1,21 +1,23 @@
-"""CSV, plain or gzip, as a table."""
+"""CSV and TSV, plain or gzip, as a table."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
-from fasttangent.common.tables.arrow import arrow, block, encoded, gather, numbers
+from fasttangent.common.tables.arrow import arrow, block, encoded, gather, numbers, opened
 from fasttangent.common.tables.cells import CODE, MISSING, is_number, looks_like_names
-from fasttangent.common.tables.table import Table, first_line
+from fasttangent.common.tables.stores import Place, StoreError
+from fasttangent.common.tables.table import Table
+from fasttangent.common.tables.words import first_line
 
 BLOCK_BYTES, MOST_BYTES = 4 << 20, 256 << 20  # of text that is converted at a time
 BLOCK_ROWS = 64  # at the least, up to those bytes: work per column and block is what wide tables cost
@@ -24,10 +26,13 @@ LONGEST_LINE = 2**25  # characters
 
 
 class CsvTable(Table):
-    """CSV, plain or gzip (told by its first bytes, not by its name)."""
+    """CSV or TSV, plain or gzip (told by its first bytes, not by its name)."""
 
-    def __init__(self, path: Path, header: bool | None) -> None:
+    path: Place
+
+    def __init__(self, path: Place, header: bool | None, delimiter: str = ",") -> None:
         arrow()
+        self.delimiter = delimiter
         with path.open("rb") as handle:
             self.gzipped = handle.read(2) == b"\x1f\x8b"
         blank, first = self._first_record(path)
@@ -36,25 +41,26 @@ class CsvTable(Table):
         self.skipped = blank + header
         super().__init__(path, names, header, None)
         self.index = frozenset(i for i, name in enumerate(self.names) if not name)
-        if len(first) == 1 and re.search(r"[;\t|]", first[0]):
+        if len(first) == 1 and delimiter == "," and re.search(r"[;\t|]", first[0]):
             raise ValueError(
                 f"{path} seems to be separated by semicolons, tabs or bars; write it with commas "
                 f"(and points in numbers)"
             )
 
-    def _first_record(self, path: Path) -> tuple[int, list[str]]:
+    def _first_record(self, path: Place) -> tuple[int, list[str]]:
         """Number of empty lines at the top, and the cells of the first line that is not empty."""
         for blank, (_, cells) in enumerate(self._records(path)):
             if cells:
                 return blank, cells
         raise ValueError(f"{path} holds nothing but empty lines")
 
-    def _records(self, path: Path) -> Iterator[tuple[int, list[str]]]:
+    def _records(self, path: Place) -> Iterator[tuple[int, list[str]]]:
         """Yield (line number from 1, cells) slowly: for the first line and for finding what is wrong."""
         try:
-            opened: Any = gzip.open if self.gzipped else open
-            with opened(path, "rt", encoding="utf-8-sig", newline="") as handle:
-                reader = csv.reader(self._lines(handle))
+            with path.open("rb") as raw:
+                plain: Any = gzip.GzipFile(fileobj=raw) if self.gzipped else raw
+                handle = io.TextIOWrapper(plain, encoding="utf-8-sig", newline="")
+                reader = csv.reader(self._lines(handle), delimiter=self.delimiter)
                 for cells in reader:
                     yield reader.line_num, cells
         except UnicodeDecodeError as error:
@@ -73,57 +79,95 @@ class CsvTable(Table):
                 )
             yield line
 
-    def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
-        pa = arrow()
-        try:
-            for _, batch in self._batches(columns, pa.float64()):
-                yield block(batch, map(numbers, batch.columns))
-        except pa.ArrowInvalid as error:
-            raise ValueError(self._what_is_wrong(columns) or f"{self.path}: {first_line(error)}") from None
+    def parts(
+        self, columns: Sequence[int], keep: Sequence[int] = ()
+    ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        pa, place = arrow(), {column: i for i, column in enumerate(dict.fromkeys([*columns, *keep]))}
+        kinds = {**dict.fromkeys(keep, pa.string()), **dict.fromkeys(columns, pa.float64())}
+        with self._explained(columns):
+            for _, batch in self._batches(list(place) or [0], kinds):
+                features = [batch.column(place[i]) for i in columns]
+                kept = {self.names[i]: batch.column(place[i]) for i in keep}
+                yield block(batch.num_rows, map(numbers, features), len(features)), kept
+
+    def batches(self, columns: Sequence[int], kinds: Mapping[int, Any] | None = None) -> Iterator[Any]:
+        with self._explained([*self._kinds(columns)]):
+            for _, batch in self._batches(
+                columns, self._kinds(columns) if kinds is None else kinds, gaps=True
+            ):
+                yield arrow().record_batch(batch.columns, [self.names[i] for i in columns])
+
+    def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        with self._explained(columns):
+            batches = self._batches(columns, dict.fromkeys(columns, arrow().float64()))
+            table = gather(self.path, batches, indices)
+        return block(len(table), map(numbers, table.columns), len(columns))
 
     def take(self, indices: np.ndarray) -> dict[str, Any]:
-        pa = arrow()
-        everything = range(len(self.names))
-        try:
-            table = gather(self.path, self._batches(everything, pa.string()), indices)
-        except pa.ArrowInvalid as error:
-            raise ValueError(self._what_is_wrong([]) or f"{self.path}: {first_line(error)}") from None
+        pa, everything = arrow(), range(len(self.names))
+        with self._explained([]):
+            table = gather(
+                self.path, self._batches(everything, dict.fromkeys(everything, pa.string())), indices
+            )
         missing = pa.array(sorted(MISSING))
         return {self.names[i] or f"column_{i}": _with_type(table.column(i), missing) for i in everything}
 
     def labels(self, column: int) -> np.ndarray:
         pa, pc = arrow(), arrow("compute")
-        try:
-            cells = [batch.column(0) for _, batch in self._batches([column], pa.string())]
-        except pa.ArrowInvalid as error:
-            raise ValueError(self._what_is_wrong([]) or f"{self.path}: {first_line(error)}") from None
+        with self._explained([]):
+            cells = [batch.column(0) for _, batch in self._batches([column], {column: pa.string()})]
         words = pc.utf8_trim_whitespace(pa.chunked_array(cells, pa.string()))
         return encoded(pc.if_else(pc.equal(words, ""), pa.scalar(None, pa.string()), words))
 
-    def _batches(self, columns: Iterable[int], kind: Any) -> Iterator[tuple[int, Any]]:
-        """Yield (first row, record batch), each cell converted to one Arrow type."""
-        pa, arrow_csv = arrow(), arrow("csv")
+    def _kinds(self, columns: Sequence[int]) -> dict[int, Any]:
+        """What Arrow takes columns for by the first block; whole numbers may have decimals further down."""
+        pa = arrow()
+        _, first = next(self._batches(columns, {}, gaps=True), (0, None))
+        if first is None:
+            return {}
+        whole = {i: pa.types.is_integer(kind) for i, kind in zip(columns, first.schema.types, strict=True)}
+        return {
+            i: pa.float64() if whole[i] else kind for i, kind in zip(columns, first.schema.types, strict=True)
+        }
 
+    @contextmanager
+    def _explained(self, numeric: Sequence[int]) -> Iterator[None]:
+        """Say of a row that Arrow cannot read, or of a cell that is no number, where it is."""
+        try:
+            yield
+        except arrow().ArrowInvalid as error:
+            raise ValueError(self._what_is_wrong(numeric) or f"{self.path}: {first_line(error)}") from None
+
+    def _batches(
+        self, columns: Sequence[int], kinds: Mapping[int, Any], gaps: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (first row, record batch) with cells of the given Arrow types; with `gaps`, also in text."""
+        pa, arrow_csv = arrow(), arrow("csv")
         positions = [str(i) for i in range(len(self.names))]
-        size = _block_bytes(len(positions))
         read = arrow_csv.ReadOptions(
-            column_names=positions, skip_rows_after_names=self.skipped, block_size=size
+            column_names=positions,
+            skip_rows_after_names=self.skipped,
+            block_size=_block_bytes(len(positions)),
         )
         convert = arrow_csv.ConvertOptions(
             include_columns=[str(i) for i in columns],
-            column_types=dict.fromkeys(positions, kind),
+            column_types={str(i): kind for i, kind in kinds.items()},
             null_values=sorted(MISSING),
+            strings_can_be_null=gaps,
         )
-        parse = arrow_csv.ParseOptions(newlines_in_values=True)
+        parse = arrow_csv.ParseOptions(newlines_in_values=True, delimiter=self.delimiter)
         try:
             with (
-                pa.input_stream(str(self.path), compression="gzip" if self.gzipped else None) as stream,
+                opened(self.path) as file,
+                pa.input_stream(file, compression="gzip" if self.gzipped else None) as stream,
                 arrow_csv.open_csv(stream, read, parse, convert) as reader,
             ):
                 start = 0
                 for batch in reader:
                     yield start, batch
                     start += batch.num_rows
+        except (FileNotFoundError, PermissionError, StoreError):
+            raise
         except OSError as error:
             raise OSError(f"{self.path} cannot be read: {first_line(error)}; is it cut short?") from None
 
@@ -142,7 +186,7 @@ class CsvTable(Table):
             for column in columns if row >= 0 else ():
                 cell = cells[column].strip(" \t")
                 if not is_number(cell) and cell not in MISSING:
-                    return self._not_a_number(column, cell, row, f", line {line}")
+                    return self.not_a_number(column, cell, row, f", line {line}")
             row += 1
         return None
 

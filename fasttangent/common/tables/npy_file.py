@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from fasttangent.common.tables.table import CHUNK_ROWS, Table, first_line, height, kind_of
+from fasttangent.common.tables.arrow import arrow
+from fasttangent.common.tables.stores import Place, Remote, size_of
+from fasttangent.common.tables.table import CHUNK_ROWS, Table, height
+from fasttangent.common.tables.words import first_line, kind_of
 
 
 class NpyTable(Table):
@@ -20,10 +22,13 @@ class NpyTable(Table):
     It is not mapped into memory: where a mapped file is cut short meanwhile, the system ends the process (SIGBUS).
     """
 
-    def __init__(self, path: Path) -> None:
+    path: Place
+
+    def __init__(self, path: Place) -> None:
         with path.open("rb") as file:
             shape, self._by_columns, self._dtype = _head(file, path)
-            self._data, self._status = file.tell(), os.fstat(file.fileno())
+            self._data = file.tell()
+            self._status = None if isinstance(path, Remote) else os.fstat(file.fileno())
         if self._dtype.kind not in "biuf":
             raise ValueError(
                 f"{path} holds {kind_of(self._dtype)}, not real numbers; save a float or integer array"
@@ -36,10 +41,26 @@ class NpyTable(Table):
         if shape[0] == 0:
             raise ValueError(f"{path} holds no rows")
         self.path, self._shape = path, shape
-        self._check_size(self._status)  # before there are as many names as the head says
+        self._check_size(size_of(path))  # before there are as many names as the head says
         super().__init__(path, [str(i) for i in range(shape[1])], False, shape[0])
 
-    def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
+    def parts(
+        self, columns: Sequence[int], keep: Sequence[int] = ()
+    ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        n = len(columns)
+        for block in self._blocks([*columns, *keep]):
+            yield block[:, :n], {self.names[i]: block[:, n + j] for j, i in enumerate(keep)}
+
+    def batches(self, columns: Sequence[int], kinds: Mapping[int, Any] | None = None) -> Iterator[Any]:
+        names = [self.names[i] for i in columns]
+        for block in self._blocks(columns):
+            yield arrow().record_batch(list(block.T), names)
+
+    def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        taken = self.take(indices)
+        return np.array([taken[self.names[i]] for i in columns], np.float64).reshape(-1, len(indices)).T
+
+    def _blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
         rows, n = self._shape
         wanted = list(columns)
         step = height(CHUNK_ROWS, len(wanted) if self._by_columns else n)
@@ -71,18 +92,21 @@ class NpyTable(Table):
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         with self.path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not os.path.samestat(status, self._status):
-                raise OSError(f"{self.path} was replaced by another file meanwhile; run the command again")
-            self._check_size(status)
+            if self._status is not None:
+                status = os.fstat(file.fileno())
+                if not os.path.samestat(status, self._status):
+                    raise OSError(
+                        f"{self.path} was replaced by another file meanwhile; run the command again"
+                    )
+                self._check_size(status.st_size)
             yield file
 
-    def _check_size(self, status: os.stat_result) -> None:
+    def _check_size(self, size: int) -> None:
         needed = self._data + math.prod(self._shape) * self._dtype.itemsize
-        if status.st_size < needed:
+        if size < needed:
             raise OSError(
                 f"{self.path} cannot be read as .npy: shape {self._shape} of {self._dtype} takes {needed} bytes and "
-                f"the file has {status.st_size}; is it cut short?"
+                f"the file has {size}; is it cut short?"
             )
 
     def _values(self, file: BinaryIO, first: int, count: int) -> np.ndarray:
@@ -96,7 +120,7 @@ class NpyTable(Table):
         return values
 
 
-def _head(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _head(file: BinaryIO, path: Place) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether the values of a column lie together, and dtype; the file is then at its data."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:

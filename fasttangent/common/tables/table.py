@@ -9,15 +9,20 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent.common.checks import nearest
+from fasttangent.common.tables.words import either, listed
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npy")
+if TYPE_CHECKING:
+    pass
+
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".feather", ".arrow", ".npy")
+WRITTEN = (".csv", ".csv.gz", ".parquet")
 CHUNK_ROWS = 65_536
 CHUNK_VALUES = 1 << 25  # 256 MB of numbers
 
@@ -47,7 +52,8 @@ class Table(ABC):
 
     Attributes
     ----------
-    path : Path
+    path : Path or Remote
+        Or whatever says in messages where the table is.
     names : list of str
         Names of the columns; their numbers where the file has no names.
     named : bool
@@ -58,7 +64,7 @@ class Table(ABC):
         Number of rows; None if only reading the file would tell (CSV).
     """
 
-    def __init__(self, path: Path, names: Sequence[str], named: bool, rows: int | None) -> None:
+    def __init__(self, path: object, names: Sequence[str], named: bool, rows: int | None) -> None:
         self.path = path
         self.names = list(names)
         self.named = named
@@ -70,8 +76,26 @@ class Table(ABC):
         self._places = {name: i for i, name in reversed(list(enumerate(self.names)))} if named else {}
 
     @abstractmethod
+    def parts(
+        self, columns: Sequence[int], keep: Sequence[int] = ()
+    ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """Yield float64 blocks (any number of rows, len(columns)) in order, each with columns kept as they are."""
+
+    @abstractmethod
+    def batches(self, columns: Sequence[int], kinds: Mapping[int, Any] | None = None) -> Iterator[Any]:
+        """Yield Arrow record batches of columns as they are, numbers as numbers and text as text, in order.
+
+        Text, as of CSV, is made what the Arrow types in `kinds` say of a column; else what its first cells look like.
+        """
+
+    @abstractmethod
+    def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:
+        """float64 rows (len(indices), len(columns)) by their numbers, in the order given."""
+
     def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield float64 blocks (any number of rows, len(columns)) in order."""
+        for block, _ in self.parts(columns):
+            yield block
 
     @abstractmethod
     def take(self, indices: np.ndarray) -> dict[str, Any]:
@@ -85,7 +109,7 @@ class Table(ABC):
         Returns
         -------
         dict of str to array
-            NumPy or Arrow arrays of length k: what `write_table` takes.
+            NumPy or Arrow arrays of length k.
         """
 
     def chunks(
@@ -115,6 +139,12 @@ class Table(ABC):
             yield start, np.concatenate(waiting)
         elif not start:
             raise ValueError(f"{self.path} holds no rows")
+
+    def count(self) -> int:
+        """Number of rows, read from the file where nothing else tells."""
+        if self.rows is None:
+            self.rows = sum(map(len, self.blocks([])))
+        return self.rows
 
     def read(self, columns: Sequence[int] | None = None) -> np.ndarray:
         """Return the whole table, or some of its columns, as one float64 array (rows, columns)."""
@@ -150,29 +180,11 @@ class Table(ABC):
         if not self.named:
             return f"{self.path} has no column names to find {wanted!r} in; give the column's number (from 0)"
         near = nearest(wanted, self.names)
-        hint = f"it has {_listed(self.names)}" if near is None else f"the nearest is {near!r}"
+        hint = f"it has {listed(self.names)}" if near is None else f"the nearest is {near!r}"
         return f"{self.path} has no column {wanted!r}; {hint}"
 
-    def _not_a_number(self, column: int, value: Any, row: int, where: str = "") -> str:
+    def not_a_number(self, column: int, value: Any, row: int, where: str = "") -> str:
         return (
             f"{self.path}: column {self.label(column)} holds {value!r} in row {row} (counted from 0{where}), "
             f"which is no number; correct it, leave the cell empty, or leave the column out (--drop)"
         )
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def kind_of(dtype: np.dtype) -> str:
-    names = {"c": "complex numbers", "O": "Python objects", "V": "records", "M": "dates", "m": "durations"}
-    return names.get(dtype.kind, "text")
-
-
-def either(words: Sequence[str]) -> str:
-    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
