@@ -86,6 +86,20 @@ class Prefilter(click.ParamType):
         return how or "random", int(rows)
 
 
+class Shard(click.ParamType):
+    """``3/64`` as (3, 64)."""
+
+    name = "i/n"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        one, _, n = value.partition("/")
+        if not (one.strip().isdecimal() and n.strip().isdecimal() and 1 <= int(one) <= int(n)):
+            self.fail(f"{value!r} is no part of a whole, from 1/8 to 8/8", param, ctx)
+        return int(one), int(n)
+
+
 def _several(*decorators: Callable[..., Any]) -> Callable[..., Any]:
     def decorate(command: Any) -> Any:
         for decorator in reversed(decorators):
@@ -108,6 +122,7 @@ def _choice(name: str, words: Sequence[str], help: str = "") -> Callable[..., An
 
 INPUT = click.Path(exists=True, dir_okay=False)
 OUTPUT = click.Path(dir_okay=False)
+OUTPUTS = click.Path()  # a file, or a folder for several
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 QUIET = click.option("--quiet", is_flag=True, help="No progress on standard error.")

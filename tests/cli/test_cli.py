@@ -112,7 +112,8 @@ def test_fit_is_the_function(trained, plain_data):
 
 @pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
 def test_score_writes_what_the_model_says(trained, pool, tmp_path, ending, monkeypatch):
-    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 97)  # several chunks
+    monkeypatch.setattr("fasttangent.cli.scoring.ROWS", 97)  # several pieces
+    monkeypatch.setattr("fasttangent.common.tables.csv_file.BLOCK_BYTES", 2000)
     out = tmp_path / f"s{ending}"
     run("score", trained / "m.npz", pool, "-o", out)
     model, X = ft.load(trained / "m.npz"), open_table(pool).read()
@@ -239,7 +240,8 @@ def test_info(trained):
 
 
 def test_an_unsettled_model_says_so_once(trained, pool, tmp_path, monkeypatch):
-    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 50)
+    monkeypatch.setattr("fasttangent.cli.scoring.ROWS", 50)
+    monkeypatch.setattr("fasttangent.common.tables.csv_file.BLOCK_BYTES", 2000)
     fitted = run(
         "fit", trained / "data.csv", "-o", tmp_path / "m.npz", *QUICK, "--settle", "no", "--epochs", 3
     )

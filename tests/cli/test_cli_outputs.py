@@ -8,7 +8,7 @@ import sys
 import pytest
 from helpers.command_line import QUICK, cli, refused, rows_of, run
 
-from fasttangent.cli.options import OUTPUT
+from fasttangent.cli.options import OUTPUT, OUTPUTS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs links and pipes")
 CAMPAIGN = ["manifest.json", "journal.jsonl", "lock", "command.json"]
@@ -71,7 +71,7 @@ def test_every_option_that_names_an_output_is_tested():
         (name, option.name)
         for name, command in cli.commands.items()
         for option in command.params
-        if option.type is OUTPUT
+        if option.type in (OUTPUT, OUTPUTS)
     }
     assert found == set(WRITES)
 
@@ -124,7 +124,8 @@ def test_outputs_are_regular_files(here, command, option, kind, linked):
         output.symlink_to(special)
     before = kept(special), contents(here)
     line = refused(*arguments, f"--{option}", output)
-    assert f"'{output}' is a directory" in line if kind == "a folder" else f"{output} is {kind}" in line
+    folder = f"{output} is a folder" if command == "score" else f"'{output}' is a directory"
+    assert (folder if kind == "a folder" else f"{output} is {kind}") in line
     assert (kept(special), contents(here)) == before
 
 

@@ -103,7 +103,7 @@ def test_a_damaged_pool_leaves_nothing(trained, tmp_path):
 
 
 def test_a_bad_row_late_in_the_pool_leaves_the_old_scores(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 100)
+    monkeypatch.setattr("fasttangent.cli.scoring.ROWS", 100)
     (tmp_path / "p.csv").write_text(",".join(NAMES) + "\n" + "1,2,3\n" * 100_000 + "1,2,x\n")
     (tmp_path / "s.csv").write_text("old")
     line = refused("score", trained / "m.npz", tmp_path / "p.csv", "-o", tmp_path / "s.csv")
@@ -115,7 +115,7 @@ def test_a_bad_row_late_in_the_pool_leaves_the_old_scores(trained, tmp_path, mon
 @pytest.mark.skipif(sys.platform == "win32", reason="no file is cut short there while it is read")
 def test_a_pool_that_is_cut_short_while_it_is_scored(trained, tmp_path, monkeypatch):
     """It was mapped once, and the process died of SIGBUS."""
-    monkeypatch.setattr("fasttangent.cli.commands.score.POOL_ROWS", 1000)
+    monkeypatch.setattr("fasttangent.cli.scoring.ROWS", 1000)
     monkeypatch.setattr("fasttangent.common.tables.npy_file.CHUNK_ROWS", 1000)
     np.save(tmp_path / "p.npy", np.random.default_rng(0).normal(size=(20_000, 3)))
     scored = ft.model.scores.scored

@@ -3,105 +3,157 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fasttangent.cli.commands.models import model_and_pool
-from fasttangent.cli.options import JSON, OUTPUT, POOL, QUIET, TABLE, THREADS
-from fasttangent.cli.output import say, shows_progress
+from fasttangent.cli.commands.models import loaded
+from fasttangent.cli.options import INPUT, JSON, OUTPUTS, QUIET, TABLE, THREADS, Shard
+from fasttangent.cli.output import FailedError, say, shows_progress
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
-    from fasttangent.common.tables.table import Table
-    from fasttangent.model.model import Model, Scores
-
-
-POOL_ROWS = 1 << 17
+    from fasttangent.cli.scoring import Asked, Tally
+    from fasttangent.cli.shards import Job
 
 
 @click.command(short_help="Score every row of a pool.")
-@POOL
-@click.option("-o", "--output", required=True, type=OUTPUT, help="Table of scores to write.")
+@click.argument("model_path", metavar="MODEL", type=INPUT)
+@click.argument("pool", metavar="POOL...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=OUTPUTS,
+    metavar="PATH",
+    help="Table of scores to write; for a folder, a glob or several files a folder, made if it is not there.",
+)
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="COLUMN",
+    help="Column of the pool to write beside the scores; repeatable.  Of CSV as the text it is.",
+)
+@click.option("--id", metavar="COLUMN", help="Column to write in place of row numbers; no feature.")
+@click.option(
+    "--shard",
+    type=Shard(),
+    metavar="I/N",
+    help="Only every N-th file from the I-th on, for the jobs of an array: 1/64 to 64/64.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Leave out files whose scores are there: whole, of the same input, model and options.",
+)
 @TABLE
 @THREADS
 @QUIET
 @JSON
 def score(
-    model_path: str, pool: str, output: str, drop: Sequence[str], header: bool | None, threads: int | None,
-    quiet: bool, as_json: bool,
+    model_path: str, pool: Sequence[str], output: str, shard: tuple[int, int] | None, resume: bool, quiet: bool,
+    as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
-    """Score every row of the table POOL: prediction, sensitivity, curiosity.
+    """Score every row of POOL: prediction, sensitivity, curiosity.
 
     Sensitivity is the derivative of the prediction by the strength of the regulariser, curiosity the expected
     squared change of the model's complexity if the row were labelled. A row with a missing value gets empty
-    scores. The pool is read in chunks; it may be larger than the memory.
+    scores. The pool is read in pieces; it may be larger than the memory.
+
+    POOL is a table, or several: files, a folder, a glob in quotes ('pool/*.parquet') or URLs (s3://, gs://). Then
+    every file gets a Parquet file of its own in the folder --output, whole or not at all. Files that cannot be read
+    are left out and told at the end (exit code 1). A run that was stopped goes on with --resume.
     """
-    import numpy as np
+    from fasttangent.cli import shards
+    from fasttangent.cli.scoring import Asked
 
-    from fasttangent.cli.outputs import Input, Output, check_outputs
-    from fasttangent.cli.tables.writing import writing
-    from fasttangent.common.tables.table import WRITTEN
-    from fasttangent.model.batches import score_columns
-
-    check_outputs(
-        [Output("--output", output, WRITTEN)], [Input("the pool", pool), Input("the model", model_path)]
-    )
-    model, table, columns = model_and_pool(model_path, pool, drop, header)
+    planned, into_folder = shards.jobs(pool, output)
+    mine = shards.shard_of(planned, shard)
+    _check(mine, into_folder, model_path, output, resume)
+    asked = Asked(**settings)
     started = time.perf_counter()
-    scored = Scored(model, table, columns, threads, quiet)
-    with writing(output) as write:
-        for start, scores in scored:
-            row = np.arange(start, start + len(scores.curiosity), dtype=np.int64)
-            write({"row": row, **score_columns(scores)})
-    _say_scored(as_json, scored, started, {"output": output})
-
-
-class Scored:
-    """The scores of a pool, chunk by chunk, and what there is to say about its rows afterwards."""
-
-    def __init__(
-        self, model: Model, table: Table, columns: list[int], threads: int | None, quiet: bool
-    ) -> None:
-        self.model, self.table, self.columns, self.threads, self.quiet = model, table, columns, threads, quiet
-        self.rows = self.missing = 0
-        self.first_missing: int | None = None
-
-    def __iter__(self) -> Iterator[tuple[int, Scores]]:
-        from fasttangent.common.errors import UntrustedTangentWarning
-        from fasttangent.common.progress import reporting
-        from fasttangent.common.tables.table import height
-        from fasttangent.model.scores import scored
-
-        if not self.model.certificate.trusted:
-            warn(self.model.certificate.warning, UntrustedTangentWarning)
-        with reporting(shows_progress(self.quiet)) as report:
-            report("scoring", 0, self.table.rows or 0)
-            for start, X in self.table.chunks(height(POOL_ROWS, len(self.columns)), self.columns):
-                scores, bad = scored(self.model, X, self.threads)
-                yield start, scores
-                if len(bad) and self.first_missing is None:
-                    self.first_missing = start + int(bad[0])
-                self.missing += len(bad)
-                self.rows = start + len(X)
-                report("scoring", self.rows, self.table.rows or 0)
-        if self.missing:
-            message = (
-                f"{self.missing:,} of {self.rows:,} rows of {self.table.path} have missing or infinite "
-                f"values, first row {self.first_missing} (counted from 0); they have no scores"
-            )
-            warn(message)
-
-
-def _say_scored(as_json: bool, scored: Scored, started: float, more: dict[str, Any]) -> None:
-    seconds = time.perf_counter() - started
-    document = {
-        "rows": scored.rows,
-        "missing_rows": scored.missing,
-        "first_missing_row": scored.first_missing,
-        "trusted": scored.model.certificate.trusted,
-        "seconds": seconds,
-        **more,
+    tally = _scored(model_path, mine, asked, resume, quiet)
+    document: dict[str, Any] = {
+        "rows": tally.rows,
+        "missing_rows": tally.missing,
+        "first_missing_row": tally.first_missing,
+        "trusted": tally.trusted,
+        "seconds": time.perf_counter() - started,
+        "output": output,
     }
-    say(as_json, document, f"scored {scored.rows:,} rows in {seconds:.1f} s; saved {more['output']}")
+    if into_folder or resume:
+        document |= {"files": tally.files, "skipped_files": tally.skipped, "failed_files": dict(tally.failed)}
+    _fail(tally, len(mine))
+    say(as_json, document, _in_words(tally, document, into_folder or resume))
+
+
+def _check(jobs: Sequence[Job], into_folder: bool, model_path: str, output: str, resume: bool) -> None:
+    """Raise what would be raised later, of outputs that cannot be written."""
+    from fasttangent.cli.outputs import Input, Output, check_outputs
+    from fasttangent.cli.tables.writing import check_writable
+    from fasttangent.common.files import same_file
+    from fasttangent.common.tables.table import WRITTEN
+
+    if not into_folder:
+        if resume and not output.lower().endswith(".parquet"):
+            raise ValueError("--resume needs an output in Parquet, which says what it was made of")
+        (job,) = jobs
+        inputs = [Input("the model", model_path)]
+        if isinstance(job.place, Path):
+            inputs.insert(0, Input("the pool", job.place))
+        return check_outputs([Output("--output", output, WRITTEN)], inputs)
+    Path(output).mkdir(parents=True, exist_ok=True)
+    check_writable(Path(output) / "scores.parquet")
+    for job in jobs:
+        if same_file(job.output, model_path):
+            raise ValueError(
+                f"{job.output} is the model itself and would be overwritten; give another --output"
+            )
+    return None
+
+
+def _scored(model_path: str, jobs: Sequence[Job], asked: Asked, resume: bool, quiet: bool) -> Tally:
+    from fasttangent.cli import shards
+    from fasttangent.cli.scoring import score_files
+    from fasttangent.common.errors import UntrustedTangentWarning
+    from fasttangent.common.progress import reporting
+
+    model = loaded(model_path)
+    if not model.certificate.trusted:
+        warn(model.certificate.warning, UntrustedTangentWarning)
+    options = asked._asdict()
+    del options["threads"]  # on which scores do not depend
+    with reporting(shows_progress(quiet)) as report:
+        tally = score_files(model, jobs, asked, shards.way(model_path, options), resume, report)
+    tally.trusted = model.certificate.trusted
+    if tally.missing:
+        warn(
+            f"{tally.missing:,} of {tally.rows:,} rows of {_called(jobs)} have missing or infinite values, first row "
+            f"{tally.first_missing} (counted from 0){_of(tally, jobs)}; they have no scores"
+        )
+    return tally
+
+
+def _called(jobs: Sequence[Job]) -> str:
+    return str(jobs[0].place) if len(jobs) == 1 else f"{len(jobs):,} files"
+
+
+def _of(tally: Tally, jobs: Sequence[Job]) -> str:
+    return "" if len(jobs) == 1 else f" of {tally.first_missing_in}"
+
+
+def _fail(tally: Tally, files: int) -> None:
+    if tally.failed:
+        name, error = tally.failed[0]
+        raise FailedError(
+            f"{len(tally.failed):,} of {files:,} files could not be scored, first {name}: {error}; mend them and "
+            f"run again with --resume, which leaves out the {tally.files + tally.skipped:,} that are done"
+        )
+
+
+def _in_words(tally: Tally, document: dict[str, Any], several: bool) -> str:
+    files = f" of {tally.files:,} files" if several else ""
+    before = f" ({tally.skipped:,} were done before)" if tally.skipped else ""
+    return f"scored {tally.rows:,} rows{files}{before} in {document['seconds']:.1f} s; saved {document['output']}"

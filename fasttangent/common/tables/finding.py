@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fasttangent.common.tables.reading import place_of
 from fasttangent.common.tables.stores import Place, Remote, is_url, store_of
 from fasttangent.common.tables.table import SUFFIXES, suffix
 from fasttangent.common.tables.words import either
@@ -16,7 +15,19 @@ from fasttangent.common.tables.words import either
 WILD = frozenset("*?[")
 
 
+class Found(NamedTuple):
+    """A file, and its name as seen from the folder that was named, or that a glob begins with."""
+
+    place: Place
+    name: str
+
+
 def places(source: Any, options: Mapping[str, Any] | None = None) -> list[Place]:
+    """The files that a source names, none of them opened; see `found`."""
+    return [one.place for one in found(source, options)]
+
+
+def found(source: Any, options: Mapping[str, Any] | None = None) -> list[Found]:
     """The files that a source names, none of them opened.
 
     Parameters
@@ -35,75 +46,85 @@ def places(source: Any, options: Mapping[str, Any] | None = None) -> list[Place]
     ValueError
         If a file is named twice, or is no table.
     """
-    given = [source] if isinstance(source, (str, os.PathLike, Remote)) else list(source)
-    found = [place for one in given for place in _of_one(one, options)]
-    if not found:
+    given = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    files = [one for name in given for one in _of_one(name, options)]
+    if not files:
         raise FileNotFoundError("source names no files; give a file, a folder or a glob")
     seen = set[str]()
-    for place in found:
+    for place, _ in files:
         if str(place) in seen:
             raise ValueError(f"{place} is named twice; name each file once")
         seen.add(str(place))
         suffix(place)
-    return found
+    return files
 
 
-def is_several(source: Any) -> bool:
-    """Whether a source is more than a file of its name: a folder or a glob, whatever it holds."""
+def is_several(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is more than the file of its name: a folder or a glob, whatever it holds."""
     text = os.fspath(source)
     if is_url(text):
         return bool(WILD & set(text)) or text.endswith("/")
-    return os.path.isdir(text) or (bool(WILD & set(text)) and not os.path.exists(text))
+    return os.path.isdir(text) or _is_glob(text)
 
 
-def _of_one(source: Any, options: Mapping[str, Any] | None) -> list[Place]:
-    if isinstance(source, Remote):
-        return [source]
+def _is_glob(text: str) -> bool:
+    return bool(WILD & set(text)) and not os.path.exists(text)
+
+
+def _of_one(source: Any, options: Mapping[str, Any] | None) -> list[Found]:
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"source must name files, got {type(source).__name__} among them")
-    if is_url(source):
-        return _in_store(str(source), options)
+    if isinstance(source, Remote):
+        return [Found(source, source.path.rsplit("/", 1)[-1])]
     text = os.fspath(source)
+    if is_url(text):
+        return _in_store(text, options)
     if os.path.isdir(text):
-        return _or_none(_below(text), f"{text} holds no table (a file ending in {either(SUFFIXES)})")
-    if WILD & set(text) and not os.path.exists(text):
-        matches = sorted(path for path in glob.glob(text, recursive=True) if not os.path.isdir(path))
-        return _or_none(
-            map(Path, matches), f"{text} matches no file; check the spelling and the current folder"
-        )
-    if not os.path.exists(text):
+        files, message = _below(text), f"{text} holds no table (a file ending in {either(SUFFIXES)})"
+    elif _is_glob(text):
+        files = sorted(path for path in glob.glob(text, recursive=True) if not os.path.isdir(path))
+        message = f"{text} matches no file; check the spelling and the current folder"
+    elif os.path.exists(text):
+        return [Found(Path(text), Path(text).name)]
+    else:
         raise FileNotFoundError(f"{text} does not exist; check the spelling and the current folder")
-    return [place_of(text)]
+    if not files:
+        raise FileNotFoundError(message)
+    begin = text if os.path.isdir(text) else _before_wild(text, os.sep) or os.curdir
+    return [Found(Path(one), Path(os.path.relpath(one, begin)).as_posix()) for one in files]
 
 
-def _or_none(found: Iterable[Place], message: str) -> list[Place]:
-    if there := list(found):
-        return there
-    raise FileNotFoundError(message)
-
-
-def _below(folder: str) -> list[Path]:
+def _below(folder: str) -> list[str]:
     def refuse(error: OSError) -> None:
         raise error
 
-    found = list[str]()
+    files = list[str]()
     for here, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         below[:] = [name for name in below if not name.startswith((".", "_"))]
-        found += [os.path.join(here, name) for name in names if _is_table(name)]
-    return [Path(path) for path in sorted(found)]
+        files += [os.path.join(here, name) for name in names if _is_table(name)]
+    return sorted(files)
 
 
-def _in_store(url: str, options: Mapping[str, Any] | None) -> list[Place]:
+def _in_store(url: str, options: Mapping[str, Any] | None) -> list[Found]:
     store, path = store_of(url, options)
     whole = Remote(store, path)
     if WILD & set(path):
-        found = whole.ask(lambda: store.glob(path))
+        files, begin = whole.ask(lambda: store.glob(path)), _before_wild(path, "/")
     elif whole.ask(lambda: store.isdir(path)):
-        found = [one for one in whole.ask(lambda: store.find(path)) if _is_table(one.rsplit("/", 1)[-1])]
+        files = [one for one in whole.ask(lambda: store.find(path)) if _is_table(one.rsplit("/", 1)[-1])]
+        begin = path
     else:
-        return [whole]
-    there = [Remote(store, one) for one in sorted(found)]
-    return _or_none(there, f"{url} holds no table (a file ending in {either(SUFFIXES)})")
+        return [Found(whole, path.rsplit("/", 1)[-1])]
+    if not files:
+        raise FileNotFoundError(f"{url} holds no table (a file ending in {either(SUFFIXES)})")
+    first = len(begin.rstrip("/")) + 1
+    return [Found(Remote(store, one), one[first:]) for one in sorted(files)]
+
+
+def _before_wild(text: str, separator: str) -> str:
+    """The folder that a glob begins with."""
+    first = min(text.index(letter) for letter in WILD & set(text))
+    return text[: text.rfind(separator, 0, first) + 1]
 
 
 def _is_table(name: str) -> bool:
