@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from fasttangent.active.learned_losses.joint import fit_with_learning_loss
     from fasttangent.active.learned_losses.measures import LossRanking, loss_ranking
     from fasttangent.active.loop.learner import ActiveLearner
+    from fasttangent.active.picked import Selection
     from fasttangent.active.pools import Pool
-    from fasttangent.active.selection import Selection, select
+    from fasttangent.active.selection import select
     from fasttangent.active.vectors import select_embeddings
     from fasttangent.common.columns import Columns
     from fasttangent.common.errors import (
@@ -79,7 +80,7 @@ _HOME = {
     "RefitCurves": "influence.refit_curves",
     "Refits": "influence.refits",
     "Scores": "model.scores",
-    "Selection": "active.selection",
+    "Selection": "active.picked",
     "Unlearned": "influence.unlearning",
     "UntrustedTangentWarning": "common.errors",
     "agreement": "influence.agreement",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.active.selection import Selection, select
+from fasttangent.active.picked import Selection
+from fasttangent.active.selection import select
 from fasttangent.common import checks, frames
 from fasttangent.common.columns import Columns
 from fasttangent.model.fit import fit

@@ -11,8 +11,9 @@ import numpy as np
 
 from fasttangent.common import frames
 from fasttangent.common.handing import ahead
+from fasttangent.common.tables.encoded_table import as_read_by
 from fasttangent.common.tables.finding import places
-from fasttangent.common.tables.matching import Model, feature_columns
+from fasttangent.common.tables.matching import Model, feature_columns, table_width
 from fasttangent.common.tables.memory import ArrayTable, DatasetTable, StreamTable
 from fasttangent.common.tables.reading import open_table
 from fasttangent.common.tables.stores import Place, stamp
@@ -180,10 +181,14 @@ class Pool:
         """
         found: Float | None = None
         for where, local, table in self._holding(wanted := self._numbers(numbers)):
-            rows = table.values(local, self._features(table))
+            features = self._features(table)
+            rows = self._as_read(table, features).values(local, features)
             found = np.empty((len(wanted), rows.shape[1])) if found is None else found
             found[where] = rows
-        return np.empty((0, len(self._features(self._table(0))))) if found is None else found
+        if found is not None:
+            return found
+        features = self._features(table := self._table(0))
+        return np.empty((0, self._as_read(table, features).width(features)))
 
     def identify(self, numbers: Any) -> dict[str, NDArray]:
         """Which rows they are: their ids, or their files and numbers in these.
@@ -235,13 +240,18 @@ class Pool:
         self._known[i].check(place)
         return open_table(place, self._header)
 
+    def _as_read(self, table: Table, features: list[int]) -> Table:
+        """With rows as the model takes them."""
+        return table if self._model is None else as_read_by(self._model, table, features)
+
     def _features(self, table: Table) -> list[int]:
         """Numbers of the columns that are features."""
         if self.columns is not None:
             found = [table.column(one) for one in self.columns]
-            if self._model is not None and len(found) != self._model.n_features:
+            count = None if self._model is None else table_width(self._model)
+            if count is not None and len(found) != count:
                 raise ValueError(
-                    f"columns must be the {self._model.n_features} that the model was fitted on, got {len(found)}"
+                    f"columns must be the {count} that the model was fitted on, got {len(found)}"
                 )
             names = [table.names[i] for i in found]
             wanted = None if self._model is None else self._model.feature_names
@@ -258,7 +268,8 @@ class Pool:
         for i in range(len(self.files)):
             table = self._table(i)
             rows = 0
-            for block in table.blocks(self._features(table)):
+            features = self._features(table)
+            for block in self._as_read(table, features).blocks(features):
                 rows += len(block)
                 yield block
             self._known[i].found(rows, self.files[i])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from fasttangent.active.candidates import Found, Rank, first_rows
 from fasttangent.active.chance import THINNING, chances
 from fasttangent.active.limits import given_cost, limits_of, total
+from fasttangent.active.picked import Selection
 from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally, Usable, excluded
 from fasttangent.active.pools import Pool as FilePool
 from fasttangent.active.smallest import Ranks
@@ -36,42 +37,6 @@ if TYPE_CHECKING:
 
 PREFILTER = ("random", 100_000)
 SAMPLES = 384  # tangents of noise, where a strategy needs them and the model has none
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """Rows picked from a pool.
-
-    Attributes
-    ----------
-    indices : ndarray of int64, shape (k,), or fewer where `max_cost` ends a batch
-        Row numbers in the pool, no number twice; in the order of picking, for "top" and "egl" by falling score.
-    scores : ndarray of float64, shape (k,)
-        Curiosity of each picked row; nan for a model without the tangent of the strength.
-    strategy : str
-    trusted : bool
-        Whether the model's certificate vouches for the scores.
-    candidates : int
-        Rows that took part after the prefilter.
-    embedding : str or None
-        What the strategy measured distances or covariances in.
-    weight : str or None
-        "curiosity", "sensitivity", "given" or None.
-    cost : float or None
-        What the picks cost together; None where costs were not given.
-    """
-
-    indices: Rows
-    scores: Float
-    strategy: str
-    trusted: bool
-    candidates: int
-    embedding: str | None = None
-    weight: str | None = None
-    cost: float | None = None
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 @with_table

@@ -8,15 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from fasttangent.common.tables.arrow import arrow
 from fasttangent.common.tables.matching import feature_columns
+from fasttangent.common.tables.npy_file import NpyTable
 from fasttangent.common.tables.table import Table
+from fasttangent.common.tables.typed import is_numeric, typed_columns
 from fasttangent.common.warning import warn
 
-__all__ = ["columns_left", "feature_columns", "training_rows"]
+__all__ = ["alike", "columns_left", "feature_columns", "feature_rows", "training_rows"]
 
 
 def training_rows(
-    table: Table, target: Sequence[str], weights: str | None, drop: Sequence[str]
+    table: Table,
+    target: Sequence[str],
+    weights: str | None,
+    drop: Sequence[str],
+    categorical: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Features, targets, weights and names, as fasttangent.fit takes them."""
     weighing = [] if weights is None else [table.column(weights)]
@@ -33,23 +40,57 @@ def training_rows(
         raise ValueError(
             f"{table.path} has no column left for the features; it has {len(table.names)} in all"
         )
-    wanted = [*features, *targets, *weighing]
-    values = table.read(wanted)
+    values, m = _complete(table, [*targets, *weighing]), len(targets)
+    return {
+        "X": feature_rows(table, features, categorical),
+        "y": values[:, 0] if m == 1 else values[:, :m],
+        "sample_weight": values[:, -1] if weighing else None,
+        "feature_names": [table.names[i] for i in features] if table.named else None,
+    }
+
+
+def feature_rows(
+    table: Table, features: Sequence[int], categorical: Sequence[str] = (), *, gaps: bool = False
+) -> Any:
+    """Numbers as an array, where all are and none is missing, or `gaps` are as good; else an Arrow table."""
+    labels = [table.column(name) for name in categorical]
+    for column in labels:
+        if column not in features:
+            raise ValueError(f"--categorical must name features, got column {table.label(column)}")
+    if isinstance(table, NpyTable) and not labels:
+        return table.read(features) if gaps else _complete(table, features)
+    found = typed_columns(table, features, labels)
+    if labels or not all(map(is_numeric, found.columns)):
+        return found
+    values = table.read(features)
+    if not gaps and np.isnan(values).any() and not np.isinf(values).any():
+        return found
+    return values if gaps else _complete(table, features, values)
+
+
+def alike(pool: Any, X: Any, names: Sequence[str]) -> tuple[Any, Any]:
+    """Both as Arrow tables where one of them is."""
+    if X is None or isinstance(pool, np.ndarray) == isinstance(X, np.ndarray):
+        return pool, X
+    first, other = (
+        arrow().table(list(one.T), names=list(names)) if isinstance(one, np.ndarray) else one
+        for one in (pool, X)
+    )
+    return first, other
+
+
+def _complete(table: Table, columns: Sequence[int], values: Any = None) -> Any:
+    """Numbers, none of them missing."""
+    values = table.read(columns) if values is None else values
     holes = ~np.isfinite(values)
     if len(places := np.flatnonzero(holes.any(axis=0))):
         bad = np.flatnonzero(holes[:, places[0]])
         raise ValueError(
-            f"{table.path}: column {table.label(wanted[places[0]])} is missing or infinite in {len(bad):,} of "
+            f"{table.path}: column {table.label(columns[places[0]])} is missing or infinite in {len(bad):,} of "
             f"{len(values):,} rows, first in row {bad[0]} (counted from 0); fill it in, remove the rows, "
             f"or leave the column out (--drop)"
         )
-    d, m = len(features), len(targets)
-    return {
-        "X": values[:, :d],
-        "y": values[:, d] if m == 1 else values[:, d : d + m],
-        "sample_weight": values[:, -1] if weighing else None,
-        "feature_names": [table.names[i] for i in features] if table.named else None,
-    }
+    return values
 
 
 def columns_left(table: Table, drop: Sequence[str | int]) -> list[int]:

@@ -138,6 +138,9 @@ TABLE = _several(
         "  [default: yes, unless all its cells are numbers]",
     ),
 )
+CATEGORICAL = click.option(
+    "--categorical", multiple=True, metavar="COLUMN", help="Column whose numbers are labels; repeatable."
+)
 POOL = _several(
     click.argument("model_path", metavar="MODEL", type=INPUT),
     click.argument("pool", metavar="POOL", type=INPUT),
@@ -151,6 +154,8 @@ class TrainingTable(NamedTuple):
     target: Sequence[str]
     weights: str | None
     drop: Sequence[str]
+    id: Sequence[str]
+    categorical: Sequence[str]
     header: bool | None
 
     def rows(self) -> dict[str, Any]:
@@ -158,7 +163,8 @@ class TrainingTable(NamedTuple):
         from fasttangent.cli.columns import training_rows
         from fasttangent.common.tables.reading import open_table
 
-        return training_rows(open_table(self.data, self.header), self.target, self.weights, self.drop)
+        table, drop = open_table(self.data, self.header), [*self.drop, *self.id]
+        return training_rows(table, self.target, self.weights, drop, self.categorical)
 
 
 def training_table(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,6 +185,13 @@ def training_table(command: Callable[..., Any]) -> Callable[..., Any]:
             "  [default: the last column]",
         ),
         click.option("--weights", metavar="COLUMN", help="Column with the weights of the rows trained on."),
+        click.option(
+            "--id",
+            multiple=True,
+            metavar="COLUMN",
+            help="Column that names the rows: no feature; repeatable.",
+        ),
+        CATEGORICAL,
         TABLE,
     )(gathered)
 

@@ -15,6 +15,7 @@ from fasttangent.cli.shards import Job
 from fasttangent.cli.tables.writing import writing
 from fasttangent.common.files import sweep
 from fasttangent.common.handing import AbandonedError, ahead, behind
+from fasttangent.common.tables.encoded_table import as_read_by
 from fasttangent.common.tables.matching import feature_columns
 from fasttangent.common.tables.reading import open_table
 from fasttangent.common.tables.stores import stamp
@@ -169,6 +170,7 @@ def _read(
                 continue
             table = open_table(job.place, asked.header)
             columns, keep = _columns(model, table, asked, quiet=number > 0)
+            table = as_read_by(model, table, columns)
             begun = True
             yield Begun(job, about, table.rows)
             yield from _pieces(table, columns, keep, asked)
@@ -194,7 +196,7 @@ def _pieces(table: Table, columns: list[int], keep: list[int], asked: Asked) -> 
     """Not too few rows at a time: row groups and blocks of files may be small."""
     waiting: list[tuple[NDArray, dict[str, Any]]] = []
     start = filled = 0
-    least = height(ROWS, len(columns))
+    least = height(ROWS, table.width(columns))
     for rows, kept in table.parts(columns, keep):
         waiting.append((rows, kept))
         filled += len(rows)
@@ -209,7 +211,7 @@ def _pieces(table: Table, columns: list[int], keep: list[int], asked: Asked) -> 
 
 def _nothing(table: Table, columns: list[int], keep: list[int]) -> tuple[NDArray, dict[str, Any]]:
     """A piece of a table that is empty, as engines write where a partition had no rows."""
-    return np.empty((0, len(columns))), {table.names[i]: np.array([], str) for i in keep}
+    return np.empty((0, table.width(columns))), {table.names[i]: np.array([], str) for i in keep}
 
 
 def _piece(start: int, parts: list[tuple[NDArray, dict[str, Any]]], asked: Asked) -> Piece:

@@ -481,3 +481,26 @@ def test_refusals(model, pool, arguments, error, fragment):
     with pytest.raises(error) as caught:
         ft.select(model, given.pop("pool"), given.pop("k"), **given)
     assert fragment in str(caught.value)
+
+
+def test_picks_of_a_table_are_a_table_of_its_kind():
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    frame = pd.DataFrame(rows, columns=["a", "b"], index=[f"r{i}" for i in range(30)]).assign(note="x")
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    model = ft.fit(frame[["a", "b"]], rows[:, 0], hidden=(2,), strength=1e-2)
+    picks = ft.select(model, rows, 4, strategy="top")
+    found = picks.to_frame(frame)
+    assert found.equals(frame.iloc[picks.indices])
+    for pool in (pl.from_pandas(frame), table, table.to_batches()[0]):
+        found = picks.to_frame(pool)
+        assert type(found) is type(pool)
+        np.testing.assert_array_equal(found["a"], rows[picks.indices, 0])
+        assert found["note"][0] == "x" or found["note"][0].as_py() == "x"
+    with pytest.raises(TypeError, match=r"pool must be a data frame, got ndarray; .* pool\[picks.indices\]"):
+        picks.to_frame(rows)
+    with pytest.raises(ValueError, match="pool must have the rows that were picked from, got 0"):
+        picks.to_frame(frame[:0])

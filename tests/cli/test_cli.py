@@ -39,7 +39,17 @@ def test_help_loads_nothing_heavy():
 
 def test_options_of_fit_are_those_of_the_function():
     options = cli.commands["fit"].make_context("fit", [__file__, "-o", "m.npz"]).params
-    elsewhere = {"X", "y", "sample_weight", "tangents", "samples", "start", "progress", "feature_names"}
+    elsewhere = {
+        "X",
+        "y",
+        "sample_weight",
+        "tangents",
+        "samples",
+        "start",
+        "progress",
+        "feature_names",
+        "columns",
+    }
     parameters = inspect.signature(ft.fit).parameters
     assert {name: options[name] for name in parameters if name not in elsewhere} == {
         name: parameter.default for name, parameter in parameters.items() if name not in elsewhere

@@ -20,7 +20,8 @@ BAD_DATA = {
     "ragged.csv": ("a,b\n1,2\n3\n", "row 1 (line 3) has 1 cells where the first line has 2"),
     "text.csv": ("a,b\n1,x\n", "column 'b' holds 'x' in row 0"),
     "one.csv": ("a\n1\n2\n", "no column left for the features; it has 1 in all"),
-    "hole.csv": ("a,b\n1,2\n,3\n", "column 'a' is missing or infinite in 1 of 2 rows, first in row 1"),
+    "hole.csv": ("a,b\n1,2\n3,\n", "column 'b' is missing or infinite in 1 of 2 rows, first in row 1"),
+    "infinite.csv": ("a,b\n1,2\ninf,3\n", "column 'a' is missing or infinite in 1 of 2 rows, first in row 1"),
     "semi.csv": ("a;b\n1;2\n", "write it with commas"),
     "t.xlsx": ("1", "must end in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow or .npy"),
 }

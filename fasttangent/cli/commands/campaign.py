@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from fasttangent.active.loop.folder import REMEMBERED, check_records, records
-from fasttangent.cli.options import FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
+from fasttangent.cli.options import CATEGORICAL, FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
 from fasttangent.cli.output import FailedError, aligned, say, shown, shows_progress
 from fasttangent.common.warning import warn
 
@@ -48,6 +48,7 @@ FOLDER = click.option(
 @click.option("--budget", type=click.IntRange(min=1), help="Labels to get in all.")
 @click.option("--skip", is_flag=True, help="Go on without the rows that have no label yet.")
 @click.option("--status", is_flag=True, help="Only show where the campaign is.")
+@CATEGORICAL
 @TABLE
 @FIT
 @THREADS
@@ -134,13 +135,13 @@ def _next(
 
 def _rows(table: Table, asked: dict[str, Any]) -> dict[str, Any]:
     """Pool, labelled rows and the names of their columns."""
-    from fasttangent.cli.columns import columns_left, feature_columns, training_rows
+    from fasttangent.cli.columns import alike, columns_left, feature_columns, feature_rows, training_rows
     from fasttangent.common.tables.reading import open_table
 
-    targets = list(asked["target"])
+    targets, labels_are = list(asked["target"]), asked.get("categorical", ())
     if asked["labeled"] is not None:
         first = open_table(asked["labeled"], asked["header"])
-        known = training_rows(first, targets, None, asked["drop"])
+        known = training_rows(first, targets, None, asked["drop"], labels_are)
         model = SimpleNamespace(feature_names=known["feature_names"], n_features=known["X"].shape[1])
         drop = [name for name in asked["drop"] if name in table.names or not table.named]
         columns = feature_columns(cast("Model", model), table, drop)
@@ -157,8 +158,9 @@ def _rows(table: Table, asked: dict[str, Any]) -> dict[str, Any]:
                 f"{table.path} has no column left for the features; it has {len(table.names)} in all"
             )
         X, y, names = None, None, [table.names[i] for i in columns] if table.named else None
+    pool, X = alike(feature_rows(table, columns, labels_are, gaps=True), X, [table.names[i] for i in columns])
     return {
-        "pool": table.read(columns), "X": X, "y": y, "feature_names": names, "label_names": labels,
+        "pool": pool, "X": X, "y": y, "feature_names": names, "label_names": labels,
         "names": [table.names[i] for i in columns],
     }  # fmt: skip
 

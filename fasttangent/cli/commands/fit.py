@@ -43,7 +43,10 @@ def fit(
     as_json: bool,
     **settings: Any,
 ) -> int | None:
-    """Train a model on the table DATA and settle it, tangent included."""
+    """Train a model on the table DATA and settle it, tangent included.
+
+    Columns may hold numbers, words, yes and no, dates, and gaps; what was made of each is shown at the end.
+    """
     from fasttangent.cli.outputs import MODELS, PICTURES, Input, Output, check_outputs
 
     outputs = [Output("--output", output, MODELS), Output("--plot", plot, PICTURES)]

@@ -20,13 +20,15 @@ def model_and_pool(
     Columns `beside` the features say something of the rows; the model may have been fitted on one all the same.
     """
     from fasttangent.cli.columns import feature_columns
+    from fasttangent.common.tables.encoded_table import as_read_by
     from fasttangent.common.tables.reading import open_table
 
     model = loaded(model_path)
     table = open_table(pool, header)
     fitted = model.feature_names if table.named and model.feature_names is not None else ()
     others = [name for name in beside if table.names[table.column(name)] not in fitted]
-    return model, table, feature_columns(model, table, [*drop, *others])
+    columns = feature_columns(model, table, [*drop, *others])
+    return model, as_read_by(model, table, columns), columns
 
 
 def loaded(path: str) -> Model:
@@ -41,7 +43,9 @@ def loaded(path: str) -> Model:
 def described(model: Model) -> str:
     """The summary of a model for people: one block per part, one line per reason for mistrust."""
     rows: list[tuple[str, Any]] = []
-    for part, value in model.summary().items():
+    summary = model.summary()
+    made = summary.pop("columns", None)
+    for part, value in summary.items():
         if not isinstance(value, dict):
             rows.append((part.replace("_", " "), "without names" if value is None else value))
             continue
@@ -52,4 +56,5 @@ def described(model: Model) -> str:
             several = one if isinstance(one, list) and one else [one]
             rows.append((f"  {name.replace('_', ' ')}", several[0]))
             rows += [("", more) for more in several[1:]]
-    return aligned(rows)
+    table = "" if made is None else f"\n\n{model.columns!r}\n"
+    return aligned(rows) + table

@@ -128,7 +128,9 @@ class TablePool:
 
         total = self._rows or 0
         self.report("reading", 0, total)
-        for start, rows in self.table.chunks(height(CHUNK_ROWS, len(self.columns)), self.columns):
+        for start, rows in self.table.chunks(
+            height(CHUNK_ROWS, self.table.width(self.columns)), self.columns
+        ):
             yield start, rows
             self.report("reading", start + len(rows), total)
 
@@ -136,7 +138,7 @@ class TablePool:
         import numpy as np
 
         order = np.argsort(numbers, kind="stable")
-        wanted, found = numbers[order], np.empty((len(numbers), len(self.columns)))
+        wanted, found = numbers[order], np.empty((len(numbers), self.table.width(self.columns)))
         for start, rows in self.chunks():
             low, high = np.searchsorted(wanted, [start, start + len(rows)])
             found[order[low:high]] = rows[wanted[low:high] - start]
@@ -146,16 +148,19 @@ class TablePool:
 def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
     """The features of the table of --labeled; other columns are ignored where there are names."""
     from fasttangent.cli.columns import feature_columns
+    from fasttangent.common.tables.encoded_table import as_read_by
+    from fasttangent.common.tables.matching import table_width
     from fasttangent.common.tables.reading import open_table
 
     table = open_table(path, header)
     named = table.named and model.feature_names is not None
-    if not named and len(table.names) - len(table.index) != model.n_features:
+    if not named and len(table.names) - len(table.index) != (count := table_width(model)):
         raise ValueError(
-            f"{path} has {len(table.names)} columns but the model was fitted on {model.n_features}, and without names "
+            f"{path} has {len(table.names)} columns but the model was fitted on {count}, and without names "
             f"on both sides they are matched by position; give --labeled a table of the features alone"
         )
-    return table.read(feature_columns(model, table, ()))
+    columns = feature_columns(model, table, ())
+    return as_read_by(model, table, columns).read(columns)
 
 
 def _numbers_in_words(text: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from statistics import median
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from fasttangent.cli.tables.writing import write_table
-from fasttangent.common.tables.cells import is_number
+from fasttangent.common.tables.cells import MISSING, is_number
 from fasttangent.common.tables.reading import open_table
 from fasttangent.common.tables.table import Table
 
 EMPTY = {"", "na", "n/a", "#n/a", "nan", "null", "none"}  # no label yet
 FAILED = {"failed", "fail"}  # there will be none
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def write_picks(path: str, table: Table, rows: np.ndarray, label_names: Sequence[str]) -> None:
@@ -98,6 +100,11 @@ def check_own_columns(picks: Table, pool: Table, names: Sequence[str], label_nam
     if not there:
         return
     rows = picks.read([picks.column("row")])[:, 0].astype(int)
+    words = [name for name in there if not _is_numeric(pool, pool.column(name))]
+    _check_words(picks, pool, rows, {name: given[name] for name in words})
+    there = [name for name in there if name not in words]
+    if not there:
+        return
     values = picks.read([picks.column(given[name]) for name in there])
     truth = np.full_like(values, np.nan)
     for start, block in pool.chunks(columns=[pool.column(name) for name in there]):
@@ -120,6 +127,28 @@ def check_own_columns(picks: Table, pool: Table, names: Sequence[str], label_nam
         f"{picks.path}: row {rows[i]} has {float(values[i, j])!r} in column {given[there[j]]!r} and "
         f"{float(truth[i, j])!r} in the pool, to which its label will belong; put the value back, or remove the column"
     )
+
+
+def _is_numeric(pool: Table, column: int) -> bool:
+    try:
+        return all(True for _ in pool.blocks([column]))
+    except ValueError:
+        return False
+
+
+def _check_words(picks: Table, pool: Table, rows: np.ndarray, given: Mapping[str, str]) -> None:
+    """The same of text, but for dates, which programs write in their own ways, as they do TRUE."""
+    if not given:
+        return
+    truth, mine = pool.take(rows), picks.take(np.arange(len(rows)))
+    for name, own in given.items():
+        for row, a, b in zip(rows, mine[own].to_pylist(), truth[name].to_pylist(), strict=True):
+            words = ["" if one is None or str(one).strip() in MISSING else str(one).strip() for one in (a, b)]
+            if words[0].casefold() != words[1].casefold() and not DATE.match(words[1]):
+                raise ValueError(
+                    f"{picks.path}: row {row} has {words[0]!r} in column {own!r} and {words[1]!r} in the pool, to "
+                    f"which its label will belong; put the value back, or remove the column"
+                )
 
 
 def rounding(values: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -91,10 +91,11 @@ class CsvTable(Table):
                 yield block(batch.num_rows, map(numbers, features), len(features)), kept
 
     def batches(self, columns: Sequence[int], kinds: Mapping[int, Any] | None = None) -> Iterator[Any]:
-        with self._explained([*self._kinds(columns)]):
-            for _, batch in self._batches(
-                columns, self._kinds(columns) if kinds is None else kinds, gaps=True
-            ):
+        kinds = self._kinds(columns) if kinds is None else kinds
+        with self._explained(
+            [i for i in columns if arrow("types").is_floating(kinds.get(i, arrow().null()))]
+        ):
+            for _, batch in self._batches(columns, kinds, gaps=True):
                 yield arrow().record_batch(batch.columns, [self.names[i] for i in columns])
 
     def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:

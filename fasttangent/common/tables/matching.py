@@ -19,6 +19,11 @@ class Model(Protocol):
     def feature_names(self) -> tuple[str, ...] | None: ...
 
 
+def table_width(model: Model) -> int:
+    """How many columns of a table a model takes, of which it may make more inputs."""
+    return len(model.feature_names or ()) or model.n_features
+
+
 def feature_columns(model: Model, table: Table, drop: Sequence[str | int], quiet: bool = False) -> list[int]:
     """The columns of the pool that the model takes: by name where both have names, else by position."""
     dropped = {table.column(name) for name in drop}
@@ -29,12 +34,13 @@ def feature_columns(model: Model, table: Table, drop: Sequence[str | int], quiet
         if missing:
             raise ValueError(_missing_columns(table, missing, list(place)))
         return [place[name] for name in model.feature_names]
-    if len(left) != model.n_features:
+    count = table_width(model)
+    if len(left) != count:
         hint = "pass the same columns in the same order"
-        if len(left) == model.n_features + 1:
+        if len(left) == count + 1:
             hint = "if one of them is the target, leave it out with --drop COLUMN (the last one: --drop -1)"
         raise ValueError(
-            f"{table.path} has {len(left)} columns but the model was fitted on {model.n_features}, "
+            f"{table.path} has {len(left)} columns but the model was fitted on {count}, "
             f"and without names on both sides they are matched by position; {hint}"
         )
     if not quiet and (table.named or model.feature_names is not None):

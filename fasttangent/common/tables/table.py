@@ -92,6 +92,10 @@ class Table(ABC):
     def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         """float64 rows (len(indices), len(columns)) by their numbers, in the order given."""
 
+    def width(self, columns: Sequence[int]) -> int:
+        """Columns of the blocks that are read for these."""
+        return len(columns)
+
     def blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
         """Yield float64 blocks (any number of rows, len(columns)) in order."""
         for block, _ in self.parts(columns):
@@ -125,7 +129,7 @@ class Table(ABC):
             If a cell is no number, the rows differ in length, or there is no row at all.
         """
         columns = range(len(self.names)) if columns is None else columns
-        rows = height(CHUNK_ROWS, len(columns)) if rows is None else rows
+        rows = height(CHUNK_ROWS, self.width(columns)) if rows is None else rows
         start, filled, waiting = 0, 0, list[np.ndarray]()
         for block in self.blocks(columns):
             while len(block):
