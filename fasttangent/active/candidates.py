@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[np.int64]
+    Keys = NDArray[np.uint64]
 
 Rank = Callable[[Usable], Ranks]
 HELD = 1 << 18  # rows that are kept at the least, 40 bytes each: of a pool that small all copies are found
@@ -42,7 +43,7 @@ def first_rows(pool: Pool, screen: Screen, m: int, rank: Rank, alike: bool = Tru
         found = kept.rows()
         if alike or kept.complete:
             return Found(found, kept.complete, tally)
-        firsts = found.of(~_later(pool, screen, found))
+        firsts = found.of(first_of_equals(pool, screen, found) == found.number)
         if len(firsts.number) >= m:
             return Found(firsts, False, tally)
         most *= 8
@@ -56,21 +57,30 @@ def gather(kept: Smallest, screen: Screen, start: int, rows: NDArray, rank: Rank
     return tally
 
 
-def _later(pool: Pool, screen: Screen, kept: Kept) -> NDArray[np.bool_]:
-    """Which rows have an equal of a lower number among those that can be picked."""
-    order = np.argsort(kept.key, kind="stable")
-    keys, later = kept.key[order], np.zeros(len(order), bool)
+class Known(Protocol):
+    """Rows that are known by two keys of their values."""
+
+    @property
+    def number(self) -> Rows: ...
+    @property
+    def key(self) -> Keys: ...
+    @property
+    def mark(self) -> Keys: ...
+
+
+def first_of_equals(pool: Pool, screen: Screen, known: Known) -> Rows:
+    """For each of some rows the lowest number of all that can be picked and equal it."""
+    order = np.argsort(known.key, kind="stable")
+    keys, lowest = known.key[order], known.number.copy()
     for start, rows in pieces(pool):
         usable, _ = screen.through(start, rows)
-        place = np.minimum(np.searchsorted(keys, usable.keys), len(keys) - 1)
-        hit = np.flatnonzero(keys[place] == usable.keys)
-        marks = row_keys(usable.rows[hit], 1)
-        while len(hit):  # rows of one key stand together
-            at = order[place[hit]]
-            later[at[(kept.mark[at] == marks) & (kept.number[at] > usable.numbers[hit])]] = True
-            place[hit] += 1
-            left = (place[hit] < len(keys)) & (
-                keys[np.minimum(place[hit], len(keys) - 1)] == usable.keys[hit]
-            )
-            hit, marks = hit[left], marks[left]
-    return later
+        place = np.searchsorted(keys, usable.keys)
+        hit = np.flatnonzero(keys[np.minimum(place, len(keys) - 1)] == usable.keys)
+        place, numbers, marks = place[hit], usable.numbers[hit], row_keys(usable.rows[hit], 1)
+        while len(place):  # rows of one key stand together
+            same = known.mark[order[place]] == marks
+            np.minimum.at(lowest, order[place[same]], numbers[same])
+            more = np.flatnonzero(place + 1 < len(keys))
+            more = more[keys[place[more] + 1] == keys[place[more]]]
+            place, numbers, marks = place[more] + 1, numbers[more], marks[more]
+    return lowest

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasttangent.active.greedy import greedy
 from fasttangent.active.limits import Limits, Picks
 from fasttangent.common import checks, parallel
 from fasttangent.common.blas import one_thread
@@ -46,10 +47,7 @@ def k_center(
     limits: Limits | None = None,
 ) -> Rows:
     """The row with the largest w d^2, d its distance to the nearest centre, k times."""
-    from fasttangent.kernels.distances import farthest
-
-    centres, picks = _begun(Centres(E, known, weight, threads), k, limits)
-    return _greedy(centres, picks, lambda c: farthest(c.squared, c.weight, picks.free))
+    return greedy(Farthest(Centres(E, known, weight, threads), Picks(len(E), k, limits)))
 
 
 def lcmd(
@@ -65,15 +63,7 @@ def lcmd(
 
     Holzmueller et al. 2023, algorithm 3 (LCMD); with `known` it is LCMD-TP.
     """
-    from fasttangent.kernels.distances import farthest_of_largest
-
-    centres, picks = _begun(Centres(E, known, weight, threads), k, limits)
-    sums = np.empty(centres.number + k)
-
-    def pick(c: Centres) -> int:  # without centres all rows are one cluster
-        return farthest_of_largest(c.squared, c.weight, picks.free, c.nearest, sums[: max(c.number, 1)])
-
-    return _greedy(centres, picks, pick)
+    return greedy(FarthestOfLargest(Centres(E, known, weight, threads), Picks(len(E), k, limits)))
 
 
 def k_means_plus_plus(
@@ -87,36 +77,71 @@ def k_means_plus_plus(
     limits: Limits | None = None,
 ) -> Rows:
     """A row with probability in proportion to w d^2, k times; without centres, the first in proportion to w."""
-    centres, picks = _begun(Centres(E, known, weight, threads), k, limits)
+    return greedy(ByChance(Centres(E, known, weight, threads), Picks(len(E), k, limits), rng))
 
-    def pick(c: Centres) -> int:
-        chances = c.weight * (c.squared if c.number else 1.0) * picks.free
-        total = np.cumsum(chances)
+
+class Farthest:
+    """Rows gain w d^2 per cost; those that cannot be picked have no weight, so that no cluster is large by them."""
+
+    def __init__(self, centres: Centres, picks: Picks) -> None:
+        self.centres, self.picks = centres, picks
+        centres.weight /= picks.price
+        centres.weight[~picks.free] = 0
+
+    def best(self) -> int:
+        i = int(self._found())
+        if i < 0 and self.picks.free.any():  # all lie on a centre, or have no weight
+            i = int(np.argmax(self.picks.free))
+        return i
+
+    def _found(self) -> int:
+        from fasttangent.kernels.distances import farthest
+
+        return farthest(self.centres.squared, self.centres.weight, self.picks.free)
+
+    def gain(self, i: int) -> float:
+        return float(self.centres.weight[i] * self.centres.squared[i])
+
+    def gains(self) -> Float:
+        return self.centres.weight * self.centres.squared
+
+    def hide(self, rows: Rows) -> None:
+        self.picks.free[rows] = False
+
+    def take(self, i: int) -> None:
+        self.centres.weight[self.picks.take(i)] = 0
+        if self.picks.more():
+            self.centres.add(i)
+
+
+class FarthestOfLargest(Farthest):
+    """The same in the cluster of the largest sum."""
+
+    def __init__(self, centres: Centres, picks: Picks) -> None:
+        super().__init__(centres, picks)
+        self._sums = np.empty(centres.number + picks.most)
+
+    def _found(self) -> int:
+        from fasttangent.kernels.distances import farthest_of_largest
+
+        c = self.centres  # without any all rows are one cluster
+        sums = self._sums[: max(c.number, 1)]
+        return farthest_of_largest(c.squared, c.weight, self.picks.free, c.nearest, sums)
+
+
+class ByChance(Farthest):
+    """A row by chance, in proportion to what it gains."""
+
+    def __init__(self, centres: Centres, picks: Picks, rng: np.random.Generator) -> None:
+        super().__init__(centres, picks)
+        self._rng = rng
+
+    def _found(self) -> int:
+        c = self.centres
+        total = np.cumsum(c.weight * (c.squared if c.number else 1.0) * self.picks.free)
         if not total[-1] > 0:
             return -1
-        return int(np.searchsorted(total, rng.random() * total[-1], side="right"))
-
-    return _greedy(centres, picks, pick)
-
-
-def _begun(centres: Centres, k: int, limits: Limits | None) -> tuple[Centres, Picks]:
-    """Weights per cost, and none for what cannot be picked."""
-    picks = Picks(len(centres.E), k, limits)
-    centres.weight /= picks.price
-    centres.weight[~picks.free] = 0
-    return centres, picks
-
-
-def _greedy(centres: Centres, picks: Picks, pick: Any) -> Rows:
-    """Rows that cannot be picked any more have no weight, so that no cluster is large by them."""
-    while picks.more():
-        i = int(pick(centres))
-        if i < 0:  # every row left lies on a centre, or has no weight
-            i = int(np.argmax(picks.free))
-        centres.weight[picks.take(i)] = 0
-        if picks.more():
-            centres.add(i)
-    return picks.rows
+        return int(np.searchsorted(total, self._rng.random() * total[-1], side="right"))
 
 
 class Centres:

@@ -137,12 +137,14 @@ class Picks:
         Which rows can be picked next.
     price : ndarray of float64, shape (n,), or float
         What a row's gain is divided by.
+    most : int
+        How many rows there may be.
     """
 
     def __init__(self, n: int, k: int, limits: Limits | None) -> None:
         limits = Limits() if limits is None else limits
         self.free, self.price = np.ones(n, bool), limits.price()
-        self._rows, self._k, self._limits, self._spent = list[int](), k, limits, 0.0
+        self._rows, self.most, self._limits, self._spent = list[int](), k, limits, 0.0
         if limits.cost is not None:
             self.free &= limits.cost <= limits.max_cost
         if limits.group is not None:
@@ -153,7 +155,7 @@ class Picks:
 
     def more(self) -> bool:
         """Whether another row is to be picked."""
-        return len(self._rows) < self._k and bool(self.free.any())
+        return len(self._rows) < self.most and bool(self.free.any())
 
     def take(self, i: int) -> Rows:
         """Pick row i; the rows that this ends the freedom of, its own among them."""

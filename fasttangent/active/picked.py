@@ -37,6 +37,15 @@ class Selection:
         "curiosity", "sensitivity", "given" or None.
     cost : float or None
         What the picks cost together; None where costs were not given.
+    passes : int
+        How often the embeddings of the candidates were made: more than once of a pool compared in parts.
+    verified : bool or None
+        Whether the picks are those that the strategy makes of the whole pool; None where it was not asked for all of
+        it: the pool was thinned, or candidates were drawn.
+    shortfall : float or None
+        Where a bound on `passes` came first: by which share, at the most, a row of the pool would have gained more at
+        any step than the row picked, in the strategy's own measure (what the mean variance falls by, the variance, the
+        squared distance), given the picks before.  0.0 where verified.
     """
 
     indices: Rows
@@ -47,6 +56,9 @@ class Selection:
     embedding: str | None = None
     weight: str | None = None
     cost: float | None = None
+    passes: int = 1
+    verified: bool | None = None
+    shortfall: float | None = None
 
     def __len__(self) -> int:
         return len(self.indices)

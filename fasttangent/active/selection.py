@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.active.candidates import Found, Rank, first_rows
-from fasttangent.active.chance import THINNING, chances
+from fasttangent.active.asked import PASSES, PREFILTER, Asked, begun
 from fasttangent.active.limits import given_cost, limits_of, total
 from fasttangent.active.picked import Selection
-from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally, Usable, excluded
+from fasttangent.active.picking import picks_of
+from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally, excluded
 from fasttangent.active.pools import Pool as FilePool
-from fasttangent.active.smallest import Ranks
-from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
-from fasttangent.active.strategies.scoring import first_picks
-from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, listed, with_table
+from fasttangent.active.strategies.record import WEIGHTS
+from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, with_table
 from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.vectors import power_of_two
 from fasttangent.common.warning import warn
-from fasttangent.model.embeddings import EMBEDDINGS
 from fasttangent.model.scores import carries
 
 if TYPE_CHECKING:
@@ -34,9 +30,6 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
-
-PREFILTER = ("random", 100_000)
-SAMPLES = 384  # tangents of noise, where a strategy needs them and the model has none
 
 
 @with_table
@@ -58,6 +51,7 @@ def select(
     prefilter: tuple[str, int] | int | None = PREFILTER,
     seed: int = 0,
     threads: int | None = None,
+    passes: int = PASSES,
 ) -> Selection:
     """Pick k rows of a pool to label next.
 
@@ -109,11 +103,18 @@ def select(
         "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.  Of more than
         32,768 candidates "error" and "variance" compare 16,384 in full, without `targets`, `per_group` and costs: drawn
         with chances in proportion to their variance by 16 tangents, and weighted so that averages are those of all.
-        With 256 picks the error left was 0 to 2 % above that of comparing all.  None: every row in full.
+        With 256 picks the error left was 0 to 2 % above that of comparing all.  None: every row in full, and where
+        embeddings of all would take more than 1 GB, "error", "variance", "bait", "maxdet", "kcenter", "greedy-x" and
+        "greedy-y" pass through the pool part by part, until no row would have gained more at any step than the row
+        picked: these are the picks of comparing all (copies count in averages over such a pool).
     seed : int
-        Of everything random.
+        Of everything random.  What is drawn of rows by "random", "sample" and a prefilter depends on it and on the
+        values of each row alone: not on the order of the rows or on others that are there.
     threads : int, optional
         Default: the model's.  Picks do not depend on it.
+    passes : int
+        How often a pool is passed through part by part at the most; the first finds its averages.  Two to four do as a
+        rule; `Selection.shortfall` says what is left to gain where they do not.
 
     Returns
     -------
@@ -138,28 +139,9 @@ def select(
     rows: Pool = pool.of(model) if isinstance(pool, FilePool) else ArrayPool(model.matrix("pool", pool))
     asked = Asked(
         k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, cost, max_cost, prefilter, seed,
-        threads,
+        threads, passes,
     )  # fmt: skip
     return selected(model, rows, asked)[0]
-
-
-class Asked(NamedTuple):
-    """The arguments of `select` beside model and pool, as they were given."""
-
-    k: Any
-    strategy: str = DEFAULT_STRATEGY
-    embedding: str | None = None
-    weight: Any = None
-    labeled: Any = None
-    targets: Any = None
-    exclude: Any = None
-    groups: Any = None
-    per_group: Any = None
-    cost: Any = None
-    max_cost: Any = None
-    prefilter: Any = PREFILTER
-    seed: Any = 0
-    threads: int | None = None
 
 
 def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Tally]:
@@ -174,175 +156,34 @@ def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selectio
 
 def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Tally]:
     strategy = STRATEGIES[asked.strategy]
-    batch, prefilter = _begun(model, pool, asked)
+    batch, prefilter = begun(model, pool, asked)
     cost = given_cost(asked.cost, len(pool))
     limits = limits_of(asked.groups, asked.per_group, cost, asked.max_cost, batch.k, len(pool))
-    if (isinstance(batch.weight, str) or (strategy.thinned and prefilter[0] in WEIGHTS)) and not (
-        model.certificate.trusted
-    ):
+    scored = isinstance(batch.weight, str) or (strategy.thinned and prefilter[0] in WEIGHTS)
+    if scored and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
-    batch = replace(batch, limits=limits)
     screen = Screen(
         lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)),
         batch.known,
         excluded(asked.exclude, len(pool)),
         power_of_two(model.scaling.x_scale),
     )
-    if strategy.rank is None:
-        found = _thinned(batch, screen, *prefilter)
-        rows = np.sort(found.rows.number[: int(min(prefilter[1], len(pool)))])
-        hint = (
-            ""
-            if found.complete and len(rows) == len(found.rows.number)
-            else "; raise prefilter, which left them"
-        )
-    else:
-        found = _ranked(batch, screen, strategy.rank)
-        rows, hint = found.rows.number, ""
-    if found.tally.bad:
-        warn(found.tally.warning())
-    if batch.k > len(rows):
-        raise found.tally.shortage(batch.k, len(rows))
-    if limits is not None:
-        limits = limits.of(rows)
-        limits.check(batch.k, hint)
-    every = asked.prefilter is None or limits is not None  # draws know nothing of those
-    batch = replace(batch, usable=rows, limits=limits, every=every)
-    picks = rows[first_picks(batch, found.rows) if strategy.pick is None else strategy.pick(batch)]
-    compared = len(rows) if strategy.thinned or found.complete else found.tally.usable
+    picked = picks_of(replace(batch, limits=limits), screen, strategy, prefilter, asked)
+    rows = pool.take(picked.rows)
     selection = Selection(
-        picks,
-        _curiosity(model, pool.take(picks), asked.threads),
+        picked.rows,
+        _curiosity(model, rows, asked.threads),
         strategy.name,
         model.certificate.trusted,
-        compared,
+        picked.candidates,
         batch.embedding,
         batch.weight if isinstance(batch.weight, str) or batch.weight is None else "given",
-        None if cost is None else total(cost[picks]),
+        None if cost is None else total(cost[picked.rows]),
+        picked.passes,
+        picked.verified,
+        picked.shortfall,
     )
-    return selection, found.tally
-
-
-def _begun(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Batch, tuple[str, float]]:
-    """What is asked for, checked, before the pool is looked at; and the prefilter."""
-    strategy, n = STRATEGIES[asked.strategy], len(pool)
-    k, seed = checks.integer("k", asked.k, at_least=1), checks.seed(asked.seed)
-    if k > n:
-        raise ValueError(f"k must be at most the {n} rows of the pool, got {k}")
-    known, aims = _given_rows(model, "labeled", asked.labeled), _given_rows(model, "targets", asked.targets)
-    if aims is not None and not strategy.takes_targets:
-        takers = listed((s.name for s in STRATEGIES.values() if s.takes_targets), quote=True)
-        raise ValueError(f"targets are for strategies {takers}, got them with {strategy.name!r}")
-    embedding, weight = _embedding(strategy, asked.embedding), _weight(strategy, asked.weight, n)
-    if aims is not None and weight is not None:
-        raise ValueError(
-            "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
-            "that matter more several times"
-        )
-    prefilter = _prefilter(asked.prefilter, k)
-    model = _prepared(model, strategy, embedding, known, asked.threads)
-    none = np.empty(0, np.int64)
-    return Batch(model, pool, none, k, known, aims, embedding, weight, seed, asked.threads), prefilter
-
-
-def _ranked(batch: Batch, screen: Screen, rank: Callable[[Batch, Usable], Ranks]) -> Found:
-    """The first rows of an order; all of them where limits may let any of them in."""
-    m = batch.k if batch.limits is None else len(batch.pool)
-    alike = batch.limits is None and not isinstance(batch.weight, np.ndarray)
-    return first_rows(batch.pool, screen, m, lambda rows: rank(batch, rows), alike)
-
-
-def _thinned(batch: Batch, screen: Screen, how: str, m: float) -> Found:
-    """The first m rows, by chance or by a score."""
-
-    def by_chance(rows: Usable) -> Ranks:
-        return Ranks(np.zeros(len(rows.numbers)), chances(rows.keys, batch.seed, THINNING))
-
-    def by_score(rows: Usable) -> Ranks:
-        return Ranks(-batch.score(how, rows.rows), np.zeros(len(rows.numbers), np.uint64))
-
-    rank: Rank = by_score if how in WEIGHTS else by_chance
-    return first_rows(batch.pool, screen, int(min(m, len(batch.pool))), rank)
-
-
-def _given_rows(model: Model | Members, name: str, given: Any) -> NDArray | None:
-    if given is None:
-        return None
-    rows = model.matrix(name, given)
-    checks.finite(name, rows)
-    if len(rows) == 0:
-        raise ValueError(f"{name} must have at least 1 row, got none; leave it out")
-    model.scaling.near_inputs(name, rows)
-    return rows
-
-
-def _embedding(strategy: Strategy, embedding: Any) -> str | None:
-    if embedding is None:
-        return strategy.embedding
-    if not strategy.any_embedding:
-        raise ValueError(f"embedding must be left out for strategy {strategy.name!r}, got {embedding!r}")
-    return checks.choice("embedding", embedding, EMBEDDINGS)
-
-
-def _weight(strategy: Strategy, weight: Any, n: int) -> str | Float | None:
-    """The name of a score, or a score of every row of the pool."""
-    if weight is None:
-        return strategy.weight
-    if not strategy.takes_weight:
-        raise ValueError(f"weight must be None for strategy {strategy.name!r}, which has no use for it")
-    if isinstance(weight, str):
-        return checks.choice("weight", weight, WEIGHTS)
-    return given_weight(weight, n)
-
-
-def given_weight(weight: Any, n: int) -> Float:
-    """A score >= 0 of every row of a pool."""
-    given = checks.array("weight", weight).astype(np.float64)
-    if given.shape != (n,):
-        raise ValueError(f"weight must have shape ({n},) to match the pool, got shape {given.shape}")
-    if not ((given >= 0) & (given < np.inf)).all():
-        i = int(np.argmin((given >= 0) & (given < np.inf)))
-        raise ValueError(
-            f"weight must be finite and >= 0, got {given[i]} in row {i}; ranks or exp() make weights of any score"
-        )
-    return given
-
-
-def _prefilter(prefilter: Any, k: int) -> tuple[str, float]:
-    """How to thin a pool, and to how many rows."""
-    if prefilter is None:
-        return "random", np.inf
-    try:
-        how, most = prefilter if isinstance(prefilter, (tuple, list)) else ("random", prefilter)
-    except ValueError:
-        raise ValueError(f"prefilter must be (how, m), m or None, got {prefilter!r}") from None
-    checks.choice("prefilter", how, ("random", *WEIGHTS))
-    return how, checks.integer("prefilter", most, at_least=k)
-
-
-def _prepared(
-    model: Model | Members,
-    strategy: Strategy,
-    embedding: str | None,
-    known: NDArray | None,
-    threads: int | None,
-) -> Model | Members:
-    """The model with what the strategy needs of it, or an error that says how to get it."""
-    of_noise = embedding is not None and EMBEDDINGS[embedding].of_noise
-    if (of_noise or strategy.needs_noise) and not carries(model, "posterior"):
-        if known is None:
-            raise ValueError(
-                f"strategy {strategy.name!r} needs tangents of noise, which the model has not; pass the rows it was "
-                f'fitted on (labeled=, --labeled), or fit with tangents=("strength", "posterior")'
-            )
-        model = model.with_posterior(known, samples=SAMPLES, threads=threads)
-    alone = known is None or not model.objective.strength > 0
-    if strategy.linear and not of_noise and alone:
-        raise ValueError(
-            f"strategy {strategy.name!r} on {embedding!r} embeddings needs labeled= and a strength > 0: it takes them "
-            f"for a linear model with those labels"
-        )
-    return model
+    return selection, picked.tally
 
 
 def _curiosity(model: Model | Members, picked: NDArray, threads: int | None) -> Float:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import covariances, distances
+from fasttangent.active.asked import given_weight
 from fasttangent.active.candidates import first_rows
 from fasttangent.active.limits import given_cost, limits_of, total
 from fasttangent.active.picked import Selection
 from fasttangent.active.pool import ArrayPool, Screen, Usable, excluded
-from fasttangent.active.selection import given_weight
 from fasttangent.active.smallest import Ranks
 from fasttangent.common import checks
 from fasttangent.common.warning import warn

@@ -265,6 +265,13 @@ SELECT = _several(
         "At most so many rows take part, by chance or those of the highest curiosity or sensitivity; 'none' for "
         "all.  sample, top, random and egl see every row.",
     ),
+    _value(
+        "--passes",
+        int,
+        12,
+        "How often a pool is passed through part by part at the most, where --prefilter none compares all of a large "
+        "one.",
+    ),
     _value("--seed", int, 0, "Of everything random."),
 )
 

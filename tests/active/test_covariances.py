@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from helpers import relative
 
-from fasttangent.active import covariances
 from fasttangent.active.covariances import bait, conditioned, max_determinant, moments, variance_reduction
 from fasttangent.active.distances import CHUNK
+from fasttangent.active.linear_model import root_of
 
 # ---- slow twins: K = E E^T, the covariances of all rows, from scratch for every set ----
 
@@ -203,7 +203,7 @@ def test_roots_of_singular_moments(rank):
     T = embedding(rank, 20)
     T[:, 5:8] = 0
     M = T.T @ T
-    R = covariances._root(M)
+    R = root_of(M)
     assert relative(R @ R.T, M) <= 1e-14 if rank else not R.any()
     assert not R[5:8].any()  # nothing, to the bit, where there is nothing
     assert np.count_nonzero(R.any(axis=0)) == min(rank, 17)
@@ -291,14 +291,14 @@ def test_borders_of_chunks(monkeypatch, chunk):
     )
     expected = [strategy() for strategy in strategies]
     monkeypatch.setattr("fasttangent.active.distances.CHUNK", chunk)
-    monkeypatch.setattr(covariances, "CHUNK", chunk)
+    monkeypatch.setattr("fasttangent.active.linear_model.CHUNK", chunk)
     for strategy, picks in zip(strategies, expected, strict=True):
         np.testing.assert_array_equal(strategy(), picks)
 
 
 def test_ties_go_to_the_first_row_also_across_chunks(monkeypatch):
     monkeypatch.setattr("fasttangent.active.distances.CHUNK", 64)
-    monkeypatch.setattr(covariances, "CHUNK", 64)
+    monkeypatch.setattr("fasttangent.active.linear_model.CHUNK", 64)
     E = np.tile(embedding(50, 5), (6, 1))
     for strategy in (max_determinant, variance_reduction):
         once = strategy(E[:50], 3, 1e-6)

@@ -8,8 +8,8 @@ from helpers import naive
 from helpers.command_line import only_json, refused, rows_of, run
 
 import fasttangent as ft
+from fasttangent.active.asked import SAMPLES
 from fasttangent.active.loop import diagnostics
-from fasttangent.active.selection import SAMPLES
 from fasttangent.active.strategies import informing
 from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.cli.tables.writing import write_table

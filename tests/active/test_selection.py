@@ -9,7 +9,7 @@ from helpers import naive
 
 import fasttangent as ft
 from fasttangent.active import covariances, distances
-from fasttangent.active.selection import SAMPLES
+from fasttangent.active.asked import SAMPLES
 from fasttangent.active.strategies import informing, scoring, spreading
 from fasttangent.active.strategies.scoring import pick
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES

@@ -24,7 +24,7 @@ class Chunks:
 
 
 def selected(model, pool, k, **asked):
-    from fasttangent.active.selection import Asked
+    from fasttangent.active.asked import Asked
     from fasttangent.active.selection import selected as of_a_pool
 
     return of_a_pool(model, pool, Asked(k, **asked))[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from fasttangent.active.strategies.record import LEAST_NOISE, Batch, Strategy
@@ -11,16 +13,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasttangent.active.covariances import AverageVariance, LargestVariance
+    from fasttangent.active.limits import Picks
+    from fasttangent.active.linear_model import Average
+    from fasttangent.active.row_sets import RowSet
+    from fasttangent.active.two_level import Comparison
+
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
 
 class _Linear(NamedTuple):
-    """The rows of a linear model with prior covariance I, and the variance of its labels."""
+    """Rows as those of a linear model with prior covariance I, and the variance of its labels."""
 
-    E: NDArray
+    embed: Callable[[NDArray], NDArray]
     noise: float
-    targets: NDArray | None
 
 
 COMPARED, EACH = (
@@ -31,20 +38,23 @@ SKETCHED = 16  # tangents by which the variances of all are estimated
 
 
 def _linear_model(batch: Batch) -> _Linear:
-    from fasttangent.active.covariances import conditioned
+    from fasttangent.active.linear_model import conditioned_by, half_of
     from fasttangent.model.embeddings import EMBEDDINGS
 
     kind = batch.embedding
     assert kind is not None
-    E, noise = batch.embedded(batch.candidates(), kind), max(batch.model.noise, LEAST_NOISE)
-    aims = None if batch.targets is None else batch.embedded(batch.targets, kind)
-    if not EMBEDDINGS[kind].of_noise:
-        assert batch.known is not None
-        noise = batch.model.objective.strength * len(batch.known)
-        C = batch.embedded(batch.known, kind)
-        E = conditioned(E, C, noise, threads=batch.threads)
-        aims = None if aims is None else conditioned(aims, C, noise, threads=batch.threads)
-    return _Linear(E, noise, aims)
+    if EMBEDDINGS[kind].of_noise:
+        return _Linear(partial(batch.embedded, kind=kind), max(batch.model.noise, LEAST_NOISE))
+    assert batch.known is not None
+    noise = batch.model.objective.strength * len(batch.known)
+    L = half_of(batch.embedded(batch.known, kind), noise, batch.threads)
+    return _Linear(lambda rows: conditioned_by(L, batch.embedded(rows, kind), batch.threads), noise)
+
+
+def _given(batch: Batch) -> tuple[NDArray, float, NDArray | None]:
+    """(the candidates as vectors, noise, the targets as vectors or None)."""
+    embed, noise = _linear_model(batch)
+    return embed(batch.candidates()), noise, None if batch.targets is None else embed(batch.targets)
 
 
 def _least_variance(batch: Batch) -> Rows:
@@ -56,7 +66,7 @@ def _least_variance(batch: Batch) -> Rows:
     if chances is not None:
         batch = replace(batch, usable=batch.usable[drawn])
         weight = (1.0 if weight is None else weight[drawn]) / chances
-    E, noise, targets = _linear_model(batch)
+    E, noise, targets = _given(batch)
     if weight is not None:  # they are averaged with, so their unit is free, and one that float32 holds
         weight = weight / power_of_two(weight.max())
     picks = variance_reduction(E, batch.k, noise, targets, weight, threads=batch.threads, limits=batch.limits)
@@ -72,12 +82,11 @@ def _drawn(batch: Batch, weight: Float | None) -> tuple[Rows, Float | None]:
     import numpy as np
 
     from fasttangent.active.draws import draw
-    from fasttangent.model.embeddings import EMBEDDINGS
 
-    n, m, kind = len(batch.usable), max(COMPARED, EACH * batch.k), batch.embedding
-    assert kind is not None
-    if batch.every or batch.targets is not None or n <= 2 * m or not EMBEDDINGS[kind].of_noise:
+    n, m, kind = len(batch.usable), _compared(batch), batch.embedding
+    if not _draws(batch):
         return np.arange(n), None
+    assert kind is not None
     few = min(SKETCHED, sum(len(one.tangents["posterior"]) for one in batch.model.models))
     E = batch.embedded(batch.candidates(), kind, few)
     size = np.einsum("ij,ij->i", E, E, dtype=np.float64)
@@ -86,17 +95,76 @@ def _drawn(batch: Batch, weight: Float | None) -> tuple[Rows, Float | None]:
     return draw(size, m, np.random.default_rng([batch.seed, 2]))
 
 
+def _compared(batch: Batch) -> int:
+    return max(COMPARED, EACH * batch.k)
+
+
+def _draws(batch: Batch) -> bool:
+    from fasttangent.model.embeddings import EMBEDDINGS
+
+    few = len(batch.usable) <= 2 * _compared(batch)
+    assert batch.embedding is not None
+    return not (batch.every or batch.targets is not None or few) and EMBEDDINGS[batch.embedding].of_noise
+
+
+def _variance_in_parts(batch: Batch) -> Comparison:
+    from fasttangent.active.covariances import AverageVariance
+    from fasttangent.active.linear_model import Average, moments
+    from fasttangent.active.two_level import Comparison
+
+    embed, noise = _linear_model(batch)
+    threads, aims = batch.threads, batch.targets
+
+    def start(E: NDArray, weight: Float | None, picks: Picks, average: Average | None) -> AverageVariance:
+        assert average is not None
+        return AverageVariance(E, average, picks, noise, threads, by_moments=True)
+
+    average = None if aims is None else Average(moments(embed(aims), None, threads))
+    return Comparison(batch.k, embed, start, batch.weigh, average, aims is None, batch.limits)
+
+
+def _bait_in_parts(batch: Batch) -> Comparison:
+    from fasttangent.active.covariances import put_back
+    from fasttangent.active.linear_model import at_least_rounding, squares_of
+    from fasttangent.common import checks
+
+    limits, (embed, noise) = batch.limits, _linear_model(batch)
+    threads = checks.thread_count(batch.threads)
+
+    def finish(picks: RowSet, average: Average | None) -> Rows:
+        assert average is not None
+        F, own = embed(picks.rows), None if limits is None else limits.of(picks.number)
+        at_least = at_least_rounding(noise, squares_of(F, None, threads))
+        return put_back(F, average.M, batch.k, at_least, threads, own)
+
+    twice = None if limits is None else limits.twice()
+    forward = _variance_in_parts(replace(batch, k=2 * batch.k, limits=twice))
+    return replace(forward, finish=finish)
+
+
+def _information_in_parts(batch: Batch) -> Comparison:
+    from fasttangent.active.covariances import LargestVariance
+    from fasttangent.active.two_level import Comparison
+
+    embed, noise = _linear_model(batch)
+
+    def start(E: NDArray, weight: Float | None, picks: Picks, average: Average | None) -> LargestVariance:
+        return LargestVariance(E, picks, noise, weight, batch.threads)
+
+    return Comparison(batch.k, embed, start, batch.weigh, limits=batch.limits)
+
+
 def _bait(batch: Batch) -> Rows:
     from fasttangent.active.covariances import bait
 
-    E, noise, targets = _linear_model(batch)
+    E, noise, targets = _given(batch)
     return bait(E, batch.k, noise, targets, threads=batch.threads, limits=batch.limits)
 
 
 def _most_information(batch: Batch) -> Rows:
     from fasttangent.active.covariances import max_determinant
 
-    weight, (E, noise, _) = batch.some_weights(), _linear_model(batch)
+    weight, (E, noise, _) = batch.some_weights(), _given(batch)
     return max_determinant(E, batch.k, noise, weight, threads=batch.threads, limits=batch.limits)
 
 
@@ -110,6 +178,8 @@ FAMILY = (
         'as "variance", with the regularity tangent (Eaton 2024); n D a pick',
         "what lowers the error over the pool most",
         _least_variance,
+        parted=_variance_in_parts,
+        drawn=_draws,
         embedding="error",
         takes_targets=True,
         linear=True,
@@ -120,6 +190,8 @@ FAMILY = (
         "Cohn 1996 for linear models; n D a pick",
         TELLING,
         _least_variance,
+        parted=_variance_in_parts,
+        drawn=_draws,
         embedding="posterior",
         any_embedding=True,
         takes_targets=True,
@@ -131,6 +203,7 @@ FAMILY = (
         "Ash et al. 2021; 2 n D a pick",
         TELLING,
         _bait,
+        parted=_bait_in_parts,
         embedding="posterior",
         any_embedding=True,
         takes_weight=False,
@@ -143,6 +216,7 @@ FAMILY = (
         "BatchBALD for Gaussians, Kirsch et al. 2019; n D once, then less",
         TELLING,
         _most_information,
+        parted=_information_in_parts,
         embedding="posterior",
         any_embedding=True,
         linear=True,

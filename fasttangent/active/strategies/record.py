@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fasttangent.active.limits import Limits
     from fasttangent.active.pool import Pool, Usable
     from fasttangent.active.smallest import Ranks
+    from fasttangent.active.two_level import Comparison
     from fasttangent.model.members import Members
     from fasttangent.model.model import Model
 
@@ -44,6 +45,10 @@ class Strategy:
     rank : callable or None
         From a `Batch` and some rows that can be picked to where they stand: the first k are picked, however many there
         are.
+    parted : callable or None
+        From a `Batch` to how it compares the rows of a pool part by part; None where it cannot.
+    drawn : callable or None
+        Whether of the candidates of a `Batch` only some are compared in full.
     embedding : str or None
         What it compares rows by, if nothing else is asked for; None if it has no use for embeddings.
     any_embedding : bool
@@ -64,6 +69,8 @@ class Strategy:
     help: str
     pick: Callable[[Batch], Rows] | None = None
     rank: Callable[[Batch, Usable], Ranks] | None = None
+    parted: Callable[[Batch], Comparison] | None = None
+    drawn: Callable[[Batch], bool] | None = None
     embedding: str | None = None
     any_embedding: bool = False
     weight: str | None = None
@@ -101,11 +108,15 @@ class Batch:
 
     def weights(self) -> Float | None:
         """A weight for every usable row; None: all are alike."""
-        if self.weight is None:
-            return None
-        if not isinstance(self.weight, str):
-            return self.weight[self.usable]
-        return self.score(self.weight, self.candidates())
+        if isinstance(self.weight, str):
+            return self.score(self.weight, self.candidates())
+        return None if self.weight is None else self.weight[self.usable]
+
+    def weigh(self, numbers: Rows, rows: NDArray) -> Float | None:
+        """A weight for each of some rows; None: all are alike."""
+        if isinstance(self.weight, str):
+            return self.score(self.weight, rows)
+        return None if self.weight is None else self.weight[numbers]
 
     def some_weights(self) -> Float | None:
         """The same, above 0 for some row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fasttangent.active.strategies.record import Batch, Strategy
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasttangent.active.distances import Farthest
+    from fasttangent.active.limits import Picks
+    from fasttangent.active.linear_model import Average
+    from fasttangent.active.two_level import Comparison
+
+    Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
 
@@ -40,24 +47,44 @@ def _k_center(batch: Batch) -> Rows:
     return k_center(E, batch.k, C, weight, threads=batch.threads, limits=batch.limits)
 
 
+def _center_in_parts(batch: Batch) -> Comparison:
+    kind = batch.embedding or "input"
+    return _far_in_parts(batch, lambda rows: batch.embedded(rows, kind))
+
+
+def _predictions_in_parts(batch: Batch) -> Comparison:
+    return _far_in_parts(batch, lambda rows: _predicted(batch, rows))
+
+
+def _far_in_parts(batch: Batch, embed: Callable[[NDArray], NDArray]) -> Comparison:
+    from fasttangent.active.distances import Centres, Farthest
+    from fasttangent.active.two_level import Comparison
+
+    known = None if batch.known is None else embed(batch.known)
+
+    def start(E: NDArray, weight: Float | None, picks: Picks, average: Average | None) -> Farthest:
+        return Farthest(Centres(E, known, weight, batch.threads), picks)
+
+    return Comparison(batch.k, embed, start, batch.weigh, limits=batch.limits)
+
+
 def _in_embedding(batch: Batch) -> tuple[NDArray, NDArray | None]:
     kind = batch.embedding or "input"
     return batch.with_known(lambda rows: batch.embedded(rows, kind))
 
 
 def _in_predictions(batch: Batch) -> Rows:
-    """Standard units, so that no output counts for more than another."""
     from fasttangent.active.distances import k_center
 
-    model = batch.model
-
-    def predicted(rows: NDArray) -> NDArray:
-        found = model.predict(rows, threads=batch.threads).reshape(len(rows), -1)
-        return model.scaling.targets(found, found.dtype)
-
     weight = batch.some_weights()
-    E, C = batch.with_known(predicted)
+    E, C = batch.with_known(lambda rows: _predicted(batch, rows))
     return k_center(E, batch.k, C, weight, threads=batch.threads, limits=batch.limits)
+
+
+def _predicted(batch: Batch, rows: NDArray) -> NDArray:
+    """Standard units, so that no output counts for more than another."""
+    found = batch.model.predict(rows, threads=batch.threads).reshape(len(rows), -1)
+    return batch.model.scaling.targets(found, found.dtype)
 
 
 FAR = "far apart"
@@ -87,15 +114,24 @@ FAMILY = (
         "Core-Set, Sener & Savarese 2018; up to n D a pick",
         FAR,
         _k_center,
+        parted=_center_in_parts,
         embedding="gradient",
         any_embedding=True,
     ),
-    Strategy("greedy-x", "the same, in the inputs", "Yu & Kim 2010, Wu et al. 2019", FAR, _k_center),
+    Strategy(
+        "greedy-x",
+        "the same, in the inputs",
+        "Yu & Kim 2010, Wu et al. 2019",
+        FAR,
+        _k_center,
+        parted=_center_in_parts,
+    ),
     Strategy(
         "greedy-y",
         "the same, in the predictions (labels that exist are predicted)",
         "Wu et al. 2019",
         FAR,
         _in_predictions,
+        parted=_predictions_in_parts,
     ),
 )

@@ -86,7 +86,7 @@ def fit(
 
 def _with_noise(model: Model, rows: dict[str, Any]) -> Model:
     """The model with the tangents that the default strategy needs; without, where it has none or they are too many."""
-    from fasttangent.active.selection import SAMPLES
+    from fasttangent.active.asked import SAMPLES
     from fasttangent.common.errors import IndefiniteError
 
     if SAMPLES * model.network.layout.n_params > MOST_VALUES:

@@ -18,6 +18,7 @@ from fasttangent.cli.output import say, shows_progress
 if TYPE_CHECKING:
     import numpy as np
 
+    from fasttangent.active.selection import Selection
     from fasttangent.common.progress import Report
     from fasttangent.common.tables.reading import Table
     from fasttangent.model.model import Model
@@ -45,7 +46,8 @@ def select(
     The pool is read in chunks, several times; only the candidates that --prefilter leaves, and for egl all rows,
     are in memory together.
     """
-    from fasttangent.active.selection import Asked, selected
+    from fasttangent.active.asked import Asked
+    from fasttangent.active.selection import selected
     from fasttangent.cli.outputs import Input, Output, check_outputs
     from fasttangent.cli.tables.writing import write_table
     from fasttangent.common.progress import reporting
@@ -91,14 +93,26 @@ def select(
         "seconds": time.perf_counter() - started,
         "picked": len(picks),
         "cost": picked.cost,
+        "passes": picked.passes,
+        "verified": picked.verified,
+        "shortfall": picked.shortfall,
         "strategy": picked.strategy,
         "seed": settings["seed"],
         "output": output,
     }
     part = "" if picked.candidates == len(rows) else f" ({picked.candidates:,} took part)"
     paid = "" if picked.cost is None else f" at a cost of {picked.cost:,.10g}"
-    text = f"picked {len(picks):,} of {len(rows):,} rows{part}{paid} in {document['seconds']:.1f} s; saved {output}"
+    how = "" if picked.passes == 1 else f", after {picked.passes} passes {_words(picked)}"
+    seconds = f"{document['seconds']:.1f} s"
+    text = f"picked {len(picks):,} of {len(rows):,} rows{part}{paid} in {seconds}{how}; saved {output}"
     say(as_json, document, text)
+
+
+def _words(picked: Selection) -> str:
+    """How near to the picks of comparing all rows these are."""
+    if picked.verified:
+        return "those of comparing all"
+    return f"a row might have gained up to {picked.shortfall:.1%} more than one picked (--passes)"
 
 
 def _check_use(settings: dict[str, Any]) -> None:
