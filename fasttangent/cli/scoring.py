@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fasttangent.model.members import Members
     from fasttangent.model.model import Model
 
-ROWS = 1 << 16  # of a piece at the least, that it is worth the while
+ROWS = 1 << 17  # of a piece at the least, that it is worth the while
 HOPELESS = 10  # files that fail from the beginning before a run gives up
 TOLD = 10  # files that fail, each with a line of its own
 

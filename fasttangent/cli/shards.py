@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +97,7 @@ def _called(one: Found) -> str:
 
 def _check_apart(files: Sequence[Found], planned: Sequence[Job], output: str) -> None:
     seen = dict[str, Job]()
-    folder = os.path.realpath(output)
+    folder, real = os.path.realpath(output), cache(os.path.realpath)
     for job in planned:
         if (other := seen.get(job.output)) is not None:
             raise ValueError(
@@ -106,11 +107,11 @@ def _check_apart(files: Sequence[Found], planned: Sequence[Job], output: str) ->
         seen[job.output] = job
         if isinstance(job.place, Remote):
             continue
-        if same_file(job.place, job.output):
+        if os.path.exists(job.output) and same_file(job.place, job.output):
             raise ValueError(
                 f"{job.output} is of the pool itself and would be overwritten; give another --output"
             )
-        if Path(os.path.realpath(job.place)).is_relative_to(folder):
+        if Path(real(job.place.parent)).is_relative_to(folder):
             raise ValueError(
                 f"{job.place} lies in the folder {output} of the scores, which may hold no rows; give another --output"
             )

@@ -402,3 +402,49 @@ def test_plain_arrays_need_no_pyarrow():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert out.stdout == "10 2.0\n10 2.0\n", out.stderr
+
+
+# --- columns of any kind ---------------------------------------------------------------------------------------
+
+
+def messy(n, seed):
+    """A table with text, gaps, days, a flag and an id."""
+    rng = np.random.default_rng(seed)
+    size = np.where(rng.random(n) < 0.1, None, rng.normal(size=n)).tolist()
+    days = np.datetime64("2020-01-01") + rng.integers(0, 900, n)
+    return pa.table(
+        {
+            "id": [f"r{seed}-{i}" for i in range(n)],
+            "size": pa.array(size, pa.float64()),
+            "color": pa.array(
+                [None if rng.random() < 0.1 else rng.choice(["red", "blue", "3"]) for _ in range(n)]
+            ),
+            "open": [bool(one) for one in rng.integers(0, 2, n)],
+            "when": pa.array(days),
+            "count": rng.integers(0, 9, n),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def of_kinds():
+    frame = messy(300, 0).to_pandas().drop(columns="id").astype({"when": "datetime64[ns]"})
+    y = frame["size"].fillna(0) + (frame["color"] == "red") + 0.1 * frame["count"]
+    return ft.fit(frame, y, hidden=(6,), epochs=30, strength=0.01)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".feather"])
+def test_columns_of_any_kind(tmp_path, of_kinds, ending, monkeypatch):
+    monkeypatch.setattr(pools, "CHUNK_ROWS", 100)
+    monkeypatch.setattr("fasttangent.common.tables.csv_file.BLOCK_BYTES", 4000)
+    parts = [messy(150, seed) for seed in (1, 2, 3)]
+    for i, part in enumerate(parts):
+        write(tmp_path / f"p{i}{ending}", part)
+    whole, labeled = pa.concat_tables(parts).drop_columns(["id"]), messy(300, 0).drop_columns(["id"])
+    expected = of_kinds.matrix("pool", whole)
+    pool = ft.Pool(tmp_path, id="id").of(of_kinds)
+    assert all_of(pool).tobytes() == expected.astype(float).tobytes()
+    numbers = np.array([449, 0, 151, 151])
+    assert pool.take(numbers).tobytes() == expected[numbers].astype(float).tobytes()
+    found = ft.select(of_kinds, pool, 7, labeled=labeled)
+    assert found.indices.tolist() == ft.select(of_kinds, whole, 7, labeled=labeled).indices.tolist()

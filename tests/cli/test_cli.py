@@ -316,7 +316,9 @@ def test_doctor_finds_nothing_wrong():
             document[f"peak_gflops_float32_{threads}"] > 0.5 * document[f"peak_gflops_float64_{threads}"] > 0
         )
         assert document[f"scoring_rows_per_second_{threads}"] > 0
-        assert document[f"scoring_share_of_peak_{threads}"] > 0  # above 1 now and then: a shared machine, the peak too
+        assert (
+            document[f"scoring_share_of_peak_{threads}"] > 0
+        )  # above 1 now and then: a shared machine, the peak too
     assert document["cores_available"] >= 1
 
 

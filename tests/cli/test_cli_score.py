@@ -412,3 +412,24 @@ def test_interrupted_between_files(trained, many, tmp_path, monkeypatch):
     )
     assert document["files"] + document["skipped_files"] == FILES
     check(tmp_path / "s", many[1], ft.load(trained / "m.npz"))
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_columns_of_any_kind_are_read_as_the_model_learned_them(tmp_path, ending):
+    rng = np.random.default_rng(0)
+
+    def table(n):
+        size = np.where(rng.random(n) < 0.1, None, rng.normal(size=n)).tolist()
+        color = [None if rng.random() < 0.1 else rng.choice(["red", "blue"]) for _ in range(n)]
+        return pa.table(
+            {"size": pa.array(size, pa.float64()), "color": color, "sample": [f"s{i}" for i in range(n)]}
+        )
+
+    training, pool = table(100).drop_columns(["sample"]), table(500)
+    model = ft.fit(training, rng.normal(size=100), hidden=(4,), epochs=10, strength=0.1)
+    model.save(tmp_path / "m.npz")
+    write_table(tmp_path / f"p{ending}", {name: pool[name] for name in pool.schema.names})
+    run("score", tmp_path / "m.npz", tmp_path / f"p{ending}", "-o", tmp_path / "s.parquet", "--id", "sample")
+    found = parquet.read_table(tmp_path / "s.parquet")
+    assert found["sample"].to_pylist() == pool["sample"].to_pylist()
+    assert found["curiosity"].to_numpy().tobytes() == model.curiosity(pool.drop_columns(["sample"])).tobytes()

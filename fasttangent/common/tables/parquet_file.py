@@ -22,6 +22,7 @@ class ParquetTable(ArrowTable):
 
     def __init__(self, path: Place) -> None:
         with _reading(path) as file:
+            self._metadata = file.metadata
             schema, rows = file.schema_arrow, file.metadata.num_rows
             groups = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
         self.starts = np.cumsum([0, *groups])  # of the row groups, and where the last one ends
@@ -36,7 +37,7 @@ class ParquetTable(ArrowTable):
         groups = np.arange(len(self.starts) - 1)
         if wanted is not None:  # row groups without such a row are not read at all
             groups = np.intersect1d(groups, np.searchsorted(self.starts[1:], wanted, side="right"))
-        with _reading(self.path) as file:
+        with _reading(self.path, self._metadata) as file:
             for group in groups.tolist():
                 start = int(self.starts[group])
                 rows = height(CHUNK_ROWS, len(names))
@@ -46,12 +47,12 @@ class ParquetTable(ArrowTable):
 
 
 @contextmanager
-def _reading(path: Place) -> Iterator[Any]:
+def _reading(path: Place, metadata: Any = None) -> Iterator[Any]:
     # What a store sends is asked for at once; of a disk, a batch at a time costs nothing and holds less.
     at_once = not isinstance(path, Path)
     with (
         readable(path),
         opened(path) as source,
-        arrow("parquet").ParquetFile(source, pre_buffer=at_once) as file,
+        arrow("parquet").ParquetFile(source, metadata=metadata, pre_buffer=at_once) as file,
     ):
         yield file

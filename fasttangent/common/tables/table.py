@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".feather", ".arrow", ".npy")
 WRITTEN = (".csv", ".csv.gz", ".parquet")
-CHUNK_ROWS = 65_536
-CHUNK_VALUES = 1 << 25  # 256 MB of numbers
+CHUNK_ROWS = 1 << 17
+CHUNK_VALUES = 1 << 22  # 32 MB of numbers: some such blocks are there at a time
 
 
 def height(rows: int, columns: int) -> int:
