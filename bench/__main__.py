@@ -22,6 +22,11 @@ COMMANDS = {  # name: (file, what it says)
     "exact-rows": ("exact.rows", "a million rows by tangent and by a solve for each"),
     "selection": ("selection.cost", "seconds and memory of selecting a batch (bmdal_reg)"),
     "selection-loss": ("selection.loss", "what is lost by comparing drawn candidates and not all"),
+    "selection-thinning": (
+        "selection.thinning",
+        "what thinning a large pool costs in the error after labelling",
+    ),
+    "selection-sizes": ("selection.sizes", "seconds and memory of select by the size of the pool, streamed"),
     "selection-picks": ("selection.picks", "whether LCMD picks what bmdal_reg picks"),
     "learned-losses": ("errors.learned_losses", "which score finds the rows with large errors"),
     "calibration": ("errors.calibration", "whether posterior deviations are right"),
