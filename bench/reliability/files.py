@@ -37,8 +37,8 @@ CACHES = 20  # one case of so many is of a cache, which takes processes of its o
 
 def prepare(home: Path) -> None:
     folder = ready(home)
-    for suffix in (".parquet", ".csv.gz", ".npy"):
-        must(folder, "score", MODEL, f"pool{suffix}", "-o", str(home / f"scores{suffix}"))
+    for suffix, written in ((".parquet", ".parquet"), (".csv.gz", ".csv.gz"), (".npy", ".csv")):
+        must(folder, "score", MODEL, f"pool{suffix}", "-o", str(home / f"scores{written}"))
     must(
         folder,
         "select",
