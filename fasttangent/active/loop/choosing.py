@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fasttangent.active import selection
+from fasttangent.active.limits import Limits, Picks, given_cost, limits_of
 from fasttangent.active.loop.diagnostics import DRAWS, redundancy
+from fasttangent.active.pool import excluded
 from fasttangent.common.duplicates import first_of_equals, row_keys, rows_among
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Chooser:
     strategy: Strategy
     settings: Mapping[str, Any]
     threads: int | None
+    limits: Mapping[str, Any] = field(default_factory=dict)  # arguments of `select` for the rows of the pool
 
     @property
     def name(self) -> str:
@@ -42,11 +45,11 @@ class Chooser:
 
         `labeled` holds inputs; `failed` says that rows are not left although they have no label.
         """
-        numbers = np.flatnonzero(left)
-        found = self._picked(model, pool, numbers, labeled, min(k, len(numbers)), seed, failed)
+        found = self._picked(model, pool, left, labeled, k, seed, failed)
         if found is None:
             return None
         rows, scores = found
+        numbers = np.flatnonzero(left)
         draws = np.random.default_rng(seed).choice(
             numbers, min(len(numbers), DRAWS * len(rows)), replace=False
         )
@@ -60,10 +63,40 @@ class Chooser:
             "redundancy": redundancy(Z, others, seed),
         }
 
+    def first(self, left: NDArray[np.bool_], k: int, seed: int) -> Rows:
+        """Rows by chance, of those `left` and within the limits, ascending: before there is a model."""
+        numbers, rng = np.flatnonzero(left), np.random.default_rng(seed)
+        limits = self._within(numbers, len(left), k)
+        if limits is None:
+            return np.sort(rng.choice(numbers, min(k, len(numbers)), replace=False))
+        limits.check(1)
+        picks = Picks(len(numbers), k, limits)
+        return np.sort(numbers[picks.take_first(rng.permutation(len(numbers)))])
+
+    def allowed(self, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which of the usable rows may be asked at all."""
+        out = excluded(self.limits.get("exclude"), len(usable))
+        return usable.copy() if out is None else usable & ~out
+
+    def _within(self, numbers: Rows, n: int, k: int) -> Limits | None:
+        given = self.limits.get
+        cost = given_cost(given("cost"), n)
+        limits = limits_of(given("groups"), given("per_group"), cost, given("max_cost"), k, n)
+        return None if limits is None else limits.of(numbers)
+
     def _picked(
-        self, model: Model, pool: NDArray, numbers: Rows, labeled: NDArray, k: int, seed: int, failed: bool
+        self,
+        model: Model,
+        pool: NDArray,
+        left: NDArray[np.bool_],
+        labeled: NDArray,
+        k: int,
+        seed: int,
+        failed: bool,
     ) -> tuple[Rows, NDArray | None] | None:
-        """Row numbers of the pool and scores, fewer than k if fewer rows differ."""
+        """Row numbers of the pool and scores, fewer than k if fewer rows differ, or may be picked together."""
+        numbers = np.flatnonzero(left)
+        k = min(k, len(numbers))
         if callable(self.strategy):
             rows = np.asarray(self.strategy(model, pool[numbers], k, labeled=labeled, seed=seed), np.int64)
             if rows.shape != (k,) or len(np.unique(rows)) < k or rows.min() < 0 or rows.max() >= len(numbers):
@@ -71,21 +104,33 @@ class Chooser:
                     f"strategy must return {k} different row numbers from 0 to {len(numbers) - 1}, got {rows!r}"
                 )
             return numbers[rows], None
-        # `select` leaves out rows like labelled ones itself, so the pool is copied only around failed ones.
-        part = pool[numbers] if failed else pool
+        # `select` leaves out rows like labelled ones itself.
+        out = ~left if failed or "exclude" in self.limits else None
         try:
-            found = self._selected(model, part, k, labeled, seed)
+            found = self._selected(model, pool, k, labeled, seed, out)
         except ValueError:
-            distinct = _distinct(pool[numbers], labeled)
+            distinct = self._most(pool, numbers, labeled, k)
             if distinct == 0:
                 return None
             if distinct >= k:
                 raise
-            found = self._selected(model, part, distinct, labeled, seed)
-        return (numbers[found.indices] if failed else found.indices), found.scores
+            found = self._selected(model, pool, distinct, labeled, seed, out)
+        return found.indices, found.scores
+
+    def _most(self, pool: NDArray, numbers: Rows, labeled: NDArray, k: int) -> int:
+        """How many different rows that are not among labelled ones may be picked together."""
+        rows = pool[numbers]
+        keys = row_keys(rows)
+        numbers = numbers[first_of_equals(rows, keys) & ~rows_among(rows, keys, labeled)]
+        limits = self._within(numbers, len(pool), k)
+        if limits is None or not len(numbers):
+            return len(numbers)
+        if limits.cost is not None and limits.cost.min() > limits.max_cost:
+            return 0
+        return limits.most(len(numbers))
 
     def _selected(
-        self, model: Model, pool: NDArray, k: int, labeled: NDArray, seed: int
+        self, model: Model, pool: NDArray, k: int, labeled: NDArray, seed: int, out: NDArray[np.bool_] | None
     ) -> selection.Selection:
         return selection.select(
             model,
@@ -95,11 +140,6 @@ class Chooser:
             labeled=labeled,
             seed=seed,
             threads=self.threads,
+            **{**self.limits, "exclude": out},
             **self.settings,
         )
-
-
-def _distinct(rows: NDArray, known: NDArray) -> int:
-    """How many different rows there are that are not among the known ones."""
-    keys = row_keys(rows)
-    return int(np.count_nonzero(first_of_equals(rows, keys) & ~rows_among(rows, keys, known)))

@@ -15,7 +15,7 @@ from fasttangent.active.loop import diagnostics, oracles
 from fasttangent.active.loop.campaign import Campaign
 from fasttangent.active.loop.choosing import Chooser
 from fasttangent.active.loop.history import compared, history
-from fasttangent.active.loop.settings import LearnerSettings
+from fasttangent.active.loop.settings import LearnerSettings, fingerprint
 from fasttangent.active.loop.sources import Sources
 from fasttangent.active.loop.state import State
 from fasttangent.common.errors import CampaignError, UntrustedTangentWarning
@@ -67,7 +67,8 @@ class Rounds:
         self.beside: Rounds | None = None
         self.exhausted = False
         kept = {"batch": settings.batch, "start": settings.start, "seed": settings.seed}
-        chosen = {"strategy": chooser.name, **kept, "fit": fit, "select": chooser.settings}
+        select = {**chooser.settings, **fingerprint(chooser.limits)}
+        chosen = {"strategy": chooser.name, **kept, "fit": fit, "select": select}
         self.campaign = Campaign(folder, {**sources.manifest, "settings": chosen})
 
     @property
@@ -122,9 +123,7 @@ class Rounds:
         model = self.model if state.current else None
         batch: dict[str, Any] | None
         if model is None:
-            numbers = np.flatnonzero(left)
-            rows = np.random.default_rng(seed).choice(numbers, min(k, len(numbers)), replace=False)
-            batch = {"rows": np.sort(rows), "strategy": "random", "seed": seed}
+            batch = {"rows": self.chooser.first(left, k, seed), "strategy": "random", "seed": seed}
         else:
             failed = bool(state.failed) or not self.sources.finite.all()
             batch = self.chooser.batch(model, pool, left, self.labelled()[0], k, seed, failed)
@@ -171,7 +170,7 @@ class Rounds:
             self.sources,
             replace(self.settings, patience=None, min_change=None),
             self.fit_settings,
-            Chooser("random", {}, self.settings.threads),
+            Chooser("random", {}, self.settings.threads, self.chooser.limits),
             None if folder is None else folder / "random",
         )
         control.beside, self.beside = self, control
@@ -202,7 +201,7 @@ class Rounds:
 
     def _candidates(self) -> NDArray[np.bool_]:
         """Which rows of the pool may be asked."""
-        left = self.sources.usable.copy()
+        left = self.chooser.allowed(self.sources.usable)
         left[[*self.state.labels, *self.state.failed, *self.state.open]] = False
         return left
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,19 +11,15 @@ from typing import Any
 import numpy as np
 
 from fasttangent.active import selection
+from fasttangent.active.limits import given_cost, limits_of
+from fasttangent.active.pool import excluded
 from fasttangent.common import checks
 from fasttangent.common.columns import Columns
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
-LIMITS = (
-    "exclude",
-    "groups",
-    "per_group",
-    "cost",
-    "max_cost",
-)  # the first round, which has no model, knows nothing of them
-SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads", *LIMITS)
+LIMITS = ("exclude", "groups", "per_group", "cost", "max_cost")
+SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
 IN_DOUBT = ("error", "ask", "failed")
 
 
@@ -81,11 +78,26 @@ def fit_settings(
     return settings
 
 
-def select_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `select`, by name."""
+def select_settings(given: Mapping[str, Any], n: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments of `select`, by name: those of every batch, and those of `LIMITS`, tried on a pool of n rows."""
     parameters = inspect.signature(selection.select).parameters
     _known("select", given, [name for name in parameters if name not in SELECT_ELSEWHERE])
-    return dict(given)
+    limits = {name: given[name] for name in LIMITS if given.get(name) is not None}
+    excluded(limits.get("exclude"), n)
+    groups, per_group, cost, max_cost = (limits.get(name) for name in LIMITS[1:])
+    limits_of(groups, per_group, given_cost(cost, n), max_cost, 1, n)
+    return {name: value for name, value in given.items() if name not in LIMITS}, limits
+
+
+def fingerprint(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits as a campaign remembers them: numbers as they are, of what is said of rows a digest."""
+
+    def digest(values: Any) -> str:
+        return hashlib.sha256(repr(np.asarray(values).tolist()).encode()).hexdigest()
+
+    return {
+        name: value if name in ("per_group", "max_cost") else digest(value) for name, value in limits.items()
+    }
 
 
 def _known(name: str, given: Mapping[str, Any], words: Sequence[str]) -> None:
