@@ -35,6 +35,7 @@ COMMANDS = {  # name: (file, what it says)
         "errors of the regressor beside what one would use instead (scikit-learn)",
     ),
     "members": ("members.command", "one model against five members: rankings, errors, batches"),
+    "users": ("users.command", "several users of one network: errors beside other ways, and 1,000 of them"),
     "reliability": ("reliability.command", "an hour of hostile random use, and whatever goes wrong"),
     "parallel": ("parallel.command", "our threads beside prange: a table of faults, and what each costs"),
     "conversions": ("conversions", "models from torch and scikit-learn, and back"),

@@ -61,37 +61,46 @@ class Parts(NamedTuple):
 @making_arrays
 def linearize(kept, first, last, theta, data, every):
     """Fill blocks first ... last."""
-    rows, network, loss, _ = data
-    table, block, n_outputs = network.table, block_rows(theta), rows.Y.shape[1]
-    work, none = workspace(theta, 0, table), np.empty((0, theta.size), theta.dtype)
-    curvature = len(none) == 0  # a variable: a literal would compile `forward` again
-    alone = np.empty((n_outputs, block), theta.dtype)
+    block, n_outputs = block_rows(theta), data.rows.Y.shape[1]
+    work, none = workspace(theta, 0, data.network.table), np.empty((0, theta.size), theta.dtype)
+    room = work, none, np.empty((n_outputs, block), theta.dtype)
     for b in range(first, last):
-        n = min(block, len(every) - b * block)
-        width = load_rows(work, rows.X, rows.X.shape[1], every, b * block, b * block + n)
-        forward(work, width, theta, none, network, curvature)
-        _keep(row(kept.h, b), work.room, work.h, n)
-        _keep(row(kept.p, b), work.room, work.p, n)
-        _keep(row(kept.bends, b), work.room, work.q, n)
-        _output_derivatives(kept, b, n, flat_units(work.room, work.f, n_outputs), rows, loss)
-        p, d = row(kept.p, b), row(kept.d, b)
-        above = matrix(row(kept.slopes, b), 0, n_outputs, block)
-        for l in range(len(table) - 1, 0, -1):
-            at, units = table[l, 4], table[l, 0]
-            e, bends, below = (
-                matrix(work.room, work.e, units, block),
-                row(kept.bends, b),
-                matrix(d, at, units, block),
-            )
-            back(e, weights(theta, table, l), above, below[:0])
-            tangent_through(below, matrix(p, at, units, block), e)
-            tangent_through(matrix(bends, at, units, block), matrix(bends, at, units, block), e)
-            above = below
-        for o in range(n_outputs):
-            fill(alone, 0)
-            for j in range(block):
-                alone[o, j] = kept.roots[o, b, j]
-            _adjoints(kept.each[o, b], theta, table, matrix(alone, 0, n_outputs, block), p)
+        span = b * block, min(block, len(every) - b * block)
+        linearize_block(kept, b, theta, data, every, span, room)
+
+
+@kernel
+def linearize_block(kept, b, theta, data, order, span, room):
+    """Fill block b from n rows of the order, from a start: `span`; `room` is a workspace, no tangents, and adjoints."""
+    rows, network, loss, _ = data
+    work, none, alone = room
+    start, n = span
+    table, block, n_outputs = network.table, block_rows(theta), rows.Y.shape[1]
+    curvature = len(none) == 0  # a variable: a literal would compile `forward` again
+    width = load_rows(work, rows.X, rows.X.shape[1], order, start, start + n)
+    forward(work, width, theta, none, network, curvature)
+    _keep(row(kept.h, b), work.room, work.h, n)
+    _keep(row(kept.p, b), work.room, work.p, n)
+    _keep(row(kept.bends, b), work.room, work.q, n)
+    _output_derivatives(kept, b, order, span, flat_units(work.room, work.f, n_outputs), rows, loss)
+    p, d = row(kept.p, b), row(kept.d, b)
+    above = matrix(row(kept.slopes, b), 0, n_outputs, block)
+    for l in range(len(table) - 1, 0, -1):
+        at, units = table[l, 4], table[l, 0]
+        e, bends, below = (
+            matrix(work.room, work.e, units, block),
+            row(kept.bends, b),
+            matrix(d, at, units, block),
+        )
+        back(e, weights(theta, table, l), above, below[:0])
+        tangent_through(below, matrix(p, at, units, block), e)
+        tangent_through(matrix(bends, at, units, block), matrix(bends, at, units, block), e)
+        above = below
+    for o in range(n_outputs):
+        fill(alone, 0)
+        for j in range(block):
+            alone[o, j] = kept.roots[o, b, j]
+        _adjoints(kept.each[o, b], theta, table, matrix(alone, 0, n_outputs, block), p)
 
 
 @kernel
@@ -107,12 +116,14 @@ def _keep(stack, room, first, n):
 
 
 @kernel
-def _output_derivatives(kept, b, n, f, rows, loss):
+def _output_derivatives(kept, b, order, span, f, rows, loss):
+    start, n = span
     slopes, curvatures, block = row(kept.slopes, b), row(kept.curvatures, b), block_rows(f)
     for o in range(rows.Y.shape[1]):
         for j in range(block):
-            at, i, slope, curvature = o * block + j, b * block + j, 0.0, 0.0
+            at, slope, curvature = o * block + j, 0.0, 0.0
             if j < n:
+                i = order[start + j]
                 residual = np.float64(f[at]) - rows.Y[i, o]
                 _, slope, curvature = loss_terms(residual, loss.code, loss.delta)
                 slope, curvature = rows.w[i] * slope, rows.w[i] * curvature
@@ -139,8 +150,14 @@ def curvature_products(G, kept, parts, theta, v, table):
         for j in range(g.size):
             g[j] = 0
         for b in range(c * parts.size, min((c + 1) * parts.size, len(kept.h))):
-            _tangents_forward(work, kept, b, theta, v, table)
-            _tangents_back(g, work, kept, b, theta, v, table)
+            add_product_of_block(g, work, kept, b, theta, v, table)
+
+
+@kernel
+def add_product_of_block(g, work, kept, b, theta, v, table):
+    """Add the product of v (p,) with the Hessian of a block's part of the data term to g (p,)."""
+    _tangents_forward(work, kept, b, theta, v, table)
+    _tangents_back(g, work, kept, b, theta, v, table)
 
 
 @kernel
@@ -202,47 +219,57 @@ def _add_elementwise(total, a, b):
 @making_arrays
 def jacobian_times(u, kept, first, last, v, table):
     """u (n_outputs, blocks, rows) = J v for blocks first ... last, rows of J times the roots of w loss''."""
-    block, top = block_rows(v), len(table) - 1
     work = workspace(v, 0, table)
     for b in range(first, last):
-        for l in range(top, -1, -1):
-            n_in, n_out = table[l, 0], table[l, 1]
-            z = matrix(work.room, work.d, n_out, block)
-            affine(z, weights(v, table, l), matrix(row(kept.h, b), table[l, 4], n_in + 1, block))
-            for o in range(len(u)):
-                total = u[o, b]
-                if l == top:
-                    for j in range(block):
-                        total[j] = kept.roots[o, b, j] * z[o, j]
-                else:
-                    d = matrix(kept.each[o, b], table[l + 1, 4], n_out, block)
-                    for k in range(n_out):
-                        _add_elementwise(total, row(d, k), row(z, k))
+        times_block(u, kept, b, v, table, work)
+
+
+@kernel
+def times_block(u, kept, b, v, table, work):
+    """u[:, b] = J v for block b."""
+    block, top = block_rows(v), len(table) - 1
+    for l in range(top, -1, -1):
+        n_in, n_out = table[l, 0], table[l, 1]
+        z = matrix(work.room, work.d, n_out, block)
+        affine(z, weights(v, table, l), matrix(row(kept.h, b), table[l, 4], n_in + 1, block))
+        for o in range(len(u)):
+            total = u[o, b]
+            if l == top:
+                for j in range(block):
+                    total[j] = kept.roots[o, b, j] * z[o, j]
+            else:
+                d = matrix(kept.each[o, b], table[l + 1, 4], n_out, block)
+                for k in range(n_out):
+                    _add_elementwise(total, row(d, k), row(z, k))
 
 
 @making_arrays
 def jacobian_transposed_times(G, kept, parts, u, table):
     """G[c] (p,) = J^T u over the blocks of part c, for u (n_outputs, blocks, rows)."""
-    work, block, top = workspace(G, 0, table), block_rows(G), len(table) - 1
+    work = workspace(G, 0, table)
     for c in range(parts.first, parts.last):
         g = row(G, c)
         for j in range(g.size):
             g[j] = 0
         for b in range(c * parts.size, min((c + 1) * parts.size, len(kept.h))):
-            for l in range(top + 1):
-                n_in, n_out = table[l, 0], table[l, 1]
-                d = matrix(work.room, work.d, n_out, block)
-                fill(d, 0)
-                for o in range(len(u)):
-                    if l == top:
-                        _add_elementwise(row(d, o), kept.roots[o, b], u[o, b])
-                    else:
-                        each = matrix(kept.each[o, b], table[l + 1, 4], n_out, block)
-                        for k in range(n_out):
-                            _add_elementwise(row(d, k), row(each, k), u[o, b])
-                h = matrix(row(kept.h, b), table[l, 4], n_in + 1, block)
-                flat, rows = (
-                    flat_units(work.room, work.d, n_out),
-                    padded_rows(work.room, work.rows, block, n_out),
-                )
-                add_gradient(weights(g, table, l), h, flat, rows, work.offsets, work.sums)
+            add_transposed_times_block(g, kept, b, u, table, work)
+
+
+@kernel
+def add_transposed_times_block(g, kept, b, u, table, work):
+    """Add J^T u over block b to g (p,)."""
+    block, top = block_rows(g), len(table) - 1
+    for l in range(top + 1):
+        n_in, n_out = table[l, 0], table[l, 1]
+        d = matrix(work.room, work.d, n_out, block)
+        fill(d, 0)
+        for o in range(len(u)):
+            if l == top:
+                _add_elementwise(row(d, o), kept.roots[o, b], u[o, b])
+            else:
+                each = matrix(kept.each[o, b], table[l + 1, 4], n_out, block)
+                for k in range(n_out):
+                    _add_elementwise(row(d, k), row(each, k), u[o, b])
+        h = matrix(row(kept.h, b), table[l, 4], n_in + 1, block)
+        flat, rows = flat_units(work.room, work.d, n_out), padded_rows(work.room, work.rows, block, n_out)
+        add_gradient(weights(g, table, l), h, flat, rows, work.offsets, work.sums)

@@ -38,27 +38,67 @@ def dual_row(T, kept, i, table):
 
     grad f_i . grad f_j = sum_l (h_l,i . h_l,j) (d_l,i . d_l,j)
     """
-    blocks, top, size = len(kept.h), len(table) - 1, T.shape[1]
-    n = len(kept.roots) * blocks
+    size, n = T.shape[1], len(kept.roots) * len(kept.h)
     A, B = np.empty((size, size), T.dtype), np.empty((size, size), T.dtype)
     for j in range(i, n):
         tile = _tile(T, i, j, n)
         fill(tile, 0)
-        for l in range(top + 1):
-            if l == top and i // blocks != j // blocks:
-                continue  # the last layer's adjoints of two outputs are orthogonal
-            x = matrix(kept.h[i % blocks], table[l, 4], table[l, 0] + 1, size)
-            y = matrix(kept.h[j % blocks], table[l, 4], table[l, 0] + 1, size)
-            product(A, x.T, y, x[:0].T, y[:0], A[:0], False)
-            if l == top:
-                x = window(kept.roots, i * size, 1, size, size)
-                y = window(kept.roots, j * size, 1, size, size)
-            else:
-                x = matrix(kept.each[i // blocks, i % blocks], table[l + 1, 4], table[l, 1], size)
-                y = matrix(kept.each[j // blocks, j % blocks], table[l + 1, 4], table[l, 1], size)
-            product(B, x.T, y, x[:0].T, y[:0], A, False)
-            for k in range(size):
-                _subtract(row(tile, k), row(B, k))
+        for l in range(len(table)):
+            if _products_of_layer(B, A, kept, i, j, l, table):
+                for k in range(size):
+                    _subtract(row(tile, k), row(B, k))
+
+
+@making_arrays
+def dual_row_of_users(T, kept, i, table, layers, users):
+    """Subtract from row i of tiles what the users' own parameters add to J M^-1 J^T, for rows of the same user:
+
+    sum_l (h_l,i . h_l,j) (d_l,i . d_l,j) over the layers of which users have their own
+
+    layers (n_layers,) says which; users (blocks, rows) says whose a row is, ascending, -1 beyond the last row.
+    """
+    size, blocks = T.shape[1], len(kept.h)
+    n = len(kept.roots) * blocks
+    A, B = np.empty((size, size), T.dtype), np.empty((size, size), T.dtype)
+    for j in range(i, n):
+        a, b = users[i % blocks], users[j % blocks]
+        if _last(a) < b[0] or _last(b) < a[0]:
+            continue
+        tile = _tile(T, i, j, n)
+        for l in range(len(table)):
+            if layers[l] and _products_of_layer(B, A, kept, i, j, l, table):
+                for k in range(size):
+                    for c in range(size):
+                        if a[k] == b[c] and a[k] >= 0:
+                            tile[k, c] -= B[k, c]
+
+
+@kernel
+def _last(users):
+    """The last user of a block."""
+    j = len(users) - 1
+    while users[j] < 0:
+        j -= 1
+    return users[j]
+
+
+@kernel
+def _products_of_layer(B, A, kept, i, j, l, table):
+    """B = (h_l,i . h_l,j) (d_l,i . d_l,j) of the rows of tiles i and j; False where it is zero."""
+    blocks, top, size = len(kept.h), len(table) - 1, len(B)
+    if l == top and i // blocks != j // blocks:
+        return False  # the last layer's adjoints of two outputs are orthogonal
+    x = matrix(kept.h[i % blocks], table[l, 4], table[l, 0] + 1, size)
+    y = matrix(kept.h[j % blocks], table[l, 4], table[l, 0] + 1, size)
+    product(A, x.T, y, x[:0].T, y[:0], A[:0], False)
+    if l == top:
+        x = window(kept.roots, i * size, 1, size, size)
+        y = window(kept.roots, j * size, 1, size, size)
+    else:
+        x = matrix(kept.each[i // blocks, i % blocks], table[l + 1, 4], table[l, 1], size)
+        y = matrix(kept.each[j // blocks, j % blocks], table[l + 1, 4], table[l, 1], size)
+    product(B, x.T, y, x[:0].T, y[:0], A, False)
+    return True
 
 
 @kernel

@@ -24,6 +24,8 @@ def fit(
     complexity: str = "l2",
     groups: Any = "inputs",
     sample_weight: Any = None,
+    users: Any = None,
+    user_layers: Sequence[int] = (-1,),
     optimizer: str = "adam",
     learning_rate: float | None = None,
     momentum: float = 0.9,
@@ -83,6 +85,13 @@ def fit(
         number 0, 1, ... of each parameter's group.
     sample_weight : array_like of shape (n,), optional
         w >= 0; 2 means a row twice, 0 no row.  Learned strengths take them relative to their mean.
+    users : array_like of int or str, shape (n,), optional
+        Whose each row is: a person, a machine, a site.  All share one network, and each has a deviation of its own
+        from it in `user_layers`, held near zero by a strength of its own, that of one more group, "users".  So a user
+        of few rows borrows from all.  See `Model.of_user`; every score takes ``users=``, too.
+    user_layers : sequence of int
+        The layers whose weights and biases users have of their own; -1 is the last, which makes gains and offsets of
+        what is shared.
     optimizer : {"adam", "momentum", "sgd"}
         Of the minibatch steps.
     learning_rate : float, optional
@@ -170,7 +179,7 @@ def fit(
     """
     given = locals()
     prepared = prepare(
-        X, y, sample_weight, start, threads, **{name: given[name] for name in (*SETTINGS, *OF_TABLE)}
+        X, y, sample_weight, start, threads, users, **{name: given[name] for name in (*SETTINGS, *OF_TABLE)}
     )
     prepared.warn()
     return fit_one(prepared, progress)

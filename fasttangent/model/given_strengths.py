@@ -12,6 +12,7 @@ from fasttangent.common.words import AUTO
 from fasttangent.model import infinitely_wide
 from fasttangent.model.settings import FitSettings
 from fasttangent.problem import groups
+from fasttangent.problem.deviations import Deviations
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 
@@ -36,11 +37,13 @@ class Inputs(NamedTuple):
     numbers: tuple[int, ...] = ()
 
 
-def check_groups(settings: FitSettings, network: Network, inputs: Inputs) -> None:
-    """Raise unless groups and strengths by group are those of the network."""
+def check_groups(settings: FitSettings, network: Network, inputs: Inputs, users: bool = False) -> None:
+    """Raise unless groups and strengths by group are those of the network, with users or without."""
     groups.numbers(settings.groups, network.layout, inputs.numbers)  # raises
     if isinstance(settings.strength, Mapping):
         names = groups.names(settings.groups, network.layout, inputs.columns)
+        if users:
+            names = (*names, groups.USERS)
         if set(settings.strength) != set(names):
             missing = [name for name in names if name not in settings.strength]
             other = [name for name in settings.strength if name not in names]
@@ -52,26 +55,41 @@ def check_groups(settings: FitSettings, network: Network, inputs: Inputs) -> Non
 
 
 def objective_of(
-    settings: FitSettings, network: Network, inputs: Inputs, rows: tuple[Float, Float, Float]
+    settings: FitSettings,
+    network: Network,
+    inputs: Inputs,
+    rows: tuple[Float, Float, Float],
+    users: tuple[Deviations, NDArray[np.int64]] | None = None,
 ) -> Objective:
     """What is minimised; under "auto" with the strengths that learning begins from (`infinitely_wide`), of few labels.
 
-    strength is the geometric mean over the groups.
+    strength is the geometric mean over the groups, of which deviations of users, if there are any, are the last.  Of
+    many labels that of users is the one thing learned: over that of the layers from which they deviate.
     """
     plain = replace(settings.loss_and_complexity, of_inputs=inputs.numbers)
+    many = settings.strength == AUTO and rows[1].size > MOST_LABELS
+    if users is not None and not isinstance(settings.strength, Mapping):
+        plain = replace(plain, users=1.0)
     if isinstance(settings.strength, Mapping):
-        each = np.array(
-            [
-                settings.strength[name]
-                for name in groups.names(settings.groups, network.layout, inputs.columns)
-            ]
-        )
-    elif settings.strength == AUTO and rows[1].size > MOST_LABELS:
+        names = groups.names(settings.groups, network.layout, inputs.columns)
+        if users is not None:
+            names = (*names, groups.USERS)
+        each = np.array([settings.strength[name] for name in names])
+    elif many and users is None:
         return replace(plain, strength=BEYOND)
     elif settings.strength == AUTO:
-        each = FACTOR * infinitely_wide.strengths(network, plain, *rows)
+        each = FACTOR * infinitely_wide.strengths(network, plain, *rows, users)
     else:
         return replace(plain, strength=float(settings.strength))
+    if users is not None:
+        if many:
+            shared = infinitely_wide.level(each, users[0], plain)
+            return replace(plain, strength=BEYOND, users=float(each[-1] / shared))
+        strength = float(np.exp(np.mean(np.log(each))))
+        ratios = each / strength
+        return replace(
+            plain, strength=strength, ratios=tuple(map(float, ratios[:-1])), users=float(ratios[-1])
+        )
     if (each == each[0]).all():
         return replace(plain, strength=float(each[0]))
     strength = float(np.exp(np.mean(np.log(each))))

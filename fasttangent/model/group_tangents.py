@@ -26,5 +26,7 @@ def pulls(problem: Problem, theta: Float) -> Float:
     """grad C_g of every group (K, p)."""
     objective = problem.objective
     of = groups.numbers(objective.groups, problem.network.layout, objective.of_inputs)
-    pull = problem.complexity_gradient(theta) / problem.objective.ratio_of_each(problem.network)
-    return np.where(of == np.arange(of.max() + 1)[:, None], pull, 0.0)
+    own = len(theta) - len(of)  # deviations of users, the last group
+    ratios = np.append(objective.ratio_of_each(problem.network), np.full(own, objective.users or 1.0))
+    of = np.append(of, np.full(own, of.max() + 1))
+    return np.where(of == np.arange(of.max() + 1)[:, None], problem.complexity_gradient(theta) / ratios, 0.0)

@@ -22,6 +22,7 @@ import numpy as np
 
 from fasttangent.common.blas import one_thread
 from fasttangent.problem import groups
+from fasttangent.problem.deviations import Deviations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,27 +39,43 @@ BOUNDS = {
     "input": (-8.0, 6.0),
     "bias": (-4.0, 4.0),
     "output": (-2.0, 4.0),
+    "users": (-8.0, 4.0),
     "noise": (-9.0, -0.7),  # at the most half of the variance: of a constant nothing can be learned
 }  # log variances
 # Standard deviation of the log-normal hyperpriors of all but the columns.  With 3 errors were the same, and strengths
 # so far apart that a smooth function of four columns was not settled after 17 s.
 WIDE = 1.0
 LEAST, LARGEST = 1e-9, 1e6  # strengths
+OF_USERS = np.log(0.3)  # to begin with: the variance of a user's deviation over that of what is shared
 LEAST_WEIGHT = 1e-6  # of a row, of the mean
 EDGE = 1e-12  # of a cosine from 1, beyond which its angle has no derivative
 
 
 class Variances(NamedTuple):
-    """Logarithms: of the prior of each column's weights and of the biases, of the output's scale, and of the noise."""
+    """Logarithms: of the prior of each column's weights and of the biases, of the output's scale, and of the noise.
+
+    And of the deviations of users, over the output's.
+    """
 
     inputs: Float  # (d,)
     bias: float
     output: float
     noise: float
+    users: float = -np.inf
 
 
-def strengths(network: Network, objective: Objective, X: Float, Y: Float, w: Float) -> Float:
-    """A strength for each group (K,).
+def strengths(
+    network: Network,
+    objective: Objective,
+    X: Float,
+    Y: Float,
+    w: Float,
+    users: tuple[Deviations, NDArray[np.int64]] | None = None,
+) -> Float:
+    """A strength for each group (K,), and for the deviations of users, if there are any.
+
+    A user's last layer has weights and a bias of its own beside the shared ones, so that k(x, x') of two rows is
+    s (k0 + v_users (k0 + 1) [of the same user]).
 
     Parameters
     ----------
@@ -68,14 +85,19 @@ def strengths(network: Network, objective: Objective, X: Float, Y: Float, w: Flo
         In standard units.
     w : ndarray of float64, shape (n,)
         Weights.
+    users : tuple of Deviations and ndarray of int64, shape (n,), optional
+        The user of each row.
     """
-    total = float(w.sum())
+    total, of_rows = float(w.sum()), None if users is None else users[1]
     if len(X) > MOST_ROWS:
-        some = np.sort(np.random.default_rng(0).choice(len(X), MOST_ROWS, replace=False))
-        X, Y, w = X[some], Y[some], w[some]
+        some = _sample(len(X), of_rows)
+        X, Y, w, of_rows = X[some], Y[some], w[some], None if of_rows is None else of_rows[some]
     of_inputs = np.array(objective.of_inputs or range(X.shape[1])) * (objective.groups == "inputs")
     x_size, y_size = _root_mean_square(X), float(_root_mean_square(Y.reshape(-1, 1))[0])
-    found = likeliest(X / x_size, Y / y_size, np.maximum(w / w.mean(), LEAST_WEIGHT), network, of_inputs)
+    same = None if of_rows is None else of_rows[:, None] == of_rows
+    found = likeliest(
+        X / x_size, Y / y_size, np.maximum(w / w.mean(), LEAST_WEIGHT), network, of_inputs, same
+    )
     of, layout = groups.numbers(objective.groups, network.layout, objective.of_inputs), network.layout
     logs, last = np.zeros(layout.n_params), layout.n_layers - 1  # of the variances
     for l, width in enumerate(layout.sizes[:-1]):
@@ -84,6 +106,8 @@ def strengths(network: Network, objective: Objective, X: Float, Y: Float, w: Flo
         layout.weights(logs, l)[:] = output + inputs
         layout.biases(logs, l)[:] = output + (0.0 if l else found.bias)
     mean = np.bincount(of, logs) / np.bincount(of)
+    if users is not None:
+        mean = np.append(mean, found.users + np.mean(logs[users[0].weights]))
     noise = found.noise + 2 * np.log(y_size) - np.log(total)
     return np.exp(np.clip(noise - mean, np.log(LEAST), np.log(LARGEST)))
 
@@ -94,24 +118,49 @@ def _root_mean_square(A: Float) -> Float:
     return np.where(size > 0, size, 1.0)
 
 
-def likeliest(X: Float, Y: Float, w: Float, network: Network, of_inputs: NDArray[np.int64]) -> Variances:
-    """By marginal likelihood; inputs of one number, 0, 1, ..., have one variance."""
+def level(each: Float, deviations: Deviations, objective: Objective) -> float:
+    """Of strengths for each group, the geometric mean over the weights from which users deviate."""
+    of = groups.numbers(objective.groups, deviations.layout, objective.of_inputs)[deviations.weights]
+    return float(np.exp(np.mean(np.log(each[of]))))
+
+
+def _sample(n: int, of: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Numbers of rows that stand for n; of those with users all of some users."""
+    rng = np.random.default_rng(0)
+    if of is None:
+        return np.sort(rng.choice(n, MOST_ROWS, replace=False))
+    place = rng.permutation(int(of.max()) + 1)
+    return np.sort(np.argsort(place[of], kind="stable")[:MOST_ROWS])
+
+
+def likeliest(
+    X: Float,
+    Y: Float,
+    w: Float,
+    network: Network,
+    of_inputs: NDArray[np.int64],
+    same: NDArray[np.bool_] | None = None,
+) -> Variances:
+    """By marginal likelihood; inputs of one number, 0, 1, ..., have one variance; `same` (n, n): rows of one user."""
     from scipy.optimize import minimize
 
     d = int(of_inputs.max()) + 1
     start = np.array([*np.full(d, -np.log(X.shape[1])), 0.0, 1.0, START])
     bounds = [*[BOUNDS["input"]] * d, *(BOUNDS[name] for name in ("bias", "output", "noise"))]
+    if same is not None:
+        start, bounds = np.append(start, OF_USERS), [*bounds, BOUNDS["users"]]
 
     def variances(logs: Float) -> Variances:
         return Variances(logs[of_inputs], *logs[d:])
 
     def function(logs: Float) -> tuple[float, Float]:
         try:
-            value, gradient = minus_log_evidence(variances(logs), X, Y, w, kernel_of(network))
+            value, gradient = minus_log_evidence(variances(logs), X, Y, w, kernel_of(network), same)
         except np.linalg.LinAlgError:  # not positive definite, to rounding: as bad as can be
             return 1e10 * len(X), np.zeros(len(logs))
         if d < len(of_inputs):
-            gradient = np.array([*(gradient[:-3][of_inputs == j].sum() for j in range(d)), *gradient[-3:]])
+            by_column = (gradient[: len(of_inputs)][of_inputs == j].sum() for j in range(d))
+            gradient = np.array([*by_column, *gradient[len(of_inputs) :]])
         off = (logs[d:] - start[d:]) / WIDE
         gradient[d:] += off / WIDE
         return value + 0.5 * float(np.sum(off * off)), gradient
@@ -122,8 +171,10 @@ def likeliest(X: Float, Y: Float, w: Float, network: Network, of_inputs: NDArray
     return variances(logs)
 
 
-def minus_log_evidence(at: Variances, X: Float, Y: Float, w: Float, kernel: str) -> tuple[float, Float]:
-    """-log p(Y | X) without constants, and its derivative in the logarithms (d + 3,)."""
+def minus_log_evidence(
+    at: Variances, X: Float, Y: Float, w: Float, kernel: str, same: NDArray[np.bool_] | None = None
+) -> tuple[float, Float]:
+    """-log p(Y | X) without constants, and its derivative in the logarithms (d + 3,), with users (d + 4,)."""
     from scipy.linalg import cho_factor, cho_solve
 
     n, n_outputs = Y.shape
@@ -133,6 +184,10 @@ def minus_log_evidence(at: Variances, X: Float, Y: Float, w: Float, kernel: str)
         cross = (ones * v) @ ones.T
     own = np.diag(cross).copy()
     K, in_cross, in_own = KERNELS[kernel](cross, own)
+    if same is not None:
+        users = np.exp(at.users) * same
+        of_users = users * (K + 1)
+        K, in_cross, in_own = K + of_users, (1 + users) * in_cross, (1 + users) * in_own
     with one_thread():
         factor = cho_factor(output * K + np.diag(noise / w + 1e-10 * output), lower=True, check_finite=False)
         alpha, inverse = cho_solve(factor, Y), cho_solve(factor, np.eye(n))
@@ -141,7 +196,10 @@ def minus_log_evidence(at: Variances, X: Float, Y: Float, w: Float, kernel: str)
         Q = output * P * in_cross
         by_inputs = np.sum(ones * (Q @ ones), axis=0)
         by_inputs += 2 * output * np.sum(P * in_own, axis=1) @ ones**2
-    return value, np.array([*(v * by_inputs), output * np.sum(P * K), noise * np.sum(np.diag(P) / w)])
+    gradient = [*(v * by_inputs), output * np.sum(P * K), noise * np.sum(np.diag(P) / w)]
+    if same is not None:
+        gradient.append(output * np.sum(P * of_users))
+    return value, np.array(gradient)
 
 
 Kernel = tuple[

@@ -42,6 +42,7 @@ from fasttangent.model.members import Members
 from fasttangent.model.model import Model
 from fasttangent.model.saving import FORMAT, HEADER, SCALING, SEVERAL, SINGLE
 from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
+from fasttangent.model.users import Users
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.scaling import FARTHEST, Scaling
@@ -49,6 +50,7 @@ from fasttangent.problem.scaling import FARTHEST, Scaling
 SMALL_HEADER = 2**20  # bytes; a larger one is no larger than the file
 MEASURED = or_nan(number(0, infinite=True))
 RECORD = Rule("a record of fields by name", lambda v: isinstance(v, dict))
+WHOLE = Rule("a whole number", lambda v: type(v) is int and abs(v) < 2**63)
 
 FIELDS = {
     "format": Rule(
@@ -68,7 +70,15 @@ FIELDS = {
     "noise": or_null(number(0)),
     "arrays": several(TEXT, distinct=True),
     "columns": RECORD,
+    "users": RECORD,
 }
+IDS = Rule(
+    "a list of different whole numbers, or of different texts, 1 or more",
+    lambda v: (
+        several(TEXT, least=1, distinct=True).holds(v) or several(WHOLE, least=1, distinct=True).holds(v)
+    ),
+)
+USERS = {"ids": IDS, "layers": several(whole(0), least=1, distinct=True)}
 OF_SEVERAL = {
     "format": whole(SEVERAL, FORMAT),
     "version": TEXT,
@@ -76,7 +86,7 @@ OF_SEVERAL = {
     "interrupted": FLAG,
     "members": several(RECORD, least=1),
 }
-LATER = ("settings", "noise", "arrays", "columns")  # fields that files of 0.1.0 may lack
+LATER = ("settings", "noise", "arrays", "columns", "users")  # fields that files of 0.1.0 may lack
 OBJECTIVE = {
     "loss": one_of(LOSSES),
     "delta": number(above=0),
@@ -85,8 +95,14 @@ OBJECTIVE = {
     "groups": ANYTHING,  # `Objective` checks it
     "ratios": several(number(above=0)),
     "of_inputs": several(whole(0)),
+    "users": number(above=0),
 }
-SINCE_3 = ("groups", "ratios", "of_inputs")  # of the objective, or later; groups of the settings, too
+SINCE_3 = (
+    "groups",
+    "ratios",
+    "of_inputs",
+    "users",
+)  # of the objective, or later; groups of the settings, too
 CERTIFICATE = {
     "gradient_norm": MEASURED,
     "tangent_residual": MEASURED,
@@ -150,6 +166,7 @@ TANGENTS = {
     "tangent/groups": Values("Kp", *PARAMETERS),
 }
 HISTORY = "history/"
+SETTINGS_SINCE = ("groups", "members", "user_layers")  # that older files, or such without them, lack
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -238,7 +255,7 @@ def _members(header: dict[str, Any], archive: Archive) -> Members:
     )
     settings = header["settings"]
     if settings is not None:
-        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING))
+        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=("user_layers",))
         settings = FitSettings(**settings)
     return Members(models, settings, header["interrupted"])
 
@@ -250,6 +267,8 @@ def _checked(header: dict[str, Any]) -> dict[str, Any]:
     check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
     told = {"rows"} if header["training"] else set()  # nothing of a model that was trained elsewhere
     check_fields("training", header["training"], TRAINING, optional=set(TRAINING) - told, others=FIGURE)
+    if "users" in header:
+        check_fields("users", header["users"], USERS)
     _check_agreement(header)
     return header
 
@@ -259,8 +278,10 @@ def _check_agreement(header: dict[str, Any]) -> None:
     (d, *hidden, m), names, certificate = header["sizes"], header["feature_names"], header["certificate"]
     columns = columns_of(header)
     of_inputs = () if columns is None or columns.plain else columns.of_inputs
-    if (len(of_inputs) > 0) != (header["format"] == FORMAT):
-        raise ValueError(f"'format' must be {FORMAT} where columns are encoded and only there")
+    if (len(of_inputs) > 0 or "users" in header) != (header["format"] == FORMAT):
+        raise ValueError(
+            f"'format' must be {FORMAT} where columns are encoded or users are known, and only there"
+        )
     if columns is not None and len(columns.inputs) != d:
         raise ValueError(f"'columns' must make {d} inputs, got {len(columns.inputs)}")
     if tuple(header["objective"].get("of_inputs", ())) != of_inputs:
@@ -281,6 +302,14 @@ def _check_agreement(header: dict[str, Any]) -> None:
     if certificate["trusted"]:
         for name in ("gradient_norm", "tangent_residual"):
             check(f"{name!r} of a trusted certificate", certificate[name], number(0))
+    several_users = header.get("users") is not None
+    if several_users != ("users" in header["objective"]):
+        raise ValueError("'users' must be in header and objective, or in neither")
+    layers = header["users"]["layers"] if several_users else []
+    if layers != sorted(layers) or not all(l <= len(hidden) for l in layers):
+        raise ValueError(
+            f"'layers' of users must be numbers up to {len(hidden)}, ascending, got {shown(layers)}"
+        )
     settings = header.get("settings") or {}
     for name, wanted in (("hidden", hidden), ("activation", header["activation"])):
         if settings.get(name, wanted) != wanted:
@@ -296,6 +325,9 @@ def _arrays(header: dict[str, Any], archive: Archive | Part) -> dict[str, NDArra
         "m": sizes[-1],
         "K": None,
     }
+    if "users" in header:
+        own = sum((sizes[l] + 1) * sizes[l + 1] for l in header["users"]["layers"])
+        lengths["p"] += own * len(header["users"]["ids"])
     if missing := (set(header.get("arrays", ())) | set(ARRAYS)) - there:
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     if header["certificate"]["trusted"] and "tangent/strength" not in there:
@@ -347,14 +379,20 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
         training=header["training"],
         history=_under("history/", arrays),
         settings=_settings(header, arrays),
+        users=_users(header),
         noise=float("nan") if (noise := header.get("noise")) is None else float(noise),
     )
+
+
+def _users(header: dict[str, Any]) -> Users | None:
+    users = header.get("users")
+    return None if users is None else Users(tuple(users["ids"]), tuple(users["layers"]))
 
 
 def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings | None:
     """What `fit` was told; of files written before models kept it, as far as they say."""
     if (settings := header.get("settings")) is not None:
-        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=("groups", "members"))
+        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=SETTINGS_SINCE)
         return FitSettings(**settings)
     training = header["training"]
     if "epochs" not in training:

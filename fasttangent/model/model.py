@@ -23,16 +23,18 @@ from fasttangent.model.certificate import Certificate
 from fasttangent.model.scores import Scores
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.strengths import Path
+from fasttangent.model.users import SHARED, Users
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import Scaling
+from fasttangent.problem.users_problem import UsersProblem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
-    Finish = Callable[[slice, NDArray, NDArray], None]
+    Finish = Callable[[Any, NDArray, NDArray], None]  # of a slice, or numbers of rows
 
 EMBEDDED_ROWS = 1 << 15  # whose posterior embeddings are in memory together
 
@@ -50,7 +52,8 @@ class Model:
     objective : Objective
         Loss, complexity and strength.
     params : ndarray of float64, shape (p,)
-        theta, for inputs and targets in standard units.
+        theta, for inputs and targets in standard units.  With users, here and in tangents, the deviations of one after
+        another follow, see `of_user`.
     tangents : dict of str to ndarray of float64
         "strength": tau (p,).  "groups": the tangent of each group's strength (K, p), whose sum weighted by
         ``objective.ratios`` is tau.  Of `with_posterior`: "posterior", K tangents of noise of variance 1 (K, p), and
@@ -86,11 +89,84 @@ class Model:
     columns: Columns | None = (
         None  # what is made of a table's columns; None: an array's are taken as they are
     )
+    users: Users | None = None  # whose rows it was fitted on, if they were several users'
 
     @property
     def models(self) -> tuple[Model, ...]:
-        """This one alone: what works with `Members` goes through their models."""
-        return (self,)
+        """This one alone, with users the shared one: what works with `Members` goes through their models."""
+        return (self.shared,)
+
+    @property
+    def shared(self) -> Model:
+        """Of a model with users, that of a user it does not know: what all share.  Else the model itself."""
+        return self._alone(SHARED)
+
+    def of_user(self, user: int | str) -> Model:
+        """The model of one user: parameters and tangents are what is shared plus its own.
+
+        Parameters
+        ----------
+        user : int or str
+            One of ``model.users.ids``.
+
+        Returns
+        -------
+        Model
+            Without users, for whatever takes a model: `select`, `to_torch`, `embed`.  It is no minimum of an objective
+            of its own, so its `settings` are None.
+
+        Raises
+        ------
+        ValueError
+            If the model has no users, or not this one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fasttangent as ft
+        >>> X = np.tile(np.linspace(-1, 1, 30), 2)[:, None]
+        >>> who = np.repeat(["anna", "ben"], 30)
+        >>> y = np.where(who == "anna", 1.0, 2.0) * np.sin(3 * X[:, 0])
+        >>> model = ft.fit(X, y, users=who, hidden=(8,), strength=1e-3)
+        >>> model.of_user("ben").predict([[0.5]]).round(1)
+        array([2.], dtype=float32)
+        >>> bool((model.of_user("anna").predict(X) == model.predict(X, users="anna")).all())
+        True
+        """
+        if self.users is None:
+            raise ValueError("the model has no users; fit with users=")
+        return self._alone(self.users.number(user))
+
+    def _alone(self, number: int) -> Model:
+        if self.users is None:
+            return self
+        every = self.users.deviations(self.network.layout)
+        tangents = {
+            name: every.of_user(np.atleast_2d(values), number).reshape(*values.shape[:-1], every.n_params)
+            for name, values in self.tangents.items()
+        }
+        (params,) = every.of_user(self.params[None], number)
+        return replace(self, params=params, tangents=tangents, users=None, settings=None)
+
+    def _by_user(self, of: NDArray[np.int64] | None, n: int) -> Iterator[tuple[Model, NDArray[np.int64]]]:
+        """The models of the users, and which of n rows are theirs."""
+        of = np.full(n, SHARED) if of is None else of
+        order = np.argsort(of, kind="stable")
+        users, first = np.unique(of[order], return_index=True)
+        if not n:
+            return
+        for user, mine in zip(users, np.split(order, first[1:]), strict=True):
+            yield self._alone(int(user)), mine
+
+    def _of_rows(self, users: Any, n: int) -> NDArray[np.int64] | None:
+        """The number of each row's user, from an argument."""
+        if users is None:
+            return None
+        if self.users is None:
+            raise ValueError(
+                "users are for a model that was fitted with users=; this one knows none: leave it out"
+            )
+        return self.users.numbers("users", users, n)
 
     @property
     def n_features(self) -> int:
@@ -132,20 +208,21 @@ class Model:
 
     def __repr__(self) -> str:
         trusted = "trusted" if self.certificate.trusted else "not trusted"
-        return f"Model({self.network}, strength={self.objective.strength:g}, {trusted})"
+        users = "" if self.users is None else f", {len(self.users.ids)} users"
+        return f"Model({self.network}{users}, strength={self.objective.strength:g}, {trusted})"
 
     @overload
     def predict(
-        self, X: Any, *, return_std: Literal[False] = False, threads: int | None = None
+        self, X: Any, *, return_std: Literal[False] = False, users: Any = None, threads: int | None = None
     ) -> NDArray: ...
 
     @overload
     def predict(
-        self, X: Any, *, return_std: Literal[True], threads: int | None = None
+        self, X: Any, *, return_std: Literal[True], users: Any = None, threads: int | None = None
     ) -> tuple[NDArray, NDArray]: ...
 
     def predict(
-        self, X: Any, *, return_std: bool = False, threads: int | None = None
+        self, X: Any, *, return_std: bool = False, users: Any = None, threads: int | None = None
     ) -> NDArray | tuple[NDArray, NDArray]:
         """Predictions, and how far a label may be from them.
 
@@ -156,6 +233,9 @@ class Model:
         return_std : bool
             Also return the standard deviation of a new label, sqrt(Var f(x) + noise): of the linearised-Laplace
             posterior, by the model's K tangents of noise (relative error about 1 / sqrt(2 K)).
+        users : array_like of shape (n,), or one id, optional
+            Of a model with users: whose each row is.  One that the model was not fitted on gets the shared model, and a
+            warning; so does, without it, every row without one.
         threads : int, optional
             Default: the model's, else all cores.
 
@@ -169,21 +249,24 @@ class Model:
         ------
         ValueError
             If X has another number of columns or a value that is not finite; or if a deviation is wanted of a model
-            without tangents of noise.
+            without tangents of noise; or if there are users and the model knows none.
         """
         rows = self._rows(X)
+        of = self._of_rows(users, len(rows))
         found = np.empty((len(rows), self.n_outputs), self._output_dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.predictions(f)
 
-        self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish)
+        self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish, of)
         if not return_std:
             return self._shaped(found)
-        deviation = self.scaling.changes(np.sqrt(self._label_variance(rows, threads)))
+        deviation = self.scaling.changes(np.sqrt(self._label_variance(rows, threads, of)))
         return self._shaped(found), self._shaped(deviation)
 
-    def posterior(self, X: Any, samples: int | None = None, *, threads: int | None = None) -> NDArray:
+    def posterior(
+        self, X: Any, samples: int | None = None, *, users: Any = None, threads: int | None = None
+    ) -> NDArray:
         """Draws of the function f at rows, from the linearised-Laplace posterior: f(x) + sqrt(noise) tau_k . grad f(x).
 
         Draw k is one function: the same in every call, whatever the rows.  Without the noise of labels.
@@ -193,6 +276,9 @@ class Model:
         X : array_like of shape (n, n_features)
         samples : int, optional
             How many; default: as many as the model has tangents of noise.
+        users : array_like of shape (n,), or one id, optional
+            Of a model with users: whose each row is.  One that the model was not fitted on gets the shared model, and a
+            warning; so does, without it, every row without one.
         threads : int, optional
 
         Returns
@@ -223,9 +309,14 @@ class Model:
                 f"samples must be at most {drawn}, the model's tangents of noise, got {K}; "
                 f"draw more: model.with_posterior(X, y, samples={K})"
             )
+        of = self._of_rows(users, len(rows))
         found = np.empty((K, len(rows), self.n_outputs), self._output_dtype)
-        found[:] = self.predict(rows, threads=threads).reshape(len(rows), self.n_outputs)
-        for part, E in self._noise_embeddings(rows, K, threads):
+
+        def finish(part: slice, f: NDArray, ft: NDArray) -> None:
+            found[:, part] = self.scaling.predictions(f)
+
+        self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish, of)
+        for part, E in self._noise_embeddings(rows, K, threads, of):
             found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
         return found[:, :, 0] if self.flat_targets else found
 
@@ -237,6 +328,7 @@ class Model:
         *,
         samples: int = 256,
         seed: int = 0,
+        users: Any = None,
         threads: int | None = None,
     ) -> Model:
         """This model with tangents of noise, for `predict` with deviations, `posterior`, `embed` and batches.
@@ -257,6 +349,8 @@ class Model:
         samples : int
             K.  Deviations are off by about 1 / sqrt(2 K) of themselves; a batch of k rows wants K > k.
         seed : int
+        users : array_like of shape (n,), optional
+            Whose rows they are, of a model with users, which needs their labels, too.
         threads : int, optional
 
         Returns
@@ -283,6 +377,10 @@ class Model:
             checks.integer("samples", samples, at_least=2),
             checks.seed(seed),
         )
+        if y is None and self.users is not None:
+            raise ValueError(
+                "y must be given for a model with users; pass the labels of the rows, and users="
+            )
         if y is None:
             rows = self.standard_inputs("X", X)
             w = checks.row_weights("sample_weight", sample_weight, len(rows))
@@ -292,7 +390,7 @@ class Model:
             problem = Problem(self.network, squared, rows, labels, w, n_threads)
             residual_variance = float(np.mean(self.slope_squared))
         else:
-            problem = self.problem(X, y, sample_weight, threads=threads)
+            problem = self.problem(X, y, sample_weight, users=users, threads=threads)
             residual_variance = problem.residual_variance(self.params)
         learned = self.path is not None
         drawn = draw(problem, self.params, residual_variance, samples, seed, learned)
@@ -309,6 +407,7 @@ class Model:
         dim: int | None = None,
         *,
         seed: int = 0,
+        users: Any = None,
         threads: int | None = None,
     ) -> NDArray:
         """Rows as vectors whose inner products say how much two rows have in common, for diverse batches.
@@ -335,6 +434,8 @@ class Model:
             the others, whose size the network sets.
         seed : int
             Of "gradient": rows embedded with different seeds have nothing in common.
+        users : array_like of shape (n,), or one id, optional
+            As for `predict`; not for "gradient".
         threads : int, optional
             Default: the model's, else all cores.  The result is the same for any number.
 
@@ -367,12 +468,33 @@ class Model:
         from fasttangent.model import embeddings
 
         rows, n_threads = self._rows(X), checks.thread_count(self.threads if threads is None else threads)
+        of = self._of_rows(users, len(rows))
+        if of is not None and kind == "gradient":
+            raise ValueError(
+                "kind must be another than 'gradient' with users, whose own gradients the sketch does not tell apart; "
+                "use 'posterior', or model.of_user(user).embed"
+            )
+        if self.users is not None:
+            return self._embedded(rows, kind, dim, seed, of, n_threads)
         found = embeddings.embed(self, rows, kind, dim=dim, seed=seed, threads=n_threads)
         self._refuse(rows, found.bad)
         told(rows)
         return found.E
 
-    def sensitivity(self, X: Any, *, group: str | None = None, threads: int | None = None) -> NDArray:
+    def _embedded(
+        self, rows: NDArray, kind: str, dim: int | None, seed: int, of: NDArray | None, threads: int
+    ) -> NDArray:
+        """`embed` for the rows of users."""
+        E: NDArray | None = None
+        for one, mine in self._by_user(of, len(rows)):
+            own = one.embed(rows[mine], kind, dim, seed=seed, threads=threads)
+            E = np.empty((len(rows), own.shape[1]), own.dtype) if E is None else E
+            E[mine] = own
+        return self.shared.embed(rows, kind, dim, seed=seed, threads=threads) if E is None else E
+
+    def sensitivity(
+        self, X: Any, *, group: str | None = None, users: Any = None, threads: int | None = None
+    ) -> NDArray:
         """s(x) = tau . grad f(x) = d prediction / d strength: change the strength by h, refit, and the prediction
         changes by h s(x).
 
@@ -381,7 +503,10 @@ class Model:
         X : array_like of shape (n, n_features)
         group : str, optional
             d prediction / d the strength of this group alone, see `strengths`; for models with tangents "groups".
-            Default: of the common factor of all.
+            Default: of the common factor of all.  "users" is the group of users' deviations.
+        users : array_like of shape (n,), or one id, optional
+            Of a model with users: whose each row is.  One that the model was not fitted on gets the shared model, and a
+            warning; so does, without it, every row without one.
         threads : int, optional
 
         Returns
@@ -404,10 +529,13 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.changes(ft[:, 0])
 
-        self._each_chunk(rows, self._tangent(group)[None], threads, finish)
+        of = self._of_rows(users, len(rows))
+        self._each_chunk(rows, self._tangent(group)[None], threads, finish, of)
         return self._shaped(found)
 
-    def influence(self, X: Any, y: Any, *, group: str | None = None, threads: int | None = None) -> Float:
+    def influence(
+        self, X: Any, y: Any, *, group: str | None = None, users: Any = None, threads: int | None = None
+    ) -> Float:
         """tau . grad loss(x, y) = loss'(f - y) s(x): what labelling a row does to the model's complexity.
 
         As an experiment: add eps loss(x, y) to the objective F, refit, and C changes by eps times this number.
@@ -419,7 +547,11 @@ class Model:
         y : array_like of shape (n,) or (n, n_outputs)
             Labels, in the units of y.
         group : str, optional
-            The change of this group's complexity C_g, see `strengths`; default: of C = sum_g ratio_g C_g.
+            The change of this group's complexity C_g, see `strengths`; default: of C = sum_g ratio_g C_g.  With
+            users: "users" says what a row does to the deviations, the other groups what it does to what is shared.
+        users : array_like of shape (n,), or one id, optional
+            Of a model with users: whose each row is.  One that the model was not fitted on gets the shared model, and a
+            warning; so does, without it, every row without one.
         threads : int, optional
 
         Returns
@@ -438,10 +570,18 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = scores.influence(self.objective, f, y_standard[part], ft[:, 0])
 
-        self._each_chunk(rows, self._tangent(group)[None], threads, finish)
+        self._each_chunk(rows, self._tangent(group)[None], threads, finish, self._of_rows(users, len(rows)))
         return found
 
-    def curiosity(self, X: Any, variance: Any = None, *, threads: int | None = None) -> Float:
+    def curiosity(
+        self,
+        X: Any,
+        variance: Any = None,
+        *,
+        group: str | None = None,
+        users: Any = None,
+        threads: int | None = None,
+    ) -> Float:
         """E_y[influence^2] = E[loss'^2] s(x)^2, which needs no label: for squared loss sigma^2(x) s(x)^2.
 
         Parameters
@@ -451,6 +591,11 @@ class Model:
             sigma^2, the variance of y given x that you believe in, in units of y squared; "posterior": the square of
             the deviation that `predict` gives.  Default: what the training rows show, the mean of loss'^2 (for
             squared loss the residual variance).
+        group : str, optional
+            As for `influence`.
+        users : array_like of shape (n,), or one id, optional
+            Of a model with users: whose each row is.  One that the model was not fitted on gets the shared model, and a
+            warning; so does, without it, every row without one.
         threads : int, optional
 
         Returns
@@ -464,16 +609,17 @@ class Model:
             As for `sensitivity`, or if the variance is negative or of another shape.
         """
         rows, by_posterior = self._rows(X), isinstance(variance, str)
+        of = self._of_rows(users, len(rows))
         if by_posterior:
             checks.choice("variance", variance, ("posterior",))
         slope_squared = self._slope_squared(None if by_posterior else variance, len(rows))
-        s = self._standard_sensitivity(rows, threads)
+        s = self._standard_sensitivity(rows, threads, group, of)
         if by_posterior:
-            believed = self._label_variance(rows, threads)
+            believed = self._label_variance(rows, threads, of)
             slope_squared = scores.expected_slope_squared(self.objective, believed)
         return scores.curiosity(slope_squared, s)
 
-    def score(self, X: Any, *, threads: int | None = None) -> Scores:
+    def score(self, X: Any, *, users: Any = None, threads: int | None = None) -> Scores:
         """Prediction, sensitivity and curiosity of rows in one pass.
 
         Rows that hold a value that is not finite have nan for all three, and a warning counts them; the other
@@ -482,6 +628,9 @@ class Model:
         Parameters
         ----------
         X : array_like of shape (n, n_features)
+        users : array_like of shape (n,), or one id, optional
+            Of a model with users: whose each row is.  One that the model was not fitted on gets the shared model, and a
+            warning; so does, without it, every row without one.
         threads : int, optional
 
         Returns
@@ -489,7 +638,7 @@ class Model:
         Scores
         """
         rows = self._rows(X)
-        found = scores.scored(self, rows, threads)
+        found = self._scored(rows, self._of_rows(users, len(rows)), threads)
         self._warn_of_mistrust()
         self._warn_of_bad(rows, found.bad)
         told(rows)
@@ -539,7 +688,28 @@ class Model:
         """
         return score_batches(self, batches, keep, threads)
 
-    def problem(self, X: Any, y: Any, sample_weight: Any = None, *, threads: int | None = None) -> Problem:
+    def _scored(self, rows: NDArray, of: NDArray[np.int64] | None, threads: int | None) -> scores.Scored:
+        """Rows of one user after another."""
+        if of is None or not len(rows):
+            return scores.scored(self, rows, threads)
+        parts = [
+            (scores.scored(one, rows[mine], threads), mine) for one, mine in self._by_user(of, len(rows))
+        ]
+        back = np.argsort(np.concatenate([mine for _, mine in parts]))
+        each = [
+            np.concatenate(values)[back] for values in zip(*(part.scores for part, _ in parts), strict=True)
+        ]
+        return scores.Scored(Scores(*each), np.sort(np.concatenate([mine[part.bad] for part, mine in parts])))
+
+    def problem(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        users: Any = None,
+        threads: int | None = None,
+    ) -> Problem:
         """The objective F of the model on labelled rows: its values, gradients and curvature products, in float64.
 
         Give the training rows to get the problem whose minimum the model is.
@@ -551,6 +721,8 @@ class Model:
             Labels, in the units of y.
         sample_weight : array_like of shape (n,), optional
             w >= 0; F divides by their sum.
+        users : array_like of shape (n,), optional
+            Whose rows they are, of a model with users, which needs it: ones that the model knows.
         threads : int, optional
 
         Returns
@@ -567,14 +739,23 @@ class Model:
             raise ValueError("X must have at least 1 row, got none")
         checks.finite("X", rows)
         w = checks.row_weights("sample_weight", sample_weight, len(rows))
-        return Problem(
-            self.network,
-            self.objective,
-            self.scaling.near_inputs("X", rows),
-            self.scaling.near_targets("y", labels),
-            w,
-            checks.thread_count(self.threads if threads is None else threads),
-        )
+        near = self.scaling.near_inputs("X", rows), self.scaling.near_targets("y", labels), w
+        n_threads = checks.thread_count(self.threads if threads is None else threads)
+        of = self._of_rows(users, len(rows))
+        if self.users is None:
+            return Problem(self.network, self.objective, *near, n_threads)
+        if of is None:
+            raise ValueError(
+                "rows of a model with users need users=, whose they are; where that cannot be passed, as to exact "
+                "influence, refits and unlearning, models with users cannot be taken yet"
+            )
+        if (of == SHARED).any():
+            raise ValueError(
+                f"users must be ones that the model was fitted on, got another in row {int(np.argmin(of))}; leave such "
+                f"rows out, or fit again"
+            )
+        every = self.users.deviations(self.network.layout)
+        return UsersProblem(self.network, self.objective, near, n_threads, every, of)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
@@ -607,7 +788,15 @@ class Model:
         """
         from fasttangent.model.exports import to_torch
 
+        self._refuse_users("to_torch")
         return to_torch(self)
+
+    def _refuse_users(self, what: str) -> None:
+        if self.users is not None:
+            raise ValueError(
+                f"{what} takes a model without users, got one with {len(self.users.ids)}; call it of model.shared, or "
+                f"of model.of_user(user)"
+            )
 
     def to_sklearn(self) -> Any:
         """The network as a fitted MLPRegressor that takes and gives the units of the user.
@@ -625,6 +814,7 @@ class Model:
         """
         from fasttangent.model.exports import to_sklearn
 
+        self._refuse_users("to_sklearn")
         alpha = self.objective.strength * self.training.get("rows", 1)
         return to_sklearn(self, alpha, self.input_names)
 
@@ -639,7 +829,8 @@ class Model:
             "objective": {
                 name: getattr(self.objective, name) for name in ("loss", "delta", "complexity", "strength")
             },
-            **({"strengths": self.strengths} if self.objective.ratios else {}),
+            **({"strengths": self.strengths} if self.objective.ratios or self.users else {}),
+            **({"users": len(self.users.ids)} if self.users else {}),
             "training": {**self.training, "dtype": self.dtype, "interrupted": self.interrupted},
             "features": list(self.feature_names) if self.feature_names else None,
             **({} if self.columns is None else {"columns": self.columns.summary}),
@@ -673,7 +864,8 @@ class Model:
         return whole(self._read(name, X))
 
     def _rows(self, X: Any) -> NDArray:
-        return cast("NDArray", self._read("X", X))  # or `Encoded`, which is read as one
+        found = self._read("X", X)
+        return cast("NDArray", found) if self.users is None else whole(found)  # `Encoded` is read as an array
 
     def _read(self, name: str, X: Any) -> NDArray | Encoded:
         if self.columns is None:
@@ -729,11 +921,30 @@ class Model:
             raise ValueError(f"y must have {self.n_outputs} outputs per row, got shape {Y.shape}")
         return rows, Y.reshape(len(rows), self.n_outputs)
 
-    def _each_chunk(self, rows: NDArray, tangents: Float, threads: int | None, finish: Finish) -> None:
-        """Call finish(part, f, ft) for chunks of rows, which are all to be finite."""
+    def _each_chunk(
+        self,
+        rows: NDArray,
+        tangents: Float,
+        threads: int | None,
+        finish: Finish,
+        of: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Call finish(part, f, ft) for chunks of rows, which are all to be finite; `of` are the numbers of users."""
         n_threads = checks.thread_count(self.threads if threads is None else threads)
-        self._refuse(rows, scores.each_chunk(self, tangents, rows, n_threads, finish))
-        told(rows)
+        if self.users is None:
+            self._refuse(rows, scores.each_chunk(self, tangents, rows, n_threads, finish))
+            told(rows)
+            return
+        bad = [np.empty(0, np.int64)]
+        along = replace(self, tangents={"along": tangents})
+        for one, mine in along._by_user(of, len(rows)):
+
+            def finish_mine(part: slice, f: NDArray, ft: NDArray, mine: NDArray = mine) -> None:
+                finish(mine[part], f, ft)
+
+            wrong = scores.each_chunk(one, one.tangents["along"], rows[mine], n_threads, finish_mine)
+            bad.append(mine[wrong])
+        self._refuse(rows, np.sort(np.concatenate(bad)))
 
     def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
         """Raise if any row number is `bad`: not finite, or too far away for the dtype of the model."""
@@ -791,14 +1002,20 @@ class Model:
         self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish)
         return found
 
-    def _standard_sensitivity(self, rows: NDArray, threads: int | None) -> NDArray:
+    def _standard_sensitivity(
+        self,
+        rows: NDArray,
+        threads: int | None,
+        group: str | None = None,
+        of: NDArray[np.int64] | None = None,
+    ) -> NDArray:
         """s (n, n_outputs) in `dtype`."""
         found = np.empty((len(rows), self.n_outputs), self.dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = ft[:, 0]
 
-        self._each_chunk(rows, self._tangent()[None], threads, finish)
+        self._each_chunk(rows, self._tangent(group)[None], threads, finish, of)
         return found
 
     def _noise_tangents(self) -> Float:
@@ -811,18 +1028,24 @@ class Model:
         return self.tangents["posterior"]
 
     def _noise_embeddings(
-        self, rows: NDArray, K: int, threads: int | None
+        self, rows: NDArray, K: int, threads: int | None, of: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[slice, NDArray]]:
         """Posterior embeddings of some rows at a time, each (rows, n_outputs, K)."""
         for start in range(0, len(rows), EMBEDDED_ROWS):
             part = slice(start, min(start + EMBEDDED_ROWS, len(rows)))
-            E = self.embed(rows[part], "posterior", dim=K, threads=threads)
+            if self.users is None:
+                E = self.embed(rows[part], "posterior", dim=K, threads=threads)
+            else:
+                n_threads = checks.thread_count(self.threads if threads is None else threads)
+                E = self._embedded(rows[part], "posterior", K, 0, None if of is None else of[part], n_threads)
             yield part, E.reshape(len(E), self.n_outputs, K)
 
-    def _label_variance(self, rows: NDArray, threads: int | None) -> Float:
+    def _label_variance(
+        self, rows: NDArray, threads: int | None, of: NDArray[np.int64] | None = None
+    ) -> Float:
         """Var f + noise (n, n_outputs), standard units."""
         variance, K = np.full((len(rows), self.n_outputs), self.noise), len(self._noise_tangents())
-        for part, E in self._noise_embeddings(rows, K, threads):
+        for part, E in self._noise_embeddings(rows, K, threads, of):
             variance[part] += np.sum(np.square(E, dtype=np.float64), axis=2)
         return variance
 

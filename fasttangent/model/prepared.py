@@ -25,6 +25,8 @@ from fasttangent.model.posterior import draw
 from fasttangent.model.scores import slope
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.stages import Stages, certified, two_stages
+from fasttangent.model.users import Users, checked_ids
+from fasttangent.problem.deviations import checked_layers
 from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import (
     Scaling,
@@ -34,6 +36,7 @@ from fasttangent.problem.scaling import (
     largest_square_root,
     transferred,
 )
+from fasttangent.problem.users_problem import UsersProblem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,11 +57,13 @@ def prepare(
     sample_weight: Any = None,
     start: Model | Members | None = None,
     threads: int | None = None,
+    users: Any = None,
     **others: Any,
 ) -> Prepared:
     """Check all arguments of `fit` but `progress`; what is left to do takes little memory until it is run."""
     of_table = {name: others.pop(name) for name in OF_TABLE if name in others}
-    return Prepared(FitSettings(**others), Labelled.checked(X, y, sample_weight, **of_table), start, threads)
+    data = Labelled.checked(X, y, sample_weight, users=users, **of_table)
+    return Prepared(FitSettings(**others), data, start, threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,7 @@ class Labelled:
     names: tuple[str, ...] | None  # of the columns that are used
     flat: bool  # y was (n,), not (n, n_outputs)
     columns: Columns | None = None  # what X was made of
+    users: NDArray | None = None  # ids (n,)
 
     @classmethod
     def checked(
@@ -81,6 +87,7 @@ class Labelled:
         feature_names: Any = None,
         columns: Columns | None = None,
         categorical: Sequence[str] = (),
+        users: Any = None,
     ) -> Labelled:
         """From the arguments of `fit`."""
         if columns is None:
@@ -97,7 +104,8 @@ class Labelled:
         w = checks.row_weights("sample_weight", sample_weight, len(rows))
         checks.finite("X", rows)
         checks.finite("y", Y)
-        return cls(rows, Y.reshape(len(rows), -1), w, names, Y.ndim == 1, columns)
+        ids = None if users is None else checked_ids("users", users, len(rows))
+        return cls(rows, Y.reshape(len(rows), -1), w, names, Y.ndim == 1, columns, ids)
 
     @property
     def inputs(self) -> tuple[str, ...] | None:
@@ -112,7 +120,8 @@ class Labelled:
 
     def some(self, numbers: NDArray[np.int64]) -> Labelled:
         """Some of the rows."""
-        return replace(self, X=self.X[numbers], Y=self.Y[numbers], w=self.w[numbers])
+        users = None if self.users is None else self.users[numbers]
+        return replace(self, X=self.X[numbers], Y=self.Y[numbers], w=self.w[numbers], users=users)
 
 
 class Prepared:
@@ -140,17 +149,26 @@ class Prepared:
     ) -> None:
         self.settings, self.data, self.start, self.threads = settings, data, start, threads
         self.network = settings.network(data.X.shape[1], data.Y.shape[1])
-        check_groups(settings, self.network, data.groups)
+        check_groups(settings, self.network, data.groups, data.users is not None)
         _check_start(start, self.network, settings.members)
+        _check_users(settings, data.users, start)
         self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
         self.rng = np.random.default_rng(settings.seed)
         self.keep, self.held_back = _split(data.w, settings.validation, self.rng)
+        self.users = self._users()
         self.scaling = self._scaling()
         for one in () if start is None else start.models:
             _check_transferred(self._transferred(one), self.kind)
         self.objective: Objective | None = None  # None: as the settings say
         self.path: Path | None = None  # on which another member learned the strengths
         self._problem: Problem | None = None
+
+    def _users(self) -> Users | None:
+        """Those of the rows to train on."""
+        if self.data.users is None:
+            return None
+        layers = checked_layers("user_layers", self.settings.user_layers, self.network.layout.n_layers)
+        return Users.of(self.data.users[self.keep], layers)
 
     def _scaling(self) -> Scaling:
         X, Y, w = self.data.X, self.data.Y, self.data.w
@@ -184,8 +202,15 @@ class Prepared:
     def problem(self) -> Problem:
         """The objective on the rows to train on."""
         rows = self.standard(self.keep)
-        objective = self.objective or objective_of(self.settings, self.network, self.data.groups, rows)
-        return Problem(self.network, objective, *rows, self.n_threads)
+        known, of = None, np.empty(0, np.int64)
+        if self.users is not None:
+            assert self.data.users is not None
+            of = self.users.numbers("users", self.data.users[self.keep], len(self.keep))
+            known = self.users.deviations(self.network.layout), of
+        objective = self.objective or objective_of(self.settings, self.network, self.data.groups, rows, known)
+        if known is None:
+            return Problem(self.network, objective, *rows, self.n_threads)
+        return UsersProblem(self.network, objective, rows, self.n_threads, *known)
 
     def first_params(self) -> Float:
         """Where training starts."""
@@ -296,6 +321,7 @@ class Prepared:
             training={"rows": problem.n_rows, **training},
             threads=self.threads,
             settings=self.settings,
+            users=self.users,
             **found,
         )
 
@@ -320,6 +346,25 @@ def _check_start(start: Any, network: Network, members: int) -> None:
         raise ValueError(
             f"start must have the network to be fitted, {network}, got {start.network}; pass the same hidden and "
             f"activation, and rows of as many features and outputs"
+        )
+
+
+def _check_users(settings: FitSettings, users: NDArray | None, start: Any) -> None:
+    """Raise where users go with something that takes none."""
+    if isinstance(start, Model) and start.users is not None:
+        raise ValueError(
+            "start must be a model without users, got one with its users' deviations; pass what they share, "
+            "start=model.shared"
+        )
+    if users is None:
+        if settings.user_layers != FitSettings().user_layers:
+            raise ValueError(
+                "user_layers must be left out without users, whose own layers they are; pass users="
+            )
+    elif settings.members > 1:
+        raise ValueError(
+            f"members must be 1 with users, got {settings.members}; members with users are not there yet: fit models "
+            f"of several seeds"
         )
 
 

@@ -11,13 +11,12 @@ import numpy as np
 
 from fasttangent._version import __version__
 from fasttangent.common.files import replacing
+from fasttangent.model.settings import FitSettings
 from fasttangent.problem.scaling import Scaling
 
-FORMAT = 5  # the highest; raise it when a version writes what an older one cannot read
-SINGLE, SEVERAL = (
-    3,
-    4,
-)  # of one model, and of several members, that take numbers as they are; of others the highest
+FORMAT = 5  # of one model with users or learned columns; raise it when a version writes what an older one cannot read
+SINGLE = 3  # of one model without
+SEVERAL = 4  # of several members without
 HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
 SCALING = tuple(f.name for f in fields(Scaling))
 
@@ -34,7 +33,7 @@ def save_members(several: Any, path: str | os.PathLike[str]) -> None:
         header, own = _parts(one)
         headers.append(header)
         arrays.update({f"{i}/{name}": values for name, values in own.items()})
-    settings = None if several.settings is None else asdict(several.settings)
+    settings = None if several.settings is None else _without_defaults(asdict(several.settings))
     number = max(SEVERAL, *(own["format"] for own in headers))
     header = {"format": number, "version": __version__, "settings": settings}
     _write(path, {**header, "interrupted": several.interrupted, "members": headers}, arrays)
@@ -44,11 +43,11 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and arrays of a `Model`."""
     encodes = model.columns is not None and not model.columns.plain
     header = {
-        "format": FORMAT if encodes else SINGLE,
+        "format": SINGLE if model.users is None and not encodes else FORMAT,
         "version": __version__,
         "sizes": list(model.network.sizes),
         "activation": model.network.activation,
-        "objective": _without(asdict(model.objective), "of_inputs", encodes),
+        "objective": _without(_without(asdict(model.objective), "of_inputs", ()), "users", None),
         "certificate": asdict(model.certificate),
         "dtype": model.dtype,
         "feature_names": model.feature_names,
@@ -60,8 +59,9 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "flat_targets": model.flat_targets,
         "interrupted": model.interrupted,
         "training": model.training,
-        "settings": None if model.settings is None else _without(asdict(model.settings), "members", False),
+        "settings": None if model.settings is None else _of_one(asdict(model.settings)),
         "noise": None if np.isnan(model.noise) else model.noise,
+        **({} if model.users is None else {"users": asdict(model.users)}),
     }
     arrays: dict[str, Any] = {
         "params": model.params,
@@ -73,9 +73,18 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return {**header, "arrays": list(arrays)}, arrays  # a damaged directory of the archive may lack some
 
 
-def _without(record: dict[str, Any], later: str, wanted: bool) -> dict[str, Any]:
-    """The record as versions that do not know one of its fields read it, unless it is wanted."""
-    return {name: value for name, value in record.items() if wanted or name != later}
+def _of_one(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as versions without members and users know them."""
+    return _without_defaults({name: value for name, value in settings.items() if name != "members"})
+
+
+def _without_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    return _without(settings, "user_layers", FitSettings().user_layers)
+
+
+def _without(record: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """The record without a field of that value, which older versions do not know."""
+    return {key: one for key, one in record.items() if key != name or one != value}
 
 
 def _write(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from fasttangent.common import checks
 from fasttangent.common.words import AUTO, DTYPES
 from fasttangent.model.minibatch import Schedule
 from fasttangent.problem import groups
+from fasttangent.problem.deviations import checked_layers
 from fasttangent.problem.groups import Groups
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
@@ -54,6 +55,7 @@ class FitSettings:
     patience: int = 20
     dtype: str = "float32"
     members: int = 1
+    user_layers: tuple[int, ...] = (-1,)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,6 +74,7 @@ class FitSettings:
             "standardize": checks.flag("standardize", self.standardize),
             "dtype": checks.choice("dtype", self.dtype, DTYPES),
             "members": checks.integer("members", self.members, at_least=1),
+            "user_layers": _layers(self.user_layers, len(hidden) + 1),
             "seed": checks.seed(self.seed),
         }
         self.network(1, 1)
@@ -127,6 +130,12 @@ def _widths(hidden: Any) -> tuple[int, ...]:
             f"hidden must be a sequence of layer widths, got {hidden!r}; one layer is (64,), a linear model ()"
         ) from None
     return tuple(checks.integer("hidden", width, at_least=1) for width in widths)
+
+
+def _layers(layers: Any, n_layers: int) -> tuple[int, ...]:
+    """As given, once they are known to be layers of the network."""
+    checked_layers("user_layers", layers, n_layers)
+    return tuple(int(l) for l in layers)
 
 
 def _strength(strength: Any) -> float | str | dict[str, float]:

@@ -23,6 +23,7 @@ def settle(
     y: Any,
     *,
     sample_weight: Any = None,
+    users: Any = None,
     strength: float | None = None,
     seconds: float | None = None,
     threads: int | None = None,
@@ -41,6 +42,8 @@ def settle(
     X : array_like of shape (n, n_features)
     y : array_like of shape (n,) or (n, n_outputs)
     sample_weight : array_like of shape (n,), optional
+    users : array_like of shape (n,), optional
+        Whose rows they are, of a model with users.
     strength : float, optional
         > 0.  Default: the model's; of several groups the geometric mean, their ratios stay.
     seconds : float, optional
@@ -75,7 +78,7 @@ def settle(
     budget = np.inf if seconds is None else checks.number("seconds", seconds, above=0)
     if strength is not None:
         model = _under(model, checks.number("strength", strength, above=0))
-    problem, began = model.problem(X, y, sample_weight, threads=threads), time.perf_counter()
+    problem, began = model.problem(X, y, sample_weight, users=users, threads=threads), time.perf_counter()
     with reporting(progress) as report:
         start = np.zeros((1, len(model.params)))
         found = settled(problem, model.params, start, budget, report)
@@ -103,5 +106,5 @@ def _under(model: Model, strength: float) -> Model:
     objective, settings = replace(model.objective, strength=strength), model.settings
     if settings is not None:
         by_group = objective.by_group(model.network, model.feature_names)
-        settings = replace(settings, strength=by_group if objective.ratios else strength)
+        settings = replace(settings, strength=by_group if objective.ratios or objective.users else strength)
     return replace(model, objective=objective, settings=settings)

@@ -22,9 +22,10 @@ from fasttangent.model.lbfgs import minimize
 from fasttangent.model.settling_state import GOAL, OutOfTime, Settling
 from fasttangent.model.trust_region import MOST_STEPS, TrustRegion, coarse
 from fasttangent.problem.curvature import System
-from fasttangent.problem.linearized import Linearized
+from fasttangent.problem.linearized_users import linearized
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import conjugate_gradients, norm
+from fasttangent.solvers.arrow_metric import metric_at
 from fasttangent.solvers.dual_metric import DualMetric
 from fasttangent.solvers.extremes import curvature_bracket
 
@@ -114,9 +115,9 @@ def _approach(state: Settling) -> None:
         before = state.value
         if state.gradient_norm <= NEAR:
             return
-        at = Linearized(state.problem, state.theta, coarse(state.problem))
-        metric = DualMetric(at)
-        metric = DualMetric(at, max(metric.floor, 1e-3 * metric.largest))
+        at = linearized(state.problem, state.theta, coarse(state.problem))
+        metric = metric_at(at)
+        metric = metric_at(at, max(metric.floor, 1e-3 * metric.largest))
 
         def solve(v: Float, metric: DualMetric = metric) -> Float:
             return metric.solve(v).astype(np.float64)
@@ -171,8 +172,8 @@ def solve_tangents(
 
     `keep` is given them whenever they are better.
     """
-    at = Linearized(problem, theta)
-    metric, product, tangents = DualMetric(at), heeding(at.product), start
+    at = linearized(problem, theta)
+    metric, product, tangents = metric_at(at), heeding(at.product), start
     goals = TANGENT_GOAL * np.array([norm(b) for b in sides])
     for _ in range(4):
         residual = problem.product(theta, tangents) + sides

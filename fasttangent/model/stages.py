@@ -58,15 +58,16 @@ def two_stages(
     """
     clock = time.perf_counter
     began = clock()
-    first = train(problem, settings.schedule, start, np.dtype(settings.dtype), rng, report, held_back)
+    first = train(problem.shared, settings.schedule, start, np.dtype(settings.dtype), rng, report, held_back)
     seconds = {"training_seconds": clock() - began, "settling_seconds": 0.0}
+    first.theta, first.tangents = problem.extended(first.theta), problem.extended(first.tangents)
     if first.stopped == "interrupted" or settings.budget == 0:
         notes = first.notes
         if first.stopped == "interrupted":
             notes = (*notes, "training was interrupted; fit again, and let it settle")
         return Stages(problem, first.theta, first.tangents, first.stopped, notes, first.history, seconds)
     # A tangent lost in the first stage starts again from zero: settling solves for it.
-    tangents = first.tangents if len(first.tangents) == len(start[1]) else start[1]
+    tangents = first.tangents if len(first.tangents) == len(start[1]) else problem.extended(start[1])
     began, theta, path = clock(), first.theta, None
     deadline = began + settings.budget
     if settings.strength == AUTO and problem.rows.Y.size <= MOST_LABELS:

@@ -28,7 +28,7 @@ import numpy as np
 from fasttangent.model.given_strengths import FACTOR_ERROR
 from fasttangent.model.settling import descend
 from fasttangent.model.settling_state import OutOfTime, Settling
-from fasttangent.problem.linearized import Linearized
+from fasttangent.problem.linearized_users import linearized
 from fasttangent.solvers.dual_metric import DualMetric
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def evidence(problem: Problem, theta: Float) -> tuple[float, float]:
 
 def minus_log_evidence(problem: Problem, theta: Float) -> tuple[float, DualMetric, Float]:
     """E, and what it was computed by: the factored I + K / strength, and R."""
-    strength, at = problem.objective.strength, Linearized(problem, theta)
+    strength, at = problem.objective.strength, linearized(problem, theta)
     metric = DualMetric(at, strength, whole=True)
     roots = at.kept.roots
     slopes = at.kept.slopes.reshape(at.n_blocks, len(roots), -1).transpose(1, 0, 2)

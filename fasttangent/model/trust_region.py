@@ -22,7 +22,9 @@ import numpy as np
 from fasttangent.common.vectors import norm
 from fasttangent.model.settling_state import Settling
 from fasttangent.problem.linearized import Linearized
+from fasttangent.problem.linearized_users import linearized
 from fasttangent.problem.problem import Problem
+from fasttangent.solvers.arrow_metric import metric_at
 from fasttangent.solvers.dual_metric import DualMetric
 from fasttangent.solvers.steihaug import Path
 
@@ -96,8 +98,8 @@ class TrustRegion:
         state, outputs = self._state, self._outputs
         relative, length = state.gradient_norm, norm(state.gradient)
         rough = relative > NEAR and not self._lost
-        at = Linearized(self._problem, state.theta, coarse(self._problem) if rough else DOUBLE)
-        metric = DualMetric(at)
+        at = linearized(self._problem, state.theta, coarse(self._problem) if rough else DOUBLE)
+        metric = metric_at(at)
         g, tolerance = (state.gradient / length).astype(at.dtype), min(LOOSE, np.sqrt(relative))
         path = Path(state.heeding(at.product), metric.solve, g, tolerance, MOST_PRODUCTS)
         if self._radius == 0:

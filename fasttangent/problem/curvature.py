@@ -52,7 +52,12 @@ class System:
 
     @property
     def flat_biases(self) -> NDArray[np.int64]:
-        """Numbers of the parameters that no prediction and no other parameter depends on: see `dead_units`."""
+        """Numbers of the parameters that no prediction and no other parameter depends on: see `dead_units`.
+
+        None with users, whose deviations may use a unit that is the same for every row.
+        """
+        if self.size > self.problem.network.layout.n_params:
+            return np.empty(0, np.int64)
         return flat_biases(self.problem.network.layout, self.theta, self.diagonal_term)
 
     def product(self, V: Float) -> Float:

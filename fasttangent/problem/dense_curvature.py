@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.common import parallel
-from fasttangent.problem.linearized import Linearized
+from fasttangent.problem.linearized_users import LinearizedUsers, linearized
 from fasttangent.problem.problem import Problem
+from fasttangent.problem.users_problem import UsersProblem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,8 +42,29 @@ def dense_curvature(problem: Problem, theta: Float, *, gauss_newton: bool) -> Fl
 
     Besides the result it takes at most as much memory again, for a network of one or two hidden layers a third.
     """
+    if isinstance(problem, UsersProblem):
+        return _of_users(problem, theta, gauss_newton)
     sums = _sums_over_rows(problem, theta, gauss_newton)
     return _assemble(sums, problem.network.layout.table, len(theta), problem.threads)
+
+
+def _of_users(problem: UsersProblem, theta: Float, gauss_newton: bool) -> Float:
+    """E^T of the matrix of each user's theta_u."""
+    every, chosen, p = problem.deviations, problem.deviations.chosen, problem.deviations.n_params
+    H, (X, Y, w) = np.zeros((every.size, every.size)), problem.rows
+    for rows, theta_u in problem.each_user(theta):
+        some = Problem(
+            problem.network, problem.objective, X[rows], Y[rows], np.ones(len(rows)), problem.threads
+        )
+        some = some.with_rows(X[rows], Y[rows], w[rows], problem.threads)
+        Hu, at = (
+            dense_curvature(some, theta_u, gauss_newton=gauss_newton),
+            p + len(chosen) * problem.of[rows[0]],
+        )
+        own = slice(at, at + len(chosen))
+        H[:p, :p] += Hu
+        H[:p, own], H[own, :p], H[own, own] = Hu[:, chosen], Hu[chosen], Hu[np.ix_(chosen, chosen)]
+    return H
 
 
 def _sums_over_rows(problem: Problem, theta: Float, gauss_newton: bool) -> list[_Term]:
@@ -170,13 +192,16 @@ def _assemble(terms: list[_Term], table: NDArray[np.int64], p: int, n_threads: i
 
 def dual_matrix(problem: Problem, theta: Float) -> Float:
     """D^1/2 J M^-1 J^T D^1/2, D = w loss'': (n n_outputs, the same), in the order of (n, n_outputs)."""
-    at = Linearized(problem, theta)
+    at = linearized(problem, theta)
     n, n_outputs, size = problem.n_rows, len(at.kept.roots), at.block
-    blocks = n_outputs * at.n_blocks
+    blocks = n_outputs * at.dual_blocks
     K, tiles = np.empty((blocks, size, blocks, size)), iter(at.dual_tiles())
     for i in range(blocks):
         for j in range(i, blocks):
             tile = -next(tiles)
             K[i, :, j], K[j, :, i] = tile, tile.T
-    each = K.reshape(n_outputs, -1, n_outputs, at.n_blocks * size)[:, :n, :, :n]
+    each = K.reshape(n_outputs, -1, n_outputs, at.dual_blocks * size)[:, :n, :, :n]
+    if isinstance(at, LinearizedUsers):
+        back = np.argsort(at.order)
+        each = each[:, back][:, :, :, back]
     return np.ascontiguousarray(each.transpose(1, 0, 3, 2)).reshape(n * n_outputs, n * n_outputs)

@@ -14,6 +14,7 @@ from fasttangent.problem.layout import Layout
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+USERS = "users"  # the name of the group of deviations
 Groups = str | tuple[int, ...]  # one of the words, or the number of the group of each parameter
 
 

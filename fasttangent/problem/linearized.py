@@ -13,7 +13,7 @@ from fasttangent.problem.problem import FLOAT64, Problem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fasttangent.kernels.linearized import Parts
+    from fasttangent.kernels.linearized import Kept, Parts
 
     Float = NDArray[Any]  # of either precision
 
@@ -37,34 +37,44 @@ class Linearized:
     """
 
     def __init__(self, problem: Problem, theta: Float, dtype: np.dtype = FLOAT64) -> None:
-        from fasttangent.kernels import drivers
-        from fasttangent.kernels.linearized import Kept, Parts, linearize
         from fasttangent.kernels.network import BLOCK_BYTES
 
         self.problem, self.theta, self.dtype = problem, np.ascontiguousarray(theta, dtype), dtype
-        self._drivers = drivers  # imported once: a few parts cost little more than that
         self.block = BLOCK_BYTES // dtype.itemsize  #: rows
         self.table = problem.network.layout.table
-        self.n_blocks = -(-problem.n_rows // self.block)
-        units, n_outputs = int(np.sum(self.table[:, 0] + 1)), int(self.table[-1, 1])
-        stack, outputs = (self.n_blocks, units * self.block), (self.n_blocks, n_outputs * self.block)
-        h, p, bends, d = (aligned(stack, dtype) for _ in range(4))
-        slopes, curvatures = (aligned(outputs, dtype) for _ in range(2))
-        roots = aligned((n_outputs, self.n_blocks, self.block), dtype)
-        each = aligned((n_outputs, *stack), dtype)
-        self.kept = Kept(h, p, bends, d, slopes, curvatures, roots, each)
+        self._diagonal = (problem.objective.strength * problem.mask).astype(dtype)
+        self._linearize()
 
+    def _linearize(self) -> None:
+        from fasttangent.kernels import drivers
+        from fasttangent.kernels.linearized import Parts, linearize
+
+        problem = self.problem
+        self._drivers = drivers  # imported once: a few parts cost little more than that
+        self.n_blocks = -(-problem.n_rows // self.block)
+        self.kept = kept = self._room()
         size = PART_ROWS // self.block * -(-problem.n_rows // (PART_ROWS * MOST_PARTS))
         self._parts = Parts(0, -(-self.n_blocks // size), size)
-        self._sums = aligned((self._parts.last, len(theta)), dtype)
-        self._diagonal = (problem.objective.strength * problem.mask).astype(dtype)
-        kept, data, every = self.kept, problem.data_term(False, dtype), problem.every
+        self._sums = aligned((self._parts.last, len(self.theta)), self.dtype)
+        data, every = problem.data_term(False, self.dtype), problem.every
         self._share(
             3,
             lambda parts: linearize(kept, *self._blocks(parts), self.theta, data, every),
             self._drivers.linearize_parts,
             (kept, self._parts, self.theta, data, every),
         )
+
+    def _room(self) -> Kept:
+        """What is kept of the blocks, not known yet."""
+        from fasttangent.kernels.linearized import Kept
+
+        units, n_outputs, dtype = int(np.sum(self.table[:, 0] + 1)), int(self.table[-1, 1]), self.dtype
+        stack, outputs = (self.n_blocks, units * self.block), (self.n_blocks, n_outputs * self.block)
+        h, p, bends, d = (aligned(stack, dtype) for _ in range(4))
+        slopes, curvatures = (aligned(outputs, dtype) for _ in range(2))
+        roots = aligned((n_outputs, self.n_blocks, self.block), dtype)
+        each = aligned((n_outputs, *stack), dtype)
+        return Kept(h, p, bends, d, slopes, curvatures, roots, each)
 
     def product(self, v: Float) -> Float:
         """(H + strength C'') v, for v (p,)."""
@@ -109,16 +119,34 @@ class Linearized:
         """-J M^-1 J^T, M the problem's `metric`, in tiles for `kernels/tiles.py`: (tiles, block, block)."""
         from fasttangent.kernels.tiles import dual_row
 
-        kept, table, n = self.kept, self.table, self.n_blocks * len(self.kept.roots)
-        if (ratio := self.problem.inputs_ratio) is not None:
-            h = aligned(kept.h.shape, self.dtype)
-            each = self.n_blocks, len(ratio), self.block
-            scale = (1 / np.sqrt(ratio)).astype(self.dtype)[:, None]
-            np.multiply(kept.h.reshape(each), scale, out=h.reshape(each))
-            kept = kept._replace(h=h)
+        kept, table = self._over_ratios(self.kept, self.problem.inputs_ratio), self.table
+        n = self.n_blocks * len(kept.roots)
         T = aligned((n * (n + 1) // 2, self.block, self.block), self.dtype)
         parallel.run(lambda i: dual_row(T, kept, i, table), n, self.problem.threads)
         return T
+
+    def _over_ratios(self, kept: Kept, ratio: Float | None) -> Kept:
+        """With activations over the roots of the ratios of strengths."""
+        if ratio is None:
+            return kept
+        h = aligned(kept.h.shape, self.dtype)
+        each = len(h), len(ratio), self.block
+        scale = (1 / np.sqrt(ratio)).astype(self.dtype)[:, None]
+        np.multiply(kept.h.reshape(each), scale, out=h.reshape(each))
+        return kept._replace(h=h)
+
+    @property
+    def dual_blocks(self) -> int:
+        """Blocks of rows of `dual_tiles`, for one output."""
+        return self.n_blocks
+
+    def to_dual(self, u: Float) -> Float:
+        """A vector in the space of J's rows as `dual_tiles` has them."""
+        return u
+
+    def from_dual(self, u: Float) -> Float:
+        """And back."""
+        return u
 
     def scaled(self, change: Float) -> Float:
         """Changes of the outputs (n, n_outputs) as a vector in the space of J's rows, times the roots of w loss''."""

@@ -57,6 +57,8 @@ class Objective:
     of_inputs : tuple of int
         The number of the column that each input was made of, whose weights are one group; () where every column is one
         input.
+    users : float or None
+        The same of one more group, "users": the deviations of users from what they share; None: there are no users.
     """
 
     loss: str = "squared"
@@ -66,6 +68,7 @@ class Objective:
     groups: groups.Groups = "one"
     ratios: tuple[float, ...] = ()
     of_inputs: tuple[int, ...] = ()
+    users: float | None = None
 
     def __post_init__(self) -> None:
         checks.choice("loss", self.loss, LOSSES)
@@ -76,6 +79,8 @@ class Objective:
         each = [checks.number("ratios", ratio, above=0) for ratio in self.ratios]
         object.__setattr__(self, "ratios", tuple(each))
         object.__setattr__(self, "of_inputs", checked_numbers(self.of_inputs))
+        if self.users is not None:
+            object.__setattr__(self, "users", checks.number("users", self.users, above=0))
 
     def ratio_of_each(self, network: Network) -> Float:
         """The ratio of the group of each parameter.
@@ -113,7 +118,8 @@ class Objective:
         """
         names = groups.names(self.groups, network.layout, columns)
         ratios = self.ratios or (1.0,) * len(names)
-        return {name: self.strength * ratio for name, ratio in zip(names, ratios, strict=True)}
+        found = {name: self.strength * ratio for name, ratio in zip(names, ratios, strict=True)}
+        return found if self.users is None else {**found, groups.USERS: self.strength * self.users}
 
     def mask(self, network: Network) -> Float:
         """C = 1/2 sum_j mask_j theta_j^2: the diagonal of C'', (p,)."""

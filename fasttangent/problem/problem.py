@@ -86,6 +86,24 @@ class Problem:
         other._set_rows(X, Y, w, 1.0, threads)
         return other
 
+    def some(self, rows: NDArray[np.int64], factor: float) -> Problem:
+        """Some of the rows, their weights times a factor."""
+        X, Y, w = (np.ascontiguousarray(a[rows]) for a in self.rows)
+        return self.with_rows(X, Y, w * factor, self.threads)
+
+    @property
+    def shared(self) -> Problem:
+        """The problem of what all users share: this one, which has none."""
+        return self
+
+    def extended(self, vectors: Float) -> Float:
+        """Vectors of `shared` as vectors of this problem."""
+        return vectors
+
+    def each_user(self, theta: Float) -> list[tuple[NDArray[np.int64], Float]]:
+        """Numbers of the rows that share parameters, and those (p,): all, where there are no users."""
+        return [(self.every, theta)]
+
     def at_strength(self, strength: float) -> Problem:
         """The same rows under another strength, with the same ratios."""
         other = copy.copy(self)

@@ -10,6 +10,7 @@ import numpy as np
 from fasttangent.common import parallel
 from fasttangent.common.vectors import norm
 from fasttangent.problem.linearized import Linearized
+from fasttangent.problem.linearized_users import linearized
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers.steihaug import Path
 
@@ -46,10 +47,10 @@ class DualMetric:
 
     def __init__(self, at: Linearized, floor: float | None = None, whole: bool = False) -> None:
         rows = at.problem if whole else _sample(at.problem)
-        self.at = at if rows is at.problem else Linearized(rows, at.theta, at.dtype)
+        self.at = at if rows is at.problem else linearized(rows, at.theta, at.dtype)
         self.of_all_rows, self._whole = rows is at.problem, at
         self._R = None if at.problem.inputs_ratio is None else at.problem.metric.astype(at.dtype)
-        self.dtype, self._n = at.dtype, self.at.n_blocks * len(self.at.kept.roots)
+        self.dtype, self._n = at.dtype, self.at.dual_blocks * len(self.at.kept.roots)
         self._tiles = self.at.dual_tiles()
         least = LEAST_SHARE[at.dtype.itemsize] * self._trace
         self.floor = _or_any(max(at.problem.objective.strength, least), at.dtype) if floor is None else floor
@@ -128,11 +129,12 @@ class DualMetric:
         return -2 * float(np.sum(np.log(roots))) - roots.size * math.log(self.floor)
 
     def _solve_dual(self, u: Float) -> Float:
-        """(J R^-1 J^T + floor I)^-1 u, in the place of u."""
+        """(J R^-1 J^T + floor I)^-1 u, perhaps in the place of u."""
         from fasttangent.kernels.tiles import solve_tiles
 
+        u = self.at.to_dual(u)
         solve_tiles(u.ravel(), self._tiles, self._n)
-        return u
+        return self.at.from_dual(u)
 
     def sample(self, seed: int) -> Float:
         """A random vector (p,) whose covariance is M."""
@@ -170,5 +172,4 @@ def _sample(problem: Problem) -> Problem:
     if pays(problem):
         return problem
     sample = np.sort(np.random.default_rng(0).choice(n, most, replace=False))
-    X, Y, w = (np.ascontiguousarray(a[sample]) for a in problem.rows)
-    return problem.with_rows(X, Y, w * (n / most), problem.threads)
+    return problem.some(sample, n / most)

@@ -12,8 +12,9 @@ import numpy as np
 from fasttangent.common.blas import one_thread
 from fasttangent.common.vectors import dot, norm
 from fasttangent.problem.curvature import System
-from fasttangent.problem.linearized import Linearized
+from fasttangent.problem.linearized_users import linearized
 from fasttangent.solvers import limits
+from fasttangent.solvers.arrow_metric import metric_at
 from fasttangent.solvers.bracket import Bracket
 from fasttangent.solvers.by_factors import CHANGE, by_factors
 from fasttangent.solvers.by_products import FLAT, by_products
@@ -90,8 +91,8 @@ def unfactored(
     deadline: float = np.inf,
 ) -> Bracket:
     """As `curvature_bracket`, by products with A alone."""
-    at = Linearized(system.problem, system.theta)
-    M = DualMetric(at) if metric is None else metric()
+    at = linearized(system.problem, system.theta)
+    M = metric_at(at) if metric is None else metric()
     exact = not system.gauss_newton and system.regularized
     product = at.product if exact else lambda v: system.product(v[None])[0]
     keep = np.ones(system.size)

@@ -9,7 +9,8 @@ import pytest
 import fasttangent as ft
 from fasttangent.model.settings import SETTINGS, FitSettings
 
-DATA = ("X", "y", "sample_weight", "start", "threads", "progress", "feature_names", "categorical", "columns")
+TABLE = ("feature_names", "categorical", "columns")
+DATA = ("X", "y", "sample_weight", "users", "start", "threads", "progress", *TABLE)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 2))
 Y = X[:, 0] - X[:, 1] ** 2

@@ -1,0 +1,80 @@
+"""A hierarchy of users against one model for all and one for each, and how long 1,000 users take.
+
+    python -m bench users DATA_FOLDER [--parts errors many] [-o bench/results/users.jsonl]
+    python -m bench users --table bench/results/users.jsonl > bench/USERS.md
+
+`bench/users/tables.py` says what is measured, and did so before it was.  With -o each result is a line of the file, and
+those that it has are not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.common import options
+from bench.users import tables
+from bench.users.cases import SPLIT_ON, SPREADS, rows_of
+from bench.users.contenders import compared
+from bench.users.many import SIZES, timed
+
+EACH, SEEDS = (5, 10, 20), (100, 101, 102)
+CASES: dict[str, list[dict[str, Any]]] = {
+    "errors": [
+        {"case": case, "each": each, "seed": seed}
+        for seed in SEEDS
+        for case in (*SPREADS, *SPLIT_ON)
+        for each in EACH
+    ],
+    "many": SIZES,
+}
+
+
+def main() -> None:
+    chosen = arguments()
+    if chosen.table is not None:
+        print(tables.everything(read(chosen.table)))
+        return
+    known = [key(one) for one in read(chosen.output)]
+    warnings.simplefilter("ignore", UserWarning)
+    for part, case in wanted(chosen):
+        if key({"part": part, **case}) in known:
+            continue
+        found = timed(**case) if part == "many" else compared(rows_of(chosen.folder, **case))
+        line = json.dumps({"part": part, **case, "found": found})
+        print(line, flush=True)
+        if chosen.output is not None:
+            with open(chosen.output, "a") as file:
+                file.write(line + "\n")
+
+
+def wanted(chosen: Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    for part in chosen.parts:
+        for case in CASES[part]:
+            yield part, case
+
+
+def key(result: dict[str, Any]) -> str:
+    return json.dumps({name: value for name, value in result.items() if name != "found"}, sort_keys=True)
+
+
+def read(path: Path | None) -> list[dict[str, Any]]:
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def arguments() -> Namespace:
+    parser = options.parser(__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, metavar="DATA_FOLDER")
+    parser.add_argument("--parts", nargs="+", default=list(CASES), choices=list(CASES), metavar="PART")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
+    parser.add_argument("--table", type=Path, metavar="FILE")
+    chosen = parser.parse_args()
+    if chosen.folder is None and chosen.table is None:
+        parser.error("DATA_FOLDER is missing")
+    return chosen
