@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,8 +30,8 @@ class Chooser:
 
     strategy: Strategy
     settings: Mapping[str, Any]
+    limits: Mapping[str, Any]  # arguments of `select` for the rows of the pool
     threads: int | None
-    limits: Mapping[str, Any] = field(default_factory=dict)  # arguments of `select` for the rows of the pool
 
     @property
     def name(self) -> str:

@@ -170,7 +170,7 @@ class Rounds:
             self.sources,
             replace(self.settings, patience=None, min_change=None),
             self.fit_settings,
-            Chooser("random", {}, self.settings.threads, self.chooser.limits),
+            Chooser("random", {}, self.chooser.limits, self.settings.threads),
             None if folder is None else folder / "random",
         )
         control.beside, self.beside = self, control

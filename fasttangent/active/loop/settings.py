@@ -78,11 +78,17 @@ def fit_settings(
     return settings
 
 
-def select_settings(given: Mapping[str, Any], n: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def select_settings(
+    given: Mapping[str, Any], strategy: str | Callable[..., Any], n: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arguments of `select`, by name: those of every batch, and those of `LIMITS`, tried on a pool of n rows."""
     parameters = inspect.signature(selection.select).parameters
     _known("select", given, [name for name in parameters if name not in SELECT_ELSEWHERE])
     limits = {name: given[name] for name in LIMITS if given.get(name) is not None}
+    if callable(strategy) and (others := limits.keys() - {"exclude"}):
+        raise ValueError(
+            f"select may have {min(others)!r} only with a strategy of `select`; a function of yours keeps its own limits"
+        )
     excluded(limits.get("exclude"), n)
     groups, per_group, cost, max_cost = (limits.get(name) for name in LIMITS[1:])
     limits_of(groups, per_group, given_cost(cost, n), max_cost, 1, n)
