@@ -39,6 +39,8 @@ def kind_of(place: str, values: Any) -> Kind:
         return "moment"
     if kind == nw.Duration:
         return "duration"
+    if kind == nw.String and _library(values) == "pandas" and values.to_native().dtype == object:
+        return _kind_of_objects(place, values.to_native())  # narwhals looks at the first rows alone
     if kind in (nw.String, nw.Categorical, nw.Enum):
         return "text"
     if values.null_count() == len(values):

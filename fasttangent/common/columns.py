@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.common import cells
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -88,7 +86,7 @@ class Column:
             rare = [f"rare {self.shares[-1]:.0%}"] if len(self.shares) > len(self.levels) else []
             words.append(", ".join([*shown[: 4 if more else 5], *more, *rare]))
         elif self.kind == "moment":
-            words.append(f"days since {np.datetime64(round(self.mean * cells.DAY), 'us')!s:.16}")
+            words.append(f"days since {np.datetime64(round(self.mean * 1440), 'm')}")
         elif self.kind == "bool":
             words.append(f"{self.mean:.0%} true")
         else:

@@ -153,10 +153,11 @@ def told(rows: NDArray | Encoded) -> None:
         rows.strange.warn()
 
 
-def whole(rows: NDArray | Encoded) -> NDArray:
+def whole(rows: NDArray | Encoded, tell: bool = True) -> NDArray:
     """All of them, with a warning of what training had not."""
     if isinstance(rows, np.ndarray):
         return rows
     found = rows[:]
-    told(rows)
+    if tell:
+        told(rows)
     return found

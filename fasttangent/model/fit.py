@@ -143,7 +143,7 @@ def fit(
         Columns of X whose numbers are labels.
     columns : Columns, optional
         What to make of the columns, as `learn_columns` or another model has it; X may then also hold the inputs made
-        by it, as an array.  Default: learned from X.
+        by it, as an array.  Default: those of `start`, or learned from X.
 
     Returns
     -------

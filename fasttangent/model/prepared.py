@@ -13,6 +13,7 @@ import numpy as np
 from fasttangent.common import checks
 from fasttangent.common.columns import Columns
 from fasttangent.common.encoded import encoded, whole
+from fasttangent.common.inputs import Strange
 from fasttangent.common.learned_columns import checked_names, learned
 from fasttangent.common.progress import reporting
 from fasttangent.common.warning import warn
@@ -62,6 +63,9 @@ def prepare(
 ) -> Prepared:
     """Check all arguments of `fit` but `progress`; what is left to do takes little memory until it is run."""
     of_table = {name: others.pop(name) for name in OF_TABLE if name in others}
+    known = start.columns if isinstance(start, Model | Members) else None
+    if known is not None and not known.plain and of_table.get("columns") is None:
+        of_table["columns"] = known
     data = Labelled.checked(X, y, sample_weight, users=users, **of_table)
     return Prepared(FitSettings(**others), data, start, threads)
 
@@ -90,15 +94,27 @@ class Labelled:
         users: Any = None,
     ) -> Labelled:
         """From the arguments of `fit`."""
-        if columns is None:
+        given = columns
+        if given is None:
             columns = learned(X, sample_weight, feature_names, categorical)
+        elif not isinstance(given, Columns):
+            raise TypeError(
+                f"columns must be what learn_columns returns or a model has, got {type(given).__name__}"
+            )
+        elif len(categorical):
+            raise ValueError(
+                "categorical must be left out where columns are given, which say what is a category"
+            )
         if columns is None:
             rows = checks.matrix("X", X, min_rows=2)
             names = checked_names(
                 X if feature_names is None else feature_names, rows.shape[1], given=feature_names is not None
             )
         else:
-            rows, names = whole(encoded("X", X, columns)), columns.names
+            quiet = (
+                None if given is not None else Strange("X")
+            )  # rows without weight may have cells of their own
+            rows, names = whole(encoded("X", X, columns, quiet), tell=given is not None), columns.names
             checks.enough_rows("X", rows, 2)
         Y = checks.targets("y", y, len(rows))
         w = checks.row_weights("sample_weight", sample_weight, len(rows))
@@ -150,7 +166,7 @@ class Prepared:
         self.settings, self.data, self.start, self.threads = settings, data, start, threads
         self.network = settings.network(data.X.shape[1], data.Y.shape[1])
         check_groups(settings, self.network, data.groups, data.users is not None)
-        _check_start(start, self.network, settings.members)
+        _check_start(start, self.network, settings.members, data.columns)
         _check_users(settings, data.users, start)
         self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
         self.rng = np.random.default_rng(settings.seed)
@@ -326,7 +342,7 @@ class Prepared:
         )
 
 
-def _check_start(start: Any, network: Network, members: int) -> None:
+def _check_start(start: Any, network: Network, members: int, columns: Columns | None) -> None:
     if start is None:
         return
     if members > 1 and (not isinstance(start, Members) or len(start.models) != members):
@@ -342,6 +358,11 @@ def _check_start(start: Any, network: Network, members: int) -> None:
         )
     if not isinstance(start, Model | Members):
         raise TypeError(f"start must be a Model, got {type(start).__name__}; pass what fit or load returned")
+    if start.columns is not None and not start.columns.plain and start.columns != columns:
+        raise ValueError(
+            "start must be a model of the same columns, got one that makes other inputs of them; leave columns out, or "
+            "pass columns=start.columns"
+        )
     if (start.network.sizes, start.network.activation) != (network.sizes, network.activation):
         raise ValueError(
             f"start must have the network to be fitted, {network}, got {start.network}; pass the same hidden and "

@@ -427,3 +427,49 @@ def test_scores_do_not_depend_on_chunks_or_threads(model, kind):
     for threads in (1, 3):
         np.testing.assert_array_equal(model.curiosity(pool, threads=threads), model.curiosity(X)[rows])
         np.testing.assert_array_equal(model.score(pool, threads=threads).prediction, model.predict(X)[rows])
+
+
+def test_objects_of_two_kinds_are_found_anywhere():
+    for frame in (FRAME, pd.concat([FRAME] * 3, ignore_index=True)):
+        mixed = frame.assign(color=[*["red"] * (len(frame) - 2), 3, 4.5])
+        with pytest.raises(TypeError, match=r"column 'color', must hold .* got objects of str and int"):
+            ft.learn_columns(mixed)
+
+
+def test_rows_without_weight_are_not_told_of(recwarn):
+    w = (FRAME["color"] != "red").to_numpy(float)
+    model = ft.fit(FRAME, Y, sample_weight=w, **HOW)
+    assert "color=red" not in model.input_names
+    assert not recwarn.list
+
+
+def test_a_warm_start_keeps_the_columns():
+    first = ft.fit(FRAME, Y, **HOW)
+    more = pd.concat([FRAME, POOL.iloc[:40].assign(color="violet")], ignore_index=True)
+    with pytest.warns(UserWarning, match="40 of a new level in column 'color'"):
+        second = ft.fit(more, target(more), start=first, **HOW)
+    assert second.columns == first.columns
+    other = FRAME.replace({"color": {"red": "rot"}})
+    with pytest.raises(ValueError, match="start must be a model of the same columns"):
+        ft.fit(other, Y, start=first, columns=ft.learn_columns(other), **HOW)
+
+
+def test_columns_that_are_none_are_refused(model):
+    with pytest.raises(
+        TypeError, match="columns must be what learn_columns returns or a model has, got list"
+    ):
+        ft.fit(FRAME, Y, columns=["size"], **HOW)
+    with pytest.raises(ValueError, match="categorical must be left out where columns are given"):
+        ft.fit(FRAME, Y, columns=model.columns, categorical=["zip"], **HOW)
+
+
+def test_without_narwhals_inputs_that_are_encoded_are_scored(model, tmp_path, monkeypatch):
+    import sys
+
+    X, wanted = model.matrix("X", POOL), model.curiosity(POOL)
+    model.save(tmp_path / "m.npz")
+    monkeypatch.setitem(sys.modules, "narwhals.stable.v1", None)
+    again = ft.load(tmp_path / "m.npz")
+    np.testing.assert_array_equal(again.curiosity(X), wanted)
+    with pytest.raises(TypeError, match=r"needs narwhals .*pip install 'fasttangent\[frames\]'"):
+        again.curiosity(POOL)

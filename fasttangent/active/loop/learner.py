@@ -66,8 +66,7 @@ class ActiveLearner:
         Labels to get in all, those of y not counted.  May be raised later.
     fit, select : mapping, optional
         Arguments of `fit` and `select`.  Without a seed of their own fits have one per round, made of `seed`.  Every
-        batch, the first, by chance, too, keeps within `exclude`, `per_group` and `max_cost` of `select`, for the rows
-        of the pool, and holds fewer rows where no more may be picked.
+        batch, the first, too, keeps within `exclude`, `per_group` and `max_cost`, and is smaller where it must.
     start : {"cold", "warm"}
         Whether a fit starts from new weights or from the model of the round before.
     patience : int, optional
@@ -184,8 +183,7 @@ class ActiveLearner:
         )  # fmt: skip
         sources = Sources.checked(X_pool, X, y, test, oracle, at_once, (fit or {}).get("categorical", ()))
         of_fit = fit_settings(fit or {}, sources.pool.shape[1], sources.names, sources.columns)
-        of_select = select_settings(select or {}, strategy, len(sources.pool))
-        chooser = Chooser(strategy, *of_select, threads)
+        chooser = Chooser(strategy, *select_settings(select or {}, strategy, len(sources.pool)), threads)
         self._rounds = Rounds(sources, settings, of_fit, chooser, folder)
         self.control = ActiveLearner._of(self._rounds.control()) if random_control else None
         self.stopped: str | None = None

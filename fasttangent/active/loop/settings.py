@@ -69,7 +69,7 @@ def fit_settings(
 ) -> dict[str, Any]:
     """Arguments of `fit`, tried with made-up labels."""
     _known("fit", given, [*SETTINGS, "feature_names", "categorical"])
-    settings = dict(given)
+    settings = {name: value for name, value in given.items() if name != "categorical"}  # which `columns` say
     if names is not None:
         settings.setdefault("feature_names", names)
     rng = np.random.default_rng(0)
