@@ -11,12 +11,11 @@ import numpy as np
 
 from fasttangent.common import frames
 from fasttangent.common.handing import ahead
-from fasttangent.common.tables.encoded_table import as_read_by
+from fasttangent.common.tables.encoded_table import EncodedTable, as_read_by
 from fasttangent.common.tables.finding import places
+from fasttangent.common.tables.joined import JoinedTable
 from fasttangent.common.tables.matching import Model, feature_columns, table_width
 from fasttangent.common.tables.memory import ArrayTable, DatasetTable, StreamTable
-from fasttangent.common.tables.reading import open_table
-from fasttangent.common.tables.stores import Place, stamp
 from fasttangent.common.tables.table import CHUNK_ROWS, Table, height
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ class Pool:
     id : str or int, optional
         A column that says which row is which, of any kind; never a feature unless `columns` names it.  Default: a row
         is known by its file and its number in it.
+    drop : sequence of str or int
+        Further columns that are no features, where these are found by their order.
     header : bool, optional
         Whether the first line of a CSV file names the columns.  By default it does unless its cells are all numbers.
     storage_options : mapping, optional
@@ -91,23 +92,25 @@ class Pool:
         *,
         columns: Sequence[str | int] | None = None,
         id: str | int | None = None,
+        drop: Sequence[str | int] = (),
         header: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         if isinstance(columns, (str, int)):
             raise TypeError(f"columns must be a sequence of names or numbers, got {columns!r}")
         self.columns = None if columns is None else list(columns)
-        self.id, self._header = id, header
+        self.id, self._drop = id, list(drop)
+        self._table = _opened(source, header, storage_options)
         self._model: Model | None = None
-        self._places, self._kept = _opened(source, storage_options)
-        self.files = tuple(map(str, self._places)) or (str(self._kept.path),)  # type: ignore[union-attr]
-        self._known: list[_Known] = [_Known() for _ in self.files]
+        self._features: list[int] | None = None
+        joined = self._table if isinstance(self._table, JoinedTable) else None
+        self.files = tuple(map(str, joined.places)) if joined else (str(self._table.path),)
 
     def __len__(self) -> int:
-        return int(self._starts()[-1])
+        return self._table.count()
 
     def __repr__(self) -> str:
-        return f"Pool({self.files[0]!r}{f' and {len(self.files) - 1} more' if len(self.files) > 1 else ''})"
+        return f"Pool({str(self._table.path)!r})"
 
     def of(self, model: Model) -> Pool:
         """This pool with the columns that a model takes, found by name where both have names.
@@ -124,11 +127,12 @@ class Pool:
         Raises
         ------
         ValueError
-            If the first file lacks a column, or has another number of them.
+            If there is a column too few, or where there are no names another number of them.
         """
         found = copy.copy(self)
         found._model = model
-        found._features(found._table(0))
+        found._features = features = _matched(self._table, model, self.columns, self._left_out())
+        found._table = as_read_by(model, self._table, features)
         return found
 
     def chunks(self) -> Iterator[tuple[int, Float]]:
@@ -150,7 +154,7 @@ class Pool:
         """
         waiting: list[Float] = []
         start = filled = 0
-        with ahead(self._blocks()) as blocks:
+        with ahead(self._table.blocks(self._wanted())) as blocks:
             for block in blocks:
                 waiting.append(block)
                 filled += len(block)
@@ -179,16 +183,10 @@ class Pool:
         ValueError, OSError
             As for `chunks`; or if there is no such row.
         """
-        found: Float | None = None
-        for where, local, table in self._holding(wanted := self._numbers(numbers)):
-            features = self._features(table)
-            rows = self._as_read(table, features).values(local, features)
-            found = np.empty((len(wanted), rows.shape[1])) if found is None else found
-            found[where] = rows
-        if found is not None:
-            return found
-        features = self._features(table := self._table(0))
-        return np.empty((0, self._as_read(table, features).width(features)))
+        found = self._numbers(numbers)
+        if not len(found):
+            return np.empty((0, self._table.width(self._wanted())))
+        return self._table.values(found, self._wanted())
 
     def identify(self, numbers: Any) -> dict[str, NDArray]:
         """Which rows they are: their ids, or their files and numbers in these.
@@ -202,18 +200,15 @@ class Pool:
         dict of str to ndarray
             The column of `id` by its name; without one "file" and "row", from 0.
         """
-        wanted = self._numbers(numbers)
-        if self.id is None:
-            starts = self._starts()
-            file = np.searchsorted(starts[1:], wanted, side="right")
-            return {"file": np.array(self.files, object)[file], "row": wanted - starts[file]}
-        found = np.empty(len(wanted), object)
-        name = str(self.id)
-        for where, local, table in self._holding(wanted):
-            name = table.names[table.column(self.id)]
-            values = table.take(local)[name]
-            found[where] = values.to_pylist() if hasattr(values, "to_pylist") else values.tolist()
-        return {name: np.array(found.tolist()) if len(found) else found}
+        wanted, table = self._numbers(numbers), _inner(self._table)
+        if self.id is not None:
+            column = table.column(self.id)
+            values = table.picked(wanted, [column]).column(0).to_pylist() if len(wanted) else []
+            return {table.names[column]: np.array(values)}
+        if isinstance(table, JoinedTable):
+            file, row = table.file_of(wanted)
+            return {"file": np.array(self.files, object)[file], "row": row}
+        return {"file": np.full(len(wanted), self.files[0], object), "row": wanted}
 
     def to_batches(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
         """Arrow record batches of columns as they are: what `Model.score_batches` takes.
@@ -228,58 +223,17 @@ class Pool:
         pyarrow.RecordBatch
             Each of rows of one file.
         """
-        for i in range(len(self.files)):
-            table = self._table(i)
-            wanted = range(len(table.names)) if columns is None else [table.column(one) for one in columns]
-            yield from table.batches(list(wanted))
+        names = range(len(self._table.names)) if columns is None else map(self._table.column, columns)
+        yield from self._table.batches(list(names))
 
-    def _table(self, i: int) -> Table:
-        if self._kept is not None:
-            return self._kept
-        place = self._places[i]
-        self._known[i].check(place)
-        return open_table(place, self._header)
+    def _left_out(self) -> list[str | int]:
+        return [*self._drop, *([] if self.id is None else [self.id])]
 
-    def _as_read(self, table: Table, features: list[int]) -> Table:
-        """With rows as the model takes them."""
-        return table if self._model is None else as_read_by(self._model, table, features)
-
-    def _features(self, table: Table) -> list[int]:
+    def _wanted(self) -> list[int]:
         """Numbers of the columns that are features."""
-        if self.columns is not None:
-            found = [table.column(one) for one in self.columns]
-            count = None if self._model is None else table_width(self._model)
-            if count is not None and len(found) != count:
-                raise ValueError(
-                    f"columns must be the {count} that the model was fitted on, got {len(found)}"
-                )
-            names = [table.names[i] for i in found]
-            wanted = None if self._model is None else self._model.feature_names
-            if wanted is not None and table.named and set(wanted) == set(names):
-                return [found[names.index(name)] for name in wanted]
-            return found
-        without = [] if self.id is None else [self.id]
-        if self._model is not None:
-            return feature_columns(self._model, table, without, quiet=True)
-        left_out = {table.column(one) for one in without} | table.index
-        return [i for i in range(len(table.names)) if i not in left_out]
-
-    def _blocks(self) -> Iterator[Float]:
-        for i in range(len(self.files)):
-            table = self._table(i)
-            rows = 0
-            features = self._features(table)
-            for block in self._as_read(table, features).blocks(features):
-                rows += len(block)
-                yield block
-            self._known[i].found(rows, self.files[i])
-
-    def _starts(self) -> Rows:
-        """Number of the first row of every file, and of all rows."""
-        for i, known in enumerate(self._known):
-            if known.rows is None:
-                known.found(self._table(i).count(), self.files[i])
-        return np.cumsum([0, *(known.rows or 0 for known in self._known)], dtype=np.int64)
+        if self._features is None:
+            self._features = _matched(self._table, None, self.columns, self._left_out())
+        return self._features
 
     def _numbers(self, numbers: Any) -> Rows:
         found = np.asarray(numbers if hasattr(numbers, "__len__") else list(numbers))
@@ -290,46 +244,43 @@ class Pool:
             raise ValueError(f"numbers must be from 0 to {n - 1}, got {found[(found < 0) | (found >= n)][0]}")
         return found.astype(np.int64)
 
-    def _holding(self, wanted: Rows) -> Iterator[tuple[Rows, Rows, Table]]:
-        """Of every file that holds wanted rows: where they are wanted, their numbers in it, the file opened."""
-        starts = self._starts()
-        file = np.searchsorted(starts[1:], wanted, side="right")
-        for i in np.unique(file).tolist():
-            where = np.flatnonzero(file == i)
-            yield where, wanted[where] - starts[i], self._table(i)
+
+def _matched(
+    table: Table, model: Model | None, columns: Sequence[str | int] | None, left_out: Sequence[str | int]
+) -> list[int]:
+    """Numbers of the columns that are features, in the order of the model where both have names."""
+    if columns is None:
+        if model is not None:
+            return feature_columns(model, table, left_out, quiet=True)
+        others = {table.column(one) for one in left_out} | table.index
+        return [i for i in range(len(table.names)) if i not in others]
+    found = [table.column(one) for one in columns]
+    if model is None:
+        return found
+    if len(found) != (count := table_width(model)):
+        raise ValueError(f"columns must be the {count} that the model was fitted on, got {len(found)}")
+    names, wanted = [table.names[i] for i in found], model.feature_names
+    if wanted is not None and table.named and set(wanted) == set(names):
+        return [found[names.index(name)] for name in wanted]
+    return found
 
 
-class _Known:
-    """What is known of a file since it was first read."""
-
-    def __init__(self) -> None:
-        self.rows: int | None = None
-        self._stamp: str | None = None
-
-    def check(self, place: Place) -> None:
-        now = stamp(place)
-        if self._stamp not in (None, now):
-            raise OSError(f"{place} is another file than it was before; make the pool again")
-        self._stamp = now
-
-    def found(self, rows: int, called: str) -> None:
-        if self.rows not in (None, rows):
-            raise OSError(f"{called} has {rows:,} rows and had {self.rows:,}; a pool must stay the same")
-        self.rows = rows
+def _inner(table: Table) -> Table:
+    return table.table if isinstance(table, EncodedTable) else table
 
 
-def _opened(source: Any, options: Mapping[str, Any] | None) -> tuple[list[Place], Table | None]:
-    """The files of a source, or the one table that it is."""
+def _opened(source: Any, header: bool | None, options: Mapping[str, Any] | None) -> Table:
+    """The table that a source is."""
     if hasattr(source, "get_fragments"):
-        return [], DatasetTable(source)
+        return DatasetTable(source)
     if callable(source):
-        return [], StreamTable(source, "the function")
+        return StreamTable(source, "the function")
     several = source if isinstance(source, (list, tuple)) else [source]
     if all(isinstance(one, (str, os.PathLike)) for one in several):
-        return places(source, options), None
+        return JoinedTable(places(source, options), header)
     if frames.is_frame(source):
-        return [], StreamTable(lambda: [source], "the frame")
-    return [], ArrayTable(source)
+        return StreamTable(lambda: [source], "the frame")
+    return ArrayTable(source)
 
 
 def _joined(blocks: Sequence[Float]) -> Float:

@@ -141,10 +141,6 @@ TABLE = _several(
 CATEGORICAL = click.option(
     "--categorical", multiple=True, metavar="COLUMN", help="Column whose numbers are labels; repeatable."
 )
-POOL = _several(
-    click.argument("model_path", metavar="MODEL", type=INPUT),
-    click.argument("pool", metavar="POOL", type=INPUT),
-)
 
 
 class TrainingTable(NamedTuple):

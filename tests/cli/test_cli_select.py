@@ -287,3 +287,52 @@ def test_a_model_of_fit_needs_no_labelled_rows(trained, pool, tmp_path):
     run("fit", trained / "data.csv", "--target", "y", "-o", tmp_path / "m.npz", *QUICK, "--no-posterior")
     line = refused("select", tmp_path / "m.npz", pool, "-k", 5, "-o", tmp_path / "p.csv")
     assert "pass the rows it was fitted on (labeled=, --labeled)" in line
+
+
+@pytest.mark.parametrize("way", ["folder", "glob", "files"])
+def test_a_pool_of_several_files_is_one_pool(trained, pool, tmp_path, way):
+    table, folder = open_table(pool), tmp_path / "pool"
+    folder.mkdir()
+    sites = np.array(["north", "south", "east"] * 167)[:500]
+    columns = {**table.take(np.arange(500)), "site": sites, "price": np.arange(500) % 7 + 1.0}
+    for i, (low, high) in enumerate([(0, 3), (3, 200), (200, 500)]):
+        write_table(
+            folder / f"p{i}.{'csv' if i == 1 else 'parquet'}", {k: v[low:high] for k, v in columns.items()}
+        )
+    write_table(tmp_path / "whole.parquet", columns)
+    given = {"folder": [folder], "glob": [f"{folder}/p*"], "files": sorted(folder.iterdir())}[way]
+    more = [
+        "-k",
+        9,
+        "--labeled",
+        trained / "data.csv",
+        "--groups",
+        "site",
+        "--per-group",
+        3,
+        "--cost",
+        "price",
+    ]
+    run("select", trained / "m.npz", *given, *more, "--exclude", "201", "-o", tmp_path / "many.csv")
+    run(
+        "select",
+        trained / "m.npz",
+        tmp_path / "whole.parquet",
+        *more,
+        "--exclude",
+        "201",
+        "-o",
+        tmp_path / "one.csv",
+    )
+    many, one = (open_table(tmp_path / f"{name}.csv").take(np.arange(9)) for name in ("many", "one"))
+    assert list(many) == ["row", "score", "file", "row_in_file", *NAMES, "site", "price"]
+    for name in one:
+        assert many[name].to_pylist() == one[name].to_pylist(), name
+    for row, file, within in zip(
+        *(many[name].to_pylist() for name in ("row", "file", "row_in_file")), strict=True
+    ):
+        i = int(row >= 3) + int(row >= 200)
+        assert file == str(folder / f"p{i}.{'csv' if i == 1 else 'parquet'}")
+        assert within == row - [0, 3, 200][i]
+    line = refused("select", trained / "m.npz", *given, "-k", 3, "-o", folder / "p0.parquet")
+    assert "p0.parquet is the pool itself and would be overwritten" in line

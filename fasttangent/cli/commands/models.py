@@ -13,18 +13,16 @@ if TYPE_CHECKING:
 
 
 def model_and_pool(
-    model_path: str, pool: str, drop: Sequence[str], header: bool | None, beside: Sequence[str] = ()
+    model_path: str, table: Table, drop: Sequence[str], beside: Sequence[str] = ()
 ) -> tuple[Model, Table, list[int]]:
-    """What score and select read, and where the pool has the columns of the model.
+    """The model, the pool as it reads it, and where the pool has the columns of the model.
 
     Columns `beside` the features say something of the rows; the model may have been fitted on one all the same.
     """
     from fasttangent.cli.columns import feature_columns
     from fasttangent.common.tables.encoded_table import as_read_by
-    from fasttangent.common.tables.reading import open_table
 
     model = loaded(model_path)
-    table = open_table(pool, header)
     fitted = model.feature_names if table.named and model.feature_names is not None else ()
     others = [name for name in beside if table.names[table.column(name)] not in fitted]
     columns = feature_columns(model, table, [*drop, *others])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.cli.commands.models import model_and_pool
-from fasttangent.cli.options import JSON, OUTPUT, POOL, QUIET, SELECT, TABLE, THREADS
+from fasttangent.cli.options import INPUT, JSON, OUTPUT, QUIET, SELECT, TABLE, THREADS
 from fasttangent.cli.output import say, shows_progress
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from fasttangent.active.selection import Selection
     from fasttangent.common.progress import Report
-    from fasttangent.common.tables.reading import Table
+    from fasttangent.common.tables.joined import JoinedTable
+    from fasttangent.common.tables.table import Table
     from fasttangent.model.model import Model
 
 CHUNK_ROWS = 1 << 17
@@ -29,7 +30,8 @@ LISTED = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*")  # row numbers
 
 
 @click.command(short_help="Pick the rows of a pool to label next.")
-@POOL
+@click.argument("model_path", metavar="MODEL", type=INPUT)
+@click.argument("pool", metavar="POOL...", nargs=-1, required=True)
 @click.option("-k", "k", required=True, type=click.IntRange(min=1), help="How many rows to pick.")
 @click.option("-o", "--output", required=True, type=OUTPUT, help="Table of picked rows to write.")
 @SELECT
@@ -38,9 +40,12 @@ LISTED = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*")  # row numbers
 @QUIET
 @JSON
 def select(
-    model_path: str, pool: str, k: int, output: str, quiet: bool, as_json: bool, **settings: Any,
+    model_path: str, pool: Sequence[str], k: int, output: str, quiet: bool, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
-    """Pick the K rows of the table POOL to label next, and write them with their row numbers and scores.
+    """Pick the K rows of POOL to label next, and write them with their row numbers and scores.
+
+    POOL is a table, or several: files, a folder, a glob in quotes ('pool/*.parquet') or URLs. Rows are then numbered
+    through all files, in the order of their names, and picks also say their file and row in it.
 
     Rows with a missing value are never picked, nor is a row equal to one of --labeled; of equal rows one is picked.
     The pool is read in chunks, several times; only the candidates that --prefilter leaves, and for egl all rows,
@@ -51,21 +56,25 @@ def select(
     from fasttangent.cli.outputs import Input, Output, check_outputs
     from fasttangent.cli.tables.writing import write_table
     from fasttangent.common.progress import reporting
+    from fasttangent.common.tables.finding import places
+    from fasttangent.common.tables.joined import JoinedTable
     from fasttangent.common.tables.table import WRITTEN
 
     labeled, drop, header = (settings.pop(name) for name in ("labeled", "drop", "header"))
     _check_use(settings)
     exclude = settings["exclude"]
     listed = exclude is not None and LISTED.fullmatch(exclude) is not None
+    files = places(pool)
     read = [
-        Input("the pool", pool),
+        *(Input("the pool", one) for one in files),
         Input("the model", model_path),
         Input("the table of --labeled", labeled),
         Input("the table of --exclude", None if listed else exclude),
     ]
     check_outputs([Output("--output", output, WRITTEN)], read)
     beside = [column for column in (settings["groups"], settings["cost"]) if column is not None]
-    model, table, columns = model_and_pool(model_path, pool, drop, header, beside)
+    joined = JoinedTable(files, header)
+    model, table, columns = model_and_pool(model_path, joined, drop, beside)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
     if exclude is not None:
         settings["exclude"] = _numbers_in_words(exclude) if listed else _rows_in_table(exclude)
@@ -80,8 +89,9 @@ def select(
         rows = TablePool(table, columns, report)
         picked, tally = selected(model, rows, Asked(k, **settings))
     picks = picked.indices
-    own = {f"pool_{name}" if name in ("row", "score") else name: c for name, c in table.take(picks).items()}
-    write_table(output, {"row": picks, "score": picked.scores, **own})
+    found = {"row": picks, "score": picked.scores, **_where(joined, picks)}
+    own = {f"pool_{name}" if name in found else name: c for name, c in table.take(picks).items()}
+    write_table(output, found | own)
     document = {
         "rows": len(rows),
         "missing_rows": tally.bad,
@@ -115,6 +125,16 @@ def _words(picked: Selection) -> str:
     return f"a row might have gained up to {picked.shortfall:.1%} more than one picked (--passes)"
 
 
+def _where(pool: JoinedTable, rows: np.ndarray) -> dict[str, Any]:
+    """Of several files the one that holds each row, and the row's number in it."""
+    import numpy as np
+
+    if len(pool.places) == 1:
+        return {}
+    file, row = pool.file_of(rows)
+    return {"file": np.array([str(pool.places[i]) for i in file]), "row_in_file": row}
+
+
 def _check_use(settings: dict[str, Any]) -> None:
     """Refuse options that a strategy which sees every row has no use for, in the words of the command line."""
     strategy = STRATEGIES[settings["strategy"]]
@@ -130,17 +150,14 @@ class TablePool:
 
     def __init__(self, table: Table, columns: list[int], report: Report) -> None:
         self.table, self.columns, self.report = table, columns, report
-        self._rows = table.rows
 
     def __len__(self) -> int:
-        if self._rows is None:  # only reading a CSV file tells
-            self._rows = sum(len(rows) for _, rows in self.chunks())
-        return self._rows
+        return self.table.count()
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
         from fasttangent.common.tables.table import height
 
-        total = self._rows or 0
+        total = self.table.rows or 0
         self.report("reading", 0, total)
         for start, rows in self.table.chunks(
             height(CHUNK_ROWS, self.table.width(self.columns)), self.columns
@@ -149,14 +166,7 @@ class TablePool:
             self.report("reading", start + len(rows), total)
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
-        import numpy as np
-
-        order = np.argsort(numbers, kind="stable")
-        wanted, found = numbers[order], np.empty((len(numbers), self.table.width(self.columns)))
-        for start, rows in self.chunks():
-            low, high = np.searchsorted(wanted, [start, start + len(rows)])
-            found[order[low:high]] = rows[wanted[low:high] - start]
-        return found
+        return self.table.values(numbers, self.columns)
 
 
 def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:

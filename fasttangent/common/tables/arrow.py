@@ -64,6 +64,14 @@ def numbers(column: Any) -> np.ndarray:
     return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
 
 
+def counted(batches: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """(first row, record batch)."""
+    start = 0
+    for batch in batches:
+        yield start, batch
+        start += batch.num_rows
+
+
 def gather(path: object, batches: Iterator[tuple[int, Any]], indices: np.ndarray) -> Any:
     """The rows `indices`, in that order, of a stream of (first row, record batch)."""
     pa = arrow()

@@ -33,14 +33,19 @@ class ArrowTable(Table):
         for _, batch in self.numbered(columns):
             yield batch
 
+    def picked(
+        self, indices: np.ndarray, columns: Sequence[int], kinds: Mapping[int, Any] | None = None
+    ) -> Any:
+        return gather(self.path, self.numbered(columns, indices), indices)
+
     def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        table = gather(self.path, self.numbered(columns, indices), indices)
+        table = self.picked(indices, columns)
         found = (self._numbers(i, one, None) for i, one in zip(columns, table.columns, strict=True))
         return block(len(table), found, len(columns))
 
     def take(self, indices: np.ndarray) -> dict[str, Any]:
         everything = range(len(self.names))
-        table = gather(self.path, self.numbered(everything, indices), indices)
+        table = self.picked(indices, everything)
         return {self.names[i]: table.column(i) for i in everything}
 
     def labels(self, column: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from fasttangent.common.columns import Columns
 from fasttangent.common.encoded import encoded
 from fasttangent.common.inputs import Strange
-from fasttangent.common.tables.arrow import arrow, gather
+from fasttangent.common.tables.arrow import arrow
 from fasttangent.common.tables.table import Table
 from fasttangent.common.tables.typed import is_text, moments_of, words_of
 from fasttangent.common.tables.words import first_line
@@ -33,7 +33,7 @@ class EncodedTable(Table):
     def __init__(self, table: Table, columns: Columns, features: Sequence[int]) -> None:
         super().__init__(table.path, table.names, table.named, table.rows)
         self.index = table.index
-        self._table, self._columns, self._features = table, columns, list(features)
+        self.table, self._columns, self._features = table, columns, list(features)
         self._strange = Strange(str(table.path))
         numeric = [i for i, one in zip(features, columns.used, strict=True) if one.kind == "number"]
         self._kinds: dict[int, Any] = dict.fromkeys(numeric)
@@ -42,32 +42,32 @@ class EncodedTable(Table):
         self, columns: Sequence[int], keep: Sequence[int] = ()
     ) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         if list(columns) != self._features:
-            yield from self._table.parts(columns, keep)
+            yield from self.table.parts(columns, keep)
             return
         beside = [i for i in keep if i not in self._features]
         every = [*self._features, *beside]
-        for batch in self._table.batches(every, self._arrow_kinds(every)):
+        for batch in self.table.batches(every, self._arrow_kinds(every)):
             kept = {self.names[i]: batch.column(every.index(i)) for i in keep}
             yield self._inputs(batch.columns[: len(self._features)]), kept
         self._strange.warn()
 
     def batches(self, columns: Sequence[int], kinds: Mapping[int, Any] | None = None) -> Iterator[Any]:
-        return self._table.batches(columns, kinds)
+        return self.table.batches(columns, kinds)
 
     def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         if list(columns) != self._features:
-            return self._table.values(indices, columns)
-        batches = self._table.batches(self._features, self._arrow_kinds(self._features))
-        return self._inputs(gather(self.path, _numbered(batches), indices).columns)
+            return self.table.values(indices, columns)
+        picked = self.table.picked(indices, self._features, self._arrow_kinds(self._features))
+        return self._inputs(picked.columns)
 
     def count(self) -> int:
-        return self._table.count()
+        return self.table.count()
 
     def take(self, indices: np.ndarray) -> dict[str, Any]:
-        return self._table.take(indices)
+        return self.table.take(indices)
 
     def labels(self, column: int) -> np.ndarray:
-        return self._table.labels(column)
+        return self.table.labels(column)
 
     def width(self, columns: Sequence[int]) -> int:
         return len(self._columns.inputs) if list(columns) == self._features else len(columns)
@@ -93,10 +93,3 @@ class EncodedTable(Table):
             typed.append(values)
         table = pa.table(typed, names=list(self._columns.names))
         return np.asarray(encoded(str(self.path), table, self._columns, self._strange)[:])
-
-
-def _numbered(batches: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-    start = 0
-    for batch in batches:
-        yield start, batch
-        start += batch.num_rows

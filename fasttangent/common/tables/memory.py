@@ -76,6 +76,11 @@ class StreamTable(ArrowTable):
             for at in range(0, piece.num_rows, rows):
                 yield start + at, piece.slice(at, rows)
             start += piece.num_rows
+        if self.rows not in (None, start):
+            raise OSError(
+                f"{self.called} has {start:,} rows and had {self.rows:,}; a pool must stay the same"
+            )
+        self.rows = start
 
     def _pieces(self) -> Iterator[Any]:
         pa, given = arrow(), self.begin()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common.checks import nearest
+from fasttangent.common.tables.arrow import counted, gather
 from fasttangent.common.tables.words import either, listed
 
 if TYPE_CHECKING:
@@ -91,6 +92,12 @@ class Table(ABC):
     @abstractmethod
     def values(self, indices: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         """float64 rows (len(indices), len(columns)) by their numbers, in the order given."""
+
+    def picked(
+        self, indices: np.ndarray, columns: Sequence[int], kinds: Mapping[int, Any] | None = None
+    ) -> Any:
+        """An Arrow table of columns as `batches` has them, of rows by their numbers, in the order given."""
+        return gather(self.path, counted(self.batches(columns, kinds)), indices)
 
     def width(self, columns: Sequence[int]) -> int:
         """Columns of the blocks that are read for these."""
