@@ -87,7 +87,8 @@ def select_settings(
     limits = {name: given[name] for name in LIMITS if given.get(name) is not None}
     if callable(strategy) and (others := limits.keys() - {"exclude"}):
         raise ValueError(
-            f"select may have {min(others)!r} only with a strategy of `select`; a function of yours keeps its own limits"
+            f"select may have {min(others)!r} only with a strategy of `select`; a function of yours keeps its own "
+            f"limits"
         )
     excluded(limits.get("exclude"), n)
     groups, per_group, cost, max_cost = (limits.get(name) for name in LIMITS[1:])
