@@ -197,9 +197,12 @@ class Model:
         return Path.kept(self.history, np.nan if error is None else error)
 
     def _hardly_used(self) -> list[str]:
-        """Input columns whose weights are below a tenth of those of the column with the largest."""
+        """Columns all of whose inputs have weights below a tenth of those of the input with the largest."""
         size = np.sqrt(np.sum(self.network.layout.weights(self.params, 0) ** 2, axis=1))
-        names = self.input_names or [f"x{j}" for j in range(self.n_features)]
+        if self.columns is not None:
+            of = np.array(self.columns.of_inputs)
+            size = np.array([size[of == j].max() for j in range(of.max() + 1)])
+        names = self.feature_names or [f"x{j}" for j in range(len(size))]
         return [name for name, one in zip(names, size, strict=True) if one < 0.1 * size.max()]
 
     @property

@@ -473,3 +473,9 @@ def test_without_narwhals_inputs_that_are_encoded_are_scored(model, tmp_path, mo
     np.testing.assert_array_equal(again.curiosity(X), wanted)
     with pytest.raises(TypeError, match=r"needs narwhals .*pip install 'fasttangent\[frames\]'"):
         again.curiosity(POOL)
+
+
+def test_a_column_is_hardly_used_if_none_of_its_inputs_is():
+    frame = FRAME.assign(noise=np.random.default_rng(3).choice(["a", "b"], N))[["size", "color", "noise"]]
+    model = ft.fit(frame, Y, hidden=(4,))
+    assert model.summary()["hardly_used"] == ["noise"]
