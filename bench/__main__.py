@@ -38,6 +38,8 @@ COMMANDS = {  # name: (file, what it says)
     "users": ("users.command", "several users of one network: errors beside other ways, and 1,000 of them"),
     "reliability": ("reliability.command", "an hour of hostile random use, and whatever goes wrong"),
     "parallel": ("parallel.command", "our threads beside prange: a table of faults, and what each costs"),
+    "pools": ("scale.pools", "files scored beside what Arrow needs to decode them, and memory by files"),
+    "recipes": ("scale.recipes", "scores on Spark, Ray and Slurm: functions to copy, a script to submit"),
     "conversions": ("conversions", "models from torch and scikit-learn, and back"),
     "estimators": ("estimators", "the estimator inside scikit-activeml and modAL"),
     "identity": ("identity", "digests of what a user can see, to compare two checkouts"),

@@ -1,0 +1,1 @@
+"""Pools beyond memory: rates and memory, by the number of files."""
