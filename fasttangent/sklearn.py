@@ -47,7 +47,8 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
     """`fasttangent.fit` as a regressor of scikit-learn.
 
     The parameters are those of `fasttangent.fit`, with its names, defaults and meanings, and are checked in `fit`; but
-    ``seed`` is called ``random_state``, as in all of scikit-learn.  The same numbers give the same model, bit for bit.
+    ``seed`` is called ``random_state``, as in all of scikit-learn, and ``transform``, which there is a method's name,
+    ``input_transform``.  The same numbers give the same model, bit for bit.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         As of `fasttangent.fit`.
     feature_names : sequence of str or None
         Default: the columns of X if it is a data frame.
-    categorical, columns : sequence of str, Columns or None
+    categorical, input_transform, columns : sequence of str, str or None, Columns or None
         Of a data frame with columns of any kind.
 
     Attributes
@@ -136,6 +137,7 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         progress: bool | Callable[..., None] = False,
         feature_names: Sequence[str] | None = None,
         categorical: Sequence[str] = (),
+        input_transform: str | None = None,
         columns: Columns | None = None,
     ) -> None:
         self.hidden = hidden
@@ -165,6 +167,7 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         self.progress = progress
         self.feature_names = feature_names
         self.categorical = categorical
+        self.input_transform = input_transform
         self.columns = columns
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TangentRegressor:
@@ -189,10 +192,10 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
             After Ctrl-C, so that a search ends, too; `model_` is then the model as far as it got.
         """
         given = self.get_params(deep=False)
-        seed = _seed(given.pop("random_state"))
+        seed, given["transform"] = _seed(given.pop("random_state")), given.pop("input_transform")
         for name, value in (("X", X), ("y", y)):
             _refuse_masked(name, value)
-        if _encodes(X, self.columns):
+        if _encodes(X, self.columns, self.input_transform):
             names = frames.names_of(X)
             self.feature_names_in_, self.n_features_in_ = np.array(names, object), len(names)
         else:
@@ -295,11 +298,11 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         return {"multioutput": True}
 
 
-def _encodes(X: Any, columns: Columns | None) -> bool:
+def _encodes(X: Any, columns: Columns | None, transform: str | None) -> bool:
     """Whether X is a data frame with more than numbers, which scikit-learn would refuse."""
     if not frames.is_frame(X):
         return False
-    if columns is not None:
+    if columns is not None or transform is not None:
         return True
     try:
         return not np.isfinite(checks.matrix("X", X)).all()

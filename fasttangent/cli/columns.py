@@ -24,6 +24,7 @@ def training_rows(
     weights: str | None,
     drop: Sequence[str],
     categorical: Sequence[str] = (),
+    as_table: bool = False,
 ) -> dict[str, Any]:
     """Features, targets, weights and names, as fasttangent.fit takes them."""
     weighing = [] if weights is None else [table.column(weights)]
@@ -42,7 +43,7 @@ def training_rows(
         )
     values, m = _complete(table, [*targets, *weighing]), len(targets)
     return {
-        "X": feature_rows(table, features, categorical),
+        "X": feature_rows(table, features, categorical, as_table=as_table),
         "y": values[:, 0] if m == 1 else values[:, :m],
         "sample_weight": values[:, -1] if weighing else None,
         "feature_names": [table.names[i] for i in features] if table.named else None,
@@ -50,17 +51,22 @@ def training_rows(
 
 
 def feature_rows(
-    table: Table, features: Sequence[int], categorical: Sequence[str] = (), *, gaps: bool = False
+    table: Table,
+    features: Sequence[int],
+    categorical: Sequence[str] = (),
+    *,
+    gaps: bool = False,
+    as_table: bool = False,
 ) -> Any:
     """Numbers as an array, where all are and none is missing, or `gaps` are as good; else an Arrow table."""
     labels = [table.column(name) for name in categorical]
     for column in labels:
         if column not in features:
             raise ValueError(f"--categorical must name features, got column {table.label(column)}")
-    if isinstance(table, NpyTable) and not labels:
+    if isinstance(table, NpyTable) and not labels and not as_table:
         return table.read(features) if gaps else _complete(table, features)
     found = typed_columns(table, features, labels)
-    if labels or not all(map(is_numeric, found.columns)):
+    if labels or as_table or not all(map(is_numeric, found.columns)):
         return found
     values = table.read(features)
     if not gaps and np.isnan(values).any() and not np.isinf(values).any():

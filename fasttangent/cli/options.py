@@ -25,6 +25,7 @@ from fasttangent.common.words import (
     GROUPS,
     LOSSES,
     OPTIMIZERS,
+    TRANSFORMS,
 )
 
 
@@ -154,13 +155,13 @@ class TrainingTable(NamedTuple):
     categorical: Sequence[str]
     header: bool | None
 
-    def rows(self) -> dict[str, Any]:
-        """Features, targets, weights and names, as fasttangent.fit takes them."""
+    def rows(self, as_table: bool = False) -> dict[str, Any]:
+        """Features, targets, weights and names, as fasttangent.fit takes them; features perhaps `as_table`."""
         from fasttangent.cli.columns import training_rows
         from fasttangent.common.tables.reading import open_table
 
         table, drop = open_table(self.data, self.header), [*self.drop, *self.id]
-        return training_rows(table, self.target, self.weights, drop, self.categorical)
+        return training_rows(table, self.target, self.weights, drop, self.categorical, as_table)
 
 
 def training_table(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -289,6 +290,11 @@ FIDELITY = _several(
 # Words and defaults are those of fasttangent.fit; tests compare them.
 FIT = _several(
     _network_and_objective("64,64", AUTO),
+    click.option(
+        "--transform",
+        type=click.Choice(TRANSFORMS),
+        help="Of columns of numbers with heavy tails.  [default: none]",
+    ),
     _choice("--groups", GROUPS, "What has a strength of its own where they are learned."),
     _choice("--optimizer", OPTIMIZERS, "Of the first stage."),
     click.option(

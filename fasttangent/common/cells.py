@@ -23,7 +23,7 @@ OF_OBJECTS: dict[str, Kind] = {
     "string": "text", "boolean": "bool", "integer": "number", "floating": "number", "mixed-integer-float": "number",
     "decimal": "number", "date": "moment", "datetime": "moment", "datetime64": "moment", "empty": "empty",
 }  # fmt: skip
-Known = MutableMapping[Hashable, "Codes"]  # the codes of dictionaries that were mapped before
+Known = MutableMapping[Hashable, Any]  # dictionaries that were mapped, and levels as a library has them
 
 
 def kind_of(place: str, values: Any) -> Kind:
@@ -143,7 +143,7 @@ def factored(values: Any) -> tuple[Codes, list[str]]:
 
         text = values.cast(nw.String)
         levels = text.drop_nulls().unique().sort().to_list()
-        return _by_polars(text.to_native(), levels, -1), levels
+        return _by_polars(text.to_native(), levels, -1, {}), levels
     if library == "arrow":
         whole = (native if _is_dictionary(native) else native.dictionary_encode()).unify_dictionaries()
         parts = [np.empty(0, np.int64), *(_indices(chunk) for chunk in whole.chunks)]
@@ -170,18 +170,20 @@ def codes_of(values: Any, levels: tuple[str, ...], known: Known) -> Codes:
     if library == "polars":
         import narwhals.stable.v1 as nw
 
-        return _by_polars(values.cast(nw.String).to_native(), levels, n)
+        return _by_polars(values.cast(nw.String).to_native(), levels, n, known)
     if library == "arrow":
         return _by_arrow(native, levels, known)
     pandas = values.__native_namespace__()
     if isinstance(native.dtype, pandas.CategoricalDtype):
         categories = native.dtype.categories
-        if (key := (levels, id(categories))) not in known:
-            known[key] = _of_dictionary(categories.tolist(), levels)
-        return known[key][native.cat.codes.to_numpy()]
+        if (of := (id(levels), id(categories))) not in known:
+            known[of] = _of_dictionary(categories.tolist(), levels)
+        return known[of][native.cat.codes.to_numpy()]
     if (held := _arrow_of(native)) is not None:
         return _by_arrow(held, levels, known)
-    found = pandas.Index(levels, dtype=object).get_indexer(native.astype(object)).astype(np.int64)
+    if (key := ("pandas", id(levels))) not in known:
+        known[key] = pandas.Index(levels, dtype=object)
+    found = known[key].get_indexer(native.astype(object)).astype(np.int64)
     if (other := np.flatnonzero(found < 0)).size:
         found[other] = np.where(native.iloc[other].isna(), n, n + 1)
     return found
@@ -248,22 +250,26 @@ def _by_arrow(native: Any, levels: tuple[str, ...], known: Known) -> Codes:
 
     if not _is_dictionary(native):
         of = pa.string() if str(native.type) == "string_view" else native.type
-        found = pc.index_in(native.cast(of), value_set=pa.array([*levels, None], of))
+        if (key := ("arrow", id(levels), of)) not in known:
+            known[key] = pa.array([*levels, None], of)
+        found = pc.index_in(native.cast(of), value_set=known[key])
         return np.asarray(found.fill_null(len(levels) + 1).to_numpy())
     parts = [np.empty(0, np.int64)]
     for chunk in native.chunks:
         dictionary = chunk.dictionary
-        key = levels, len(dictionary), *(b and b.address for b in dictionary.buffers()), dictionary.offset
+        key = id(levels), len(dictionary), *(b and b.address for b in dictionary.buffers()), dictionary.offset
         if key not in known:
             known[key] = _of_dictionary(dictionary.to_pylist(), levels)
         parts.append(known[key][_indices(chunk)])
     return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
 
-def _by_polars(text: Any, levels: Sequence[str], missing: int) -> Codes:
+def _by_polars(text: Any, levels: Sequence[str], missing: int, known: Known) -> Codes:
     import polars
 
-    place = text.cast(polars.Enum(levels), strict=False).to_physical()
+    if (key := ("polars", id(levels))) not in known:
+        known[key] = polars.Enum(levels)
+    place = text.cast(known[key], strict=False).to_physical()
     found = place.cast(polars.Int64).fill_null(len(levels) + 1).to_numpy()
     if text.null_count():
         found = np.where(text.is_null().to_numpy(), missing, found)

@@ -2,15 +2,16 @@
 
     number, bool            the number, 0 and 1
     moment, duration        days since the mean of the training rows, in UTC; days
-    category                a 0 or 1 for each level, and one for all that are rare
+    category                a 0 or 1 for each level; of very many levels a code of -1 and 1 for each, a hash of its name
     left out                nothing: names of rows, columns without a value
 
-What is missing takes the mean of the training rows, and where values were missing there, a further 0 or 1 says so.  So
-does a missing category, which is no level; a level that training did not have is a rare one, or 0 for all levels.
+What is missing takes the mean of the training rows, and where values were missing there, a further 0 or 1 says so.  A
+missing category is then no level.  A level that training did not have is 0 throughout.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -35,15 +36,20 @@ class Column:
     name : str
     kind : {"number", "bool", "moment", "duration", "category", "left out"}
     mean : float
-        Of the training rows: in place of what is missing, and where the days of a moment begin.
+        Of the training rows, transformed where they are: in place of what is missing, and where the days of a moment
+        begin.
     missing : float
         Share of the training rows without a value; above 0 an input says which.
     levels : tuple of str
-        Of a category, an input each.
+        Of a category.
     shares : tuple of float
-        Of the training rows that have a value: of each level, and of those too rare to be one, if there are any.
+        Of each level in the training rows that have a value.
+    hashed : int
+        How many inputs a level is the code of; 0: each level has one of its own.
     why : str
         It was left out.
+    power : tuple of float
+        Of numbers with heavy tails: the power, centre and unit of their transform (`powers`); of others ().
     """
 
     name: str
@@ -52,11 +58,14 @@ class Column:
     missing: float = 0.0
     levels: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
+    hashed: int = 0
     why: str = ""
+    power: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(self.levels))
         object.__setattr__(self, "shares", tuple(self.shares))
+        object.__setattr__(self, "power", tuple(self.power))
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -66,13 +75,14 @@ class Column:
         own = [self.name]
         if self.kind == "category":
             own = [f"{self.name}={level}" for level in self.levels]
-            own += [f"{self.name} rare"] * (len(self.shares) > len(self.levels))
+            if self.hashed:
+                own = [f"{self.name} code {k}" for k in range(self.hashed)]
         return (*own, *[f"{self.name} missing"] * (self.missing > 0))
 
     @property
     def plain(self) -> bool:
         """Whether its one input is the number itself."""
-        return self.kind in ("number", "bool") and not self.missing
+        return self.kind in ("number", "bool") and not self.missing and not self.power
 
     @property
     def said(self) -> str:
@@ -81,14 +91,15 @@ class Column:
             return self.why
         words = [f"{self.missing:.1%} missing"] if self.missing else []
         if self.kind == "category":
-            shown = [f"{level} {share:.0%}" for level, share in zip(self.levels, self.shares, strict=False)]
+            shown = [f"{level} {share:.0%}" for level, share in zip(self.levels, self.shares, strict=True)]
             more = [f"{len(shown) - 4} more"] if len(shown) > 5 else []
-            rare = [f"rare {self.shares[-1]:.0%}"] if len(self.shares) > len(self.levels) else []
-            words.append(", ".join([*shown[: 4 if more else 5], *more, *rare]))
+            words.append(", ".join([*shown[: 4 if more else 5], *more]))
         elif self.kind == "moment":
             words.append(f"days since {np.datetime64(round(self.mean * 1440), 'm')}")
         elif self.kind == "bool":
             words.append(f"{self.mean:.0%} true")
+        elif self.power:
+            words.append(f"power {self.power[0]:.2g}, around {self.power[1]:.6g}")
         else:
             words.append(f"mean {self.mean:.6g}" + (" days" if self.kind == "duration" else ""))
         return "; ".join(words)
@@ -96,15 +107,20 @@ class Column:
     @cached_property
     def table(self) -> Float:
         """Of a category: the inputs of each level, of a missing cell, and of any other level."""
-        n, rare = len(self.levels), len(self.shares) > len(self.levels)
+        n, width = len(self.levels), self.hashed or len(self.levels)
         found = np.zeros((n + 2, len(self.inputs)))
-        found[range(n), range(n)] = 1
+        found[:n, :width] = [code(level, width) for level in self.levels] if self.hashed else np.eye(n)
         if self.missing:
             found[n, -1] = 1
         else:
-            found[n] = self.shares
-        found[n + 1, n : n + rare] = 1
+            found[n] = np.sum(np.array(self.shares)[:, None] * found[:n], axis=0)
         return found
+
+
+def code(level: str, bits: int) -> list[float]:
+    """-1 and 1, by a hash of the name that is the same everywhere."""
+    digest = hashlib.blake2b(level.encode(errors="surrogatepass"), digest_size=-(-bits // 8)).digest()
+    return [2.0 * (digest[k // 8] >> k % 8 & 1) - 1.0 for k in range(bits)]
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fasttangent.common import cells
 from fasttangent.common.columns import Column
+from fasttangent.common.powers import Power, transformed
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ class Source(NamedTuple):
 def write_numbers(out: NDArray, column: Column, values: Float, centre: Float, strange: Strange) -> None:
     """Into the column's inputs, less a centre."""
     missing = np.isnan(values)
+    if column.power:
+        values = transformed(values, Power(*column.power))
     begin, mean = (column.mean, 0.0) if column.kind == "moment" else (0.0, column.mean)
     if begin:
         values = values - begin
@@ -122,5 +125,4 @@ def write_category(
     out[:] = np.take((column.table - centre).astype(out.dtype), codes, axis=0)
     if not column.missing:
         strange.count(column, "missing", codes == n)
-    if len(column.shares) == n:
-        strange.count(column, "of a new level", codes == n + 1)
+    strange.count(column, "of a new level", codes == n + 1)

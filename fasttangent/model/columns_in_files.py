@@ -14,6 +14,7 @@ from fasttangent.common.records import (
     number,
     one_of,
     several,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ FIELDS = {
     "missing": SHARE,
     "levels": several(TEXT, distinct=True),
     "shares": several(SHARE),
+    "hashed": whole(0, 64),
     "why": TEXT,
+    "power": several(number()),
 }
 TABLE = {"named": FLAG, "each": several(Rule("a record", lambda v: isinstance(v, dict)), least=1)}
 
@@ -54,11 +57,14 @@ def columns_of(header: Mapping[str, Any]) -> Columns | None:
 
 def _check_levels(name: str, record: dict[str, Any]) -> None:
     kind, levels, shares = record["kind"], record["levels"], record["shares"]
+    if (power := record["power"]) and (kind != "number" or len(power) != 3 or power[2] <= 0):
+        raise ValueError(
+            f"{name} must have a power, a centre and a unit > 0, as numbers may, got {power} of a {kind}"
+        )
     if kind == "category":
-        if not levels or len(shares) not in (len(levels), len(levels) + 1):
+        if not levels or len(shares) != len(levels):
             raise ValueError(
-                f"{name} must have levels, and a share for each and perhaps one for the others, got {len(levels)} "
-                f"and {len(shares)}"
+                f"{name} must have levels and a share for each, got {len(levels)} and {len(shares)}"
             )
-    elif levels or shares:
+    elif levels or shares or record["hashed"]:
         raise ValueError(f"{name} must have no levels, as it is no category, got {len(levels)}")

@@ -46,6 +46,7 @@ def fit(
     progress: bool | Callable[..., None] = False,
     feature_names: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
+    transform: str | None = None,
     columns: Columns | None = None,
 ) -> Model:
     """Train a multilayer perceptron together with its regularity tangent.
@@ -141,6 +142,8 @@ def fit(
         Default: the columns of X if it is a data frame.
     categorical : sequence of str
         Columns of X whose numbers are labels.
+    transform : {"yeo-johnson"}, optional
+        Of columns of numbers with heavy tails, see `learn_columns`; of a data frame.
     columns : Columns, optional
         What to make of the columns, as `learn_columns` or another model has it; X may then also hold the inputs made
         by it, as an array.  Default: those of `start`, or learned from X.

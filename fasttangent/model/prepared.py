@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 
-OF_TABLE = ("feature_names", "columns", "categorical")  # arguments of `fit` that say what X is
+OF_TABLE = ("feature_names", "columns", "categorical", "transform")  # arguments of `fit` that say what X is
 
 
 def prepare(
@@ -92,18 +92,20 @@ class Labelled:
         columns: Columns | None = None,
         categorical: Sequence[str] = (),
         users: Any = None,
+        transform: str | None = None,
     ) -> Labelled:
         """From the arguments of `fit`."""
         given = columns
         if given is None:
-            columns = learned(X, sample_weight, feature_names, categorical)
+            columns = learned(X, sample_weight, feature_names, categorical, transform)
         elif not isinstance(given, Columns):
             raise TypeError(
                 f"columns must be what learn_columns returns or a model has, got {type(given).__name__}"
             )
-        elif len(categorical):
+        elif len(categorical) or transform is not None:
+            name = "categorical" if len(categorical) else "transform"
             raise ValueError(
-                "categorical must be left out where columns are given, which say what is a category"
+                f"{name} must be left out where columns are given, which say what is made of each"
             )
         if columns is None:
             rows = checks.matrix("X", X, min_rows=2)

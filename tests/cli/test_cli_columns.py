@@ -178,3 +178,17 @@ def test_text_that_is_no_date_is_refused_by_its_column(tables, tmp_path):
     frame.to_csv(tmp_path / "pool.csv", index=False)
     told = refused("score", tables / "m.npz", tmp_path / "pool.csv", "-o", tmp_path / "s.csv", "--quiet")
     assert "column 'seen' must hold moments such as 2026-03-01 12:30, as in training" in told
+
+
+def test_heavy_tails(tables, tmp_path):
+    frame = pd.read_csv(tables / "train.csv")[["dose", "temp", "y"]].assign(dose=lambda f: f["dose"] ** 3)
+    frame.fillna(20.0).to_csv(tmp_path / "t.csv", index=False)
+    told = run(
+        "fit", tmp_path / "t.csv", "-o", tmp_path / "m.npz", "--transform", "yeo-johnson", *QUICK
+    ).stdout
+    assert "power -" in told or "power 0" in told
+    run("score", tmp_path / "m.npz", tmp_path / "t.csv", "-o", tmp_path / "s.csv", "--drop", "y", "--quiet")
+    model = ft.load(tmp_path / "m.npz")
+    assert model.columns[0].power
+    wanted = model.predict(pd.read_csv(tmp_path / "t.csv")[["dose", "temp"]])
+    np.testing.assert_allclose(rows_of(tmp_path / "s.csv")["prediction"], wanted, rtol=1e-6)

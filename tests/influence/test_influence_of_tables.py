@@ -144,3 +144,17 @@ def test_networks_elsewhere_take_the_inputs(model):
     assert list(there.feature_names_in_) == list(model.input_names)
     frame = pd.DataFrame(model.matrix("X", POOL), columns=model.input_names)
     np.testing.assert_allclose(there.predict(frame), model.predict(POOL), rtol=1e-9)
+
+
+def test_a_transform_of_inputs_goes_everywhere():
+    rng = np.random.default_rng(1)
+    frame = FRAME.assign(dose=rng.lognormal(0, 2, N))
+    pool = POOL.assign(dose=rng.lognormal(0, 2, 150))
+    model = ft.fit(frame, Y, transform="yeo-johnson", **HOW)
+    assert model.columns[3].power
+    one = TangentRegressor(input_transform="yeo-johnson", **HOW).fit(frame, Y)
+    np.testing.assert_array_equal(one.predict(pool), model.predict(pool))
+    learner = ft.ActiveLearner(
+        pool, oracle=pool["size"], batch=20, budget=20, fit={**HOW, "transform": "yeo-johnson"}
+    )
+    assert learner.run().model.columns == ft.learn_columns(pool, transform="yeo-johnson")

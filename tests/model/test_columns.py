@@ -186,22 +186,39 @@ def test_what_training_had_not_is_told_in_one_warning(model, kind):
     np.testing.assert_array_equal(found, model.curiosity(X))
 
 
-def test_many_levels_are_the_most_frequent_and_a_rare_one():
+def test_many_levels_have_codes_and_a_new_one_has_none():
     rng = np.random.default_rng(0)
-    level = np.minimum(rng.geometric(0.05, 400), 100)
+    level = rng.integers(0, 100, 400)
     frame = pd.DataFrame({"x": rng.normal(size=400), "site": [f"s{i}" for i in level]})
     columns = ft.learn_columns(frame)
     site = columns[1]
-    assert len(site.levels) == learned_columns.MOST_LEVELS == len(site.inputs) - 1
-    assert site.inputs[-1] == "site rare"
-    counts = frame["site"].value_counts()
-    assert counts[list(site.levels)].min() >= counts.drop(list(site.levels)).max()
-    assert sum(site.shares) == pytest.approx(1)
+    assert len(site.levels) == len(set(level)) > learned_columns.MOST_LEVELS
+    assert site.inputs[-1] == "site code 31"
     assert list(site.levels) == sorted(site.levels)
+    assert sum(site.shares) == pytest.approx(1)
     model = ft.fit(frame, frame["x"], columns=columns, hidden=(2,), strength=1e-2)
-    new = model.matrix("X", pd.DataFrame({"x": [0.0], "site": ["never"]}))
-    assert new[0, -1] == 1
-    assert np.sum(new[0, 1:]) == 1
+    X = model.matrix("X", frame)[:, 1:]
+    assert set(X.ravel()) == {-1, 1}
+    np.testing.assert_array_equal(len(np.unique(X, axis=0)), len(site.levels))
+    for make in (pl.from_pandas, pa.Table.from_pandas, lambda f: f.astype({"site": "category"})):
+        np.testing.assert_array_equal(model.matrix("X", make(frame))[:, 1:], X)
+    with pytest.warns(UserWarning, match="1 of a new level in column 'site'"):
+        new = model.matrix("X", pd.DataFrame({"x": [0.0, 0.0], "site": ["never", "s7"]}))
+    assert (new[0, 1:] == 0).all()
+    from hashlib import blake2b
+
+    bits = np.unpackbits(np.frombuffer(blake2b(b"s7", digest_size=4).digest(), np.uint8), bitorder="little")
+    np.testing.assert_array_equal(new[1, 1:], 2.0 * bits - 1)
+
+
+def test_at_most_so_many_levels_are_known(monkeypatch):
+    monkeypatch.setattr(learned_columns, "MOST_KNOWN", 70)
+    names = [f"s{i}" for i in range(80) for _ in range(1 + i % 3)]
+    site = ft.learn_columns(pd.DataFrame({"x": np.arange(len(names)), "site": names}))[1]
+    assert len(site.levels) == 70
+    assert "s2" in site.levels
+    assert "s0" in site.levels
+    assert "s78" not in site.levels
 
 
 def test_names_of_rows_and_columns_without_values_are_left_out_with_a_warning():
@@ -479,3 +496,72 @@ def test_a_column_is_hardly_used_if_none_of_its_inputs_is():
     frame = FRAME.assign(noise=np.random.default_rng(3).choice(["a", "b"], N))[["size", "color", "noise"]]
     model = ft.fit(frame, Y, hidden=(4,))
     assert model.summary()["hardly_used"] == ["noise"]
+
+
+def heavy(n, seed):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {"dose": rng.lognormal(0, 2, n), "x": rng.normal(size=n), "color": rng.choice(["a", "b"], n)}
+    )
+    frame.loc[rng.random(n) < 0.1, "dose"] = np.nan
+    return frame
+
+
+def test_heavy_tails_are_transformed_where_they_are():
+    frame = heavy(300, 0)
+    model = ft.fit(frame, frame["x"], transform="yeo-johnson", **HOW)
+    dose, x, _ = model.columns
+    assert dose.power
+    assert not x.power
+    assert "power" in dose.said
+    X = model.matrix("X", frame)
+    there = frame["dose"].notna().to_numpy()
+    seen = X[there, 0]
+    assert abs(np.mean(((seen - seen.mean()) / seen.std()) ** 3)) < 0.5 < 3 < frame["dose"].skew()
+    order = np.argsort(frame["dose"][there])
+    assert (np.diff(seen[order]) > 0).all()
+    np.testing.assert_allclose(X[~there, 0], seen.mean(), rtol=1e-12)
+    plain = ft.fit(X, frame["x"], **HOW)
+    np.testing.assert_array_equal(plain.params, model.params)
+    for make in (pl.from_pandas, pa.Table.from_pandas):
+        np.testing.assert_array_equal(model.curiosity(make(heavy(100, 1))), model.curiosity(heavy(100, 1)))
+
+
+def test_a_transform_is_kept_in_a_file_and_checked(tmp_path):
+    frame = heavy(300, 0)
+    model = ft.fit(frame[["dose", "x"]], frame["x"], transform="yeo-johnson", **HOW)
+    model.save(tmp_path / "m.npz")
+    again = ft.load(tmp_path / "m.npz")
+    assert again.columns == model.columns
+    frame = frame[["x", "dose"]]
+    np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
+
+
+@pytest.mark.parametrize("power", [-2.0, 0.0, 0.5, 1.0, 2.0, 4.0])
+def test_the_derivative_of_a_transform(power):
+    from fasttangent.common import powers
+
+    how, x = powers.Power(power, 1.5, 2.0), np.linspace(-9, 9, 41) + 0.01
+    h = 1e-6
+    central = (powers.transformed(x + h, how) - powers.transformed(x - h, how)) / (2 * h)
+    np.testing.assert_allclose(powers.slopes(x, how), central, rtol=1e-6, atol=1e-9)
+    assert np.isnan(powers.transformed(np.array([np.nan]), how)).all()
+    if power == 1:
+        np.testing.assert_allclose(powers.transformed(x, how), (x - 1.5) / 2, rtol=1e-12)
+
+
+def test_a_transform_does_not_depend_on_units():
+    frame = heavy(300, 0)
+    for unit in (1e-150, 1e150):
+        a, b = (
+            ft.learn_columns(f, transform="yeo-johnson")[0]
+            for f in (frame, frame.assign(dose=frame["dose"] * unit))
+        )
+        assert a.power[0] == pytest.approx(b.power[0], abs=1e-3)
+
+
+def test_a_transform_wants_a_frame():
+    with pytest.raises(ValueError, match="transform needs the columns of a data frame"):
+        ft.fit(np.zeros((4, 2)), np.arange(4.0), transform="yeo-johnson")
+    with pytest.raises(ValueError, match="transform must be one of 'yeo-johnson', got 'log'"):
+        ft.fit(FRAME, Y, transform="log")

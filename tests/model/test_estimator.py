@@ -74,7 +74,8 @@ def fitted(**more):
 
 def test_parameters_are_those_of_fit():
     wanted = {p.name: p.default for p in inspect.signature(ft.fit).parameters.values()}
-    wanted = {"random_state" if name == "seed" else name: default for name, default in wanted.items()}
+    other = {"seed": "random_state", "transform": "input_transform"}
+    wanted = {other.get(name, name): default for name, default in wanted.items()}
     for data in ("X", "y", "sample_weight", "users", "user_layers"):
         del wanted[data]
     assert TangentRegressor().get_params() == wanted

@@ -9,7 +9,7 @@ import pytest
 import fasttangent as ft
 from fasttangent.model.settings import SETTINGS, FitSettings
 
-TABLE = ("feature_names", "categorical", "columns")
+TABLE = ("feature_names", "categorical", "transform", "columns")
 DATA = ("X", "y", "sample_weight", "users", "start", "threads", "progress", *TABLE)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 2))

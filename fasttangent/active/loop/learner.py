@@ -181,7 +181,7 @@ class ActiveLearner:
             batch=batch, budget=budget, start=start, patience=patience, min_gain=min_gain, min_change=min_change,
             in_doubt=in_doubt, seed=seed, threads=threads, progress=progress,
         )  # fmt: skip
-        sources = Sources.checked(X_pool, X, y, test, oracle, at_once, (fit or {}).get("categorical", ()))
+        sources = Sources.checked(X_pool, X, y, test, oracle, at_once, fit or {})
         of_fit = fit_settings(fit or {}, sources.pool.shape[1], sources.names, sources.columns)
         chooser = Chooser(strategy, *select_settings(select or {}, strategy, len(sources.pool)), threads)
         self._rounds = Rounds(sources, settings, of_fit, chooser, folder)

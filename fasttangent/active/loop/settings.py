@@ -20,6 +20,7 @@ from fasttangent.model.settings import SETTINGS
 
 LIMITS = ("exclude", "groups", "per_group", "cost", "max_cost")
 SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
+OF_POOL = ("categorical", "transform")  # arguments of `fit` that go into its columns
 IN_DOUBT = ("error", "ask", "failed")
 
 
@@ -68,8 +69,8 @@ def fit_settings(
     given: Mapping[str, Any], n_features: int, names: Sequence[str] | None, columns: Columns | None
 ) -> dict[str, Any]:
     """Arguments of `fit`, tried with made-up labels."""
-    _known("fit", given, [*SETTINGS, "feature_names", "categorical"])
-    settings = {name: value for name, value in given.items() if name != "categorical"}  # which `columns` say
+    _known("fit", given, [*SETTINGS, "feature_names", "categorical", "transform"])
+    settings = {name: value for name, value in given.items() if name not in OF_POOL}
     if names is not None:
         settings.setdefault("feature_names", names)
     rng = np.random.default_rng(0)

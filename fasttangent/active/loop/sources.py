@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -47,12 +47,12 @@ class Sources:
         test: tuple[Any, Any] | None,
         oracle: Any,
         at_once: int,
-        categorical: Sequence[str] = (),
+        fit: Mapping[str, Any],
     ) -> Sources:
         """From the arguments of `ActiveLearner`."""
         if (X is None) != (y is None):
             raise ValueError("X and y go together: pass both, or neither to begin without labels")
-        columns = learned(X_pool, categorical=categorical)
+        columns = learned(X_pool, categorical=fit.get("categorical", ()), transform=fit.get("transform"))
         names = checks.column_names(X_pool) if columns is None else columns.names
         pool = _matrix("X_pool", X_pool, columns)
         how = Features(pool.shape[1], names, columns)

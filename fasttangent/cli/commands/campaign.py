@@ -139,9 +139,10 @@ def _rows(table: Table, asked: dict[str, Any]) -> dict[str, Any]:
     from fasttangent.common.tables.reading import open_table
 
     targets, labels_are = list(asked["target"]), asked.get("categorical", ())
+    reshaped = asked.get("transform") is not None
     if asked["labeled"] is not None:
         first = open_table(asked["labeled"], asked["header"])
-        known = training_rows(first, targets, None, asked["drop"], labels_are)
+        known = training_rows(first, targets, None, asked["drop"], labels_are, reshaped)
         model = SimpleNamespace(feature_names=known["feature_names"], n_features=known["X"].shape[1])
         drop = [name for name in asked["drop"] if name in table.names or not table.named]
         columns = feature_columns(cast("Model", model), table, drop)
@@ -158,7 +159,8 @@ def _rows(table: Table, asked: dict[str, Any]) -> dict[str, Any]:
                 f"{table.path} has no column left for the features; it has {len(table.names)} in all"
             )
         X, y, names = None, None, [table.names[i] for i in columns] if table.named else None
-    pool, X = alike(feature_rows(table, columns, labels_are, gaps=True), X, [table.names[i] for i in columns])
+    pool = feature_rows(table, columns, labels_are, gaps=True, as_table=reshaped)
+    pool, X = alike(pool, X, [table.names[i] for i in columns])
     return {
         "pool": pool, "X": X, "y": y, "feature_names": names, "label_names": labels,
         "names": [table.names[i] for i in columns],

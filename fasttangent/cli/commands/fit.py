@@ -55,7 +55,7 @@ def fit(
         from fasttangent.cli import plots
 
         plots.require()
-    rows = table.rows()
+    rows = table.rows(settings["transform"] is not None)
 
     import fasttangent as ft
     from fasttangent.common.progress import reporting

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.common.learned_columns import MOST_LEVELS
 from fasttangent.common.tables.arrow import arrow
 from fasttangent.common.tables.cells import MISSING, is_number
 from fasttangent.common.tables.table import Table
 
+NAMES_OF_KINDS = 20  # at the most, that may look like numbers
 MOSTLY = 0.5  # of the cells that are there: numbers, and the others are mistakes
 
 
@@ -83,7 +83,7 @@ def _refuse_mistakes(table: Table, column: int, words: Any) -> None:
     pc = arrow("compute")
     distinct = pc.unique(words.drop_null())
     numbers = np.array([is_number(word) for word in distinct.to_pylist()])
-    if numbers.any() and len(distinct) > MOST_LEVELS and numbers.mean() > MOSTLY:
+    if numbers.any() and len(distinct) > NAMES_OF_KINDS and numbers.mean() > MOSTLY:
         wrong = distinct[int(np.argmin(numbers))]
         row = pc.index(words, wrong).as_py()
         raise ValueError(table.not_a_number(column, wrong.as_py(), row))
