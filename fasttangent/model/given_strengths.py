@@ -78,7 +78,11 @@ def objective_of(
     elif many and users is None:
         return replace(plain, strength=BEYOND)
     elif settings.strength == AUTO:
-        each = FACTOR * infinitely_wide.strengths(network, plain, *rows, users)
+        each = infinitely_wide.strengths(network, plain, *rows, users)
+        shared = (
+            len(each) if users is None else -1
+        )  # deviations, of one layer, are as wide networks have them
+        each[:shared] *= FACTOR
     else:
         return replace(plain, strength=float(settings.strength))
     if users is not None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 MOST_ROWS = 500  # of a sample that stands for more
+LEAST_ROWS_OF_A_USER = 10  # there, if it has so many
 MOST_EVALUATIONS = 80
 START = np.log(0.05)  # of the noise
 BOUNDS = {
@@ -45,6 +46,7 @@ BOUNDS = {
 # Standard deviation of the log-normal hyperpriors of all but the columns.  With 3 errors were the same, and strengths
 # so far apart that a smooth function of four columns was not settled after 17 s.
 WIDE = 1.0
+WIDE_OF_USERS = 3.0  # and of the variance of users, which may be next to nothing
 LEAST, LARGEST = 1e-9, 1e6  # strengths
 OF_USERS = np.log(0.3)  # to begin with: the variance of a user's deviation over that of what is shared
 LEAST_WEIGHT = 1e-6  # of a row, of the mean
@@ -125,12 +127,18 @@ def level(each: Float, deviations: Deviations, objective: Objective) -> float:
 
 
 def _sample(n: int, of: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Numbers of rows that stand for n; of those with users all of some users."""
+    """Numbers of rows that stand for n; with users about as many of each of some, of whom there are at most 50."""
     rng = np.random.default_rng(0)
     if of is None:
         return np.sort(rng.choice(n, MOST_ROWS, replace=False))
-    place = rng.permutation(int(of.max()) + 1)
-    return np.sort(np.argsort(place[of], kind="stable")[:MOST_ROWS])
+    users = np.unique(of)
+    users = rng.permutation(users)[: MOST_ROWS // LEAST_ROWS_OF_A_USER]
+    order = rng.permutation(n)
+    order = order[np.isin(of[order], users)]
+    by_user = order[np.argsort(of[order], kind="stable")]
+    _, first = np.unique(of[by_user], return_index=True)
+    turn = np.arange(len(by_user)) - np.repeat(first, np.diff(np.append(first, len(by_user))))
+    return np.sort(by_user[np.argsort(turn, kind="stable")[:MOST_ROWS]])
 
 
 def likeliest(
@@ -141,14 +149,22 @@ def likeliest(
     of_inputs: NDArray[np.int64],
     same: NDArray[np.bool_] | None = None,
 ) -> Variances:
-    """By marginal likelihood; inputs of one number, 0, 1, ..., have one variance; `same` (n, n): rows of one user."""
+    """By marginal likelihood; inputs of one number, 0, 1, ..., have one variance; `same` (n, n): rows of one user.
+
+    With users it is looked for twice, also from where it is without them: from elsewhere what they have in common now
+    and then goes for noise.
+    """
     from scipy.optimize import minimize
 
     d = int(of_inputs.max()) + 1
     start = np.array([*np.full(d, -np.log(X.shape[1])), 0.0, 1.0, START])
     bounds = [*[BOUNDS["input"]] * d, *(BOUNDS[name] for name in ("bias", "output", "noise"))]
+    begins, wide = [start], np.array(WIDE)
     if same is not None:
+        known, first = likeliest(X, Y, w, network, of_inputs), np.unique(of_inputs, return_index=True)[1]
         start, bounds = np.append(start, OF_USERS), [*bounds, BOUNDS["users"]]
+        without = np.array([*known.inputs[first], known.bias, known.output, known.noise, OF_USERS])
+        begins, wide = [start, without], np.array([WIDE, WIDE, WIDE, WIDE_OF_USERS])
 
     def variances(logs: Float) -> Variances:
         return Variances(logs[of_inputs], *logs[d:])
@@ -161,14 +177,17 @@ def likeliest(
         if d < len(of_inputs):
             by_column = (gradient[: len(of_inputs)][of_inputs == j].sum() for j in range(d))
             gradient = np.array([*by_column, *gradient[len(of_inputs) :]])
-        off = (logs[d:] - start[d:]) / WIDE
-        gradient[d:] += off / WIDE
+        off = (logs[d:] - start[d:]) / wide
+        gradient[d:] += off / wide
         return value + 0.5 * float(np.sum(off * off)), gradient
 
     with one_thread():
         options = {"maxiter": MOST_EVALUATIONS, "maxfun": MOST_EVALUATIONS}
-        logs = minimize(function, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    return variances(logs)
+        found = [
+            minimize(function, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+            for begin in begins
+        ]
+    return variances(min(found, key=lambda one: float(one.fun)).x)
 
 
 def minus_log_evidence(

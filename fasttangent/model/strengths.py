@@ -14,7 +14,7 @@ at its likeliest,
 (MacKay 1992; Immer et al. 2021, arXiv 2104.04975).  A log-normal hyperprior around the strength to begin with is added:
 alone, at 64 labels, the evidence now and then falls all the way to the network that is constant.  The search goes
 downhill from strength to strength by a factor of three, each settled from the last, and to the vertex of the parabola
-through the three lowest.
+through the three lowest.  With users that of their deviations alone is then learned the same way.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from fasttangent.model.given_strengths import FACTOR_ERROR
 from fasttangent.model.settling import descend
 from fasttangent.model.settling_state import OutOfTime, Settling
 from fasttangent.problem.linearized_users import linearized
+from fasttangent.problem.users_problem import UsersProblem
 from fasttangent.solvers.dual_metric import DualMetric
 
 if TYPE_CHECKING:
@@ -118,8 +119,16 @@ def _determined(metric: DualMetric, roots: Float, probes: int = 32) -> float:
 class Search:
     """Downhill in E over the logarithm of the strength."""
 
-    def __init__(self, problem: Problem, theta: Float, deadline: float, report: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        theta: Float,
+        deadline: float,
+        report: Callable[..., None],
+        move: Callable[[float], Problem] | None = None,
+    ) -> None:
         self._problem, self._deadline, self._report = problem, deadline, report
+        self._moved = problem.at_strength if move is None else move
         self._labels = problem.total * problem.rows.Y.shape[1]
         self._many = problem.rows.Y.size > FEW_LABELS
         self._first = np.log(problem.objective.strength)
@@ -152,7 +161,7 @@ class Search:
             default=None,
         )
         start = self._start if near is None else self._thetas[near]
-        problem = self._problem.at_strength(float(np.exp(log)))
+        problem = self._moved(float(np.exp(log)))
         state = Settling(problem, start.copy(), np.empty((0, len(start))), self._deadline, self._tell)
         descend(state, CLOSE, MOST_NEWTON_STEPS_OF_MANY if self._many else MOST_NEWTON_STEPS)
         if state.gradient_norm > CLOSE and len(self._found) > 1:
@@ -189,7 +198,7 @@ class Search:
         """Under the best strength found, or the first."""
         if not self._found:
             return self._problem
-        return self._problem.at_strength(float(np.exp(self._lowest)))
+        return self._moved(float(np.exp(self._lowest)))
 
     @property
     def theta(self) -> Float:
@@ -214,10 +223,20 @@ def learned(
 ) -> tuple[Problem, Float, Path, str]:
     """The problem under its likeliest strength, parameters near its minimum, the path there, and how it ended."""
     search, stopped = Search(problem, theta, deadline, report), "settled"
+    last = search
     try:
         search.run()
+        if isinstance(search.problem, UsersProblem):
+            last = Search(search.problem, search.theta, deadline, report, _of_users(search.problem))
+            last.run()
     except OutOfTime:
         stopped = "out of time"
     except KeyboardInterrupt:
         stopped = "interrupted"
-    return search.problem, search.theta, search.path, stopped
+    return last.problem, last.theta, search.path, stopped
+
+
+def _of_users(problem: UsersProblem) -> Callable[[float], UsersProblem]:
+    """The problem with another strength of the users' deviations, times the factor by which `strength` would move."""
+    now = problem.objective.strength
+    return lambda strength: problem.with_users_ratio(strength / now)
