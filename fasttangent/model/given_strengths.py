@@ -79,10 +79,8 @@ def objective_of(
         return replace(plain, strength=BEYOND)
     elif settings.strength == AUTO:
         each = infinitely_wide.strengths(network, plain, *rows, users)
-        shared = (
-            len(each) if users is None else -1
-        )  # deviations, of one layer, are as wide networks have them
-        each[:shared] *= FACTOR
+        of_network = slice(None if users is None else -1)  # deviations, of one layer, are as wide networks have them
+        each[of_network] *= FACTOR
     else:
         return replace(plain, strength=float(settings.strength))
     if users is not None:
