@@ -18,8 +18,8 @@ Written by `python -m bench users`.
 **Errors.** Rows of several users, of which 5, 10 or 20 of each user have labels (of a user with few rows half of them);
 up to 2,000 others of the same users are predicted. Five draws of the rows (seeds 0 to 4). Networks 8-32-32-1 and their
 like, tanh, everything else as `fit` does it, strengths learned. What `fit(users=)` does was chosen on other draws
-(seeds 100 to 102): that biases of users are held as loosely as all weights into a unit, that the hyperprior of their variance
-is wide, that it is looked for from two places, and that the evidence then learns the strength of deviations alone.
+(seeds 100 to 102): that biases of users are held as loosely as all weights into a unit, that the hyperprior of their
+variance is wide, that it is looked for from two places, and that the evidence then learns the strength of deviations.
 
 - *kin8nm, users differ*: 24 made-up users, rows dealt to them at random; the label is its mean plus a gain (1 + 0.5
   times a normal number) times its deviation, plus an offset (0.5 standard deviations times a normal number).

@@ -79,8 +79,8 @@ def objective_of(
         return replace(plain, strength=BEYOND)
     elif settings.strength == AUTO:
         each = infinitely_wide.strengths(network, plain, *rows, users)
-        of_network = slice(None if users is None else -1)  # deviations, of one layer, are as wide networks have them
-        each[of_network] *= FACTOR
+        last = len(each) if users is None else -1  # deviations, of one layer, are as those of wide networks
+        each[:last] *= FACTOR
     else:
         return replace(plain, strength=float(settings.strength))
     if users is not None:

@@ -42,7 +42,7 @@ from fasttangent.model.members import Members
 from fasttangent.model.model import Model
 from fasttangent.model.saving import FORMAT, HEADER, SCALING, SEVERAL, SINGLE
 from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
-from fasttangent.model.users import Users
+from fasttangent.model.users_in_files import check_users, own_parameters, users_of
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.scaling import FARTHEST, Scaling
@@ -50,7 +50,6 @@ from fasttangent.problem.scaling import FARTHEST, Scaling
 SMALL_HEADER = 2**20  # bytes; a larger one is no larger than the file
 MEASURED = or_nan(number(0, infinite=True))
 RECORD = Rule("a record of fields by name", lambda v: isinstance(v, dict))
-WHOLE = Rule("a whole number", lambda v: type(v) is int and abs(v) < 2**63)
 
 FIELDS = {
     "format": Rule(
@@ -72,13 +71,6 @@ FIELDS = {
     "columns": RECORD,
     "users": RECORD,
 }
-IDS = Rule(
-    "a list of different whole numbers, or of different texts, 1 or more",
-    lambda v: (
-        several(TEXT, least=1, distinct=True).holds(v) or several(WHOLE, least=1, distinct=True).holds(v)
-    ),
-)
-USERS = {"ids": IDS, "layers": several(whole(0), least=1, distinct=True)}
 OF_SEVERAL = {
     "format": whole(SEVERAL, FORMAT),
     "version": TEXT,
@@ -267,8 +259,6 @@ def _checked(header: dict[str, Any]) -> dict[str, Any]:
     check_fields("certificate", header["certificate"], CERTIFICATE, optional=SINCE_2)
     told = {"rows"} if header["training"] else set()  # nothing of a model that was trained elsewhere
     check_fields("training", header["training"], TRAINING, optional=set(TRAINING) - told, others=FIGURE)
-    if "users" in header:
-        check_fields("users", header["users"], USERS)
     _check_agreement(header)
     return header
 
@@ -302,14 +292,7 @@ def _check_agreement(header: dict[str, Any]) -> None:
     if certificate["trusted"]:
         for name in ("gradient_norm", "tangent_residual"):
             check(f"{name!r} of a trusted certificate", certificate[name], number(0))
-    several_users = header.get("users") is not None
-    if several_users != ("users" in header["objective"]):
-        raise ValueError("'users' must be in header and objective, or in neither")
-    layers = header["users"]["layers"] if several_users else []
-    if layers != sorted(layers) or not all(l <= len(hidden) for l in layers):
-        raise ValueError(
-            f"'layers' of users must be numbers up to {len(hidden)}, ascending, got {shown(layers)}"
-        )
+    check_users(header)
     settings = header.get("settings") or {}
     for name, wanted in (("hidden", hidden), ("activation", header["activation"])):
         if settings.get(name, wanted) != wanted:
@@ -320,14 +303,11 @@ def _arrays(header: dict[str, Any], archive: Archive | Part) -> dict[str, NDArra
     """All arrays, of the sizes that the header says and with values that keep their rules."""
     sizes, there = header["sizes"], {name for name in archive.names if name != HEADER}
     lengths = {
-        "p": sum((n + 1) * above for n, above in pairwise(sizes)),
+        "p": sum((n + 1) * above for n, above in pairwise(sizes)) + own_parameters(header),
         "d": sizes[0],
         "m": sizes[-1],
         "K": None,
     }
-    if "users" in header:
-        own = sum((sizes[l] + 1) * sizes[l + 1] for l in header["users"]["layers"])
-        lengths["p"] += own * len(header["users"]["ids"])
     if missing := (set(header.get("arrays", ())) | set(ARRAYS)) - there:
         raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     if header["certificate"]["trusted"] and "tangent/strength" not in there:
@@ -379,14 +359,9 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
         training=header["training"],
         history=_under("history/", arrays),
         settings=_settings(header, arrays),
-        users=_users(header),
+        users=users_of(header),
         noise=float("nan") if (noise := header.get("noise")) is None else float(noise),
     )
-
-
-def _users(header: dict[str, Any]) -> Users | None:
-    users = header.get("users")
-    return None if users is None else Users(tuple(users["ids"]), tuple(users["layers"]))
 
 
 def _settings(header: dict[str, Any], arrays: dict[str, NDArray]) -> FitSettings | None:

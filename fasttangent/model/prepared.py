@@ -26,6 +26,7 @@ from fasttangent.model.posterior import draw
 from fasttangent.model.scores import slope
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.stages import Stages, certified, two_stages
+from fasttangent.model.starts import check_start, check_transferred, check_users
 from fasttangent.model.users import Users, checked_ids
 from fasttangent.problem.deviations import checked_layers
 from fasttangent.problem.problem import Problem
@@ -34,7 +35,6 @@ from fasttangent.problem.scaling import (
     check_squares,
     fit_scaling,
     identity_scaling,
-    largest_square_root,
     transferred,
 )
 from fasttangent.problem.users_problem import UsersProblem
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.model.strengths import Path
-    from fasttangent.problem.network import Network
     from fasttangent.problem.objective import Objective
 
     Float = NDArray[np.float64]
@@ -168,15 +167,15 @@ class Prepared:
         self.settings, self.data, self.start, self.threads = settings, data, start, threads
         self.network = settings.network(data.X.shape[1], data.Y.shape[1])
         check_groups(settings, self.network, data.groups, data.users is not None)
-        _check_start(start, self.network, settings.members, data.columns)
-        _check_users(settings, data.users, start)
+        check_start(start, self.network, settings.members, data.columns)
+        check_users(settings, data.users, start)
         self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
         self.rng = np.random.default_rng(settings.seed)
         self.keep, self.held_back = _split(data.w, settings.validation, self.rng)
         self.users = self._users()
         self.scaling = self._scaling()
         for one in () if start is None else start.models:
-            _check_transferred(self._transferred(one), self.kind)
+            check_transferred(self._transferred(one), self.kind)
         self.objective: Objective | None = None  # None: as the settings say
         self.path: Path | None = None  # on which another member learned the strengths
         self._problem: Problem | None = None
@@ -341,63 +340,6 @@ class Prepared:
             settings=self.settings,
             users=self.users,
             **found,
-        )
-
-
-def _check_start(start: Any, network: Network, members: int, columns: Columns | None) -> None:
-    if start is None:
-        return
-    if members > 1 and (not isinstance(start, Members) or len(start.models) != members):
-        got = f"{len(start.models)} members" if isinstance(start, Members) else type(start).__name__
-        raise TypeError(
-            f"start must be {members} members for members={members}, got {got}; from one model all would end in one "
-            f"minimum: leave start out, or pass what fit(..., members={members}) returned"
-        )
-    if members == 1 and isinstance(start, Members):
-        raise TypeError(
-            f"start must be a Model, got {len(start.models)} members; pass one of them, such as start.models[0], or "
-            f"members={len(start.models)}"
-        )
-    if not isinstance(start, Model | Members):
-        raise TypeError(f"start must be a Model, got {type(start).__name__}; pass what fit or load returned")
-    if start.columns is not None and not start.columns.plain and start.columns != columns:
-        raise ValueError(
-            "start must be a model of the same columns, got one that makes other inputs of them; leave columns out, or "
-            "pass columns=start.columns"
-        )
-    if (start.network.sizes, start.network.activation) != (network.sizes, network.activation):
-        raise ValueError(
-            f"start must have the network to be fitted, {network}, got {start.network}; pass the same hidden and "
-            f"activation, and rows of as many features and outputs"
-        )
-
-
-def _check_users(settings: FitSettings, users: NDArray | None, start: Any) -> None:
-    """Raise where users go with something that takes none."""
-    if isinstance(start, Model) and start.users is not None:
-        raise ValueError(
-            "start must be a model without users, got one with its users' deviations; pass what they share, "
-            "start=model.shared"
-        )
-    if users is None:
-        if settings.user_layers != FitSettings().user_layers:
-            raise ValueError(
-                "user_layers must be left out without users, whose own layers they are; pass users="
-            )
-    elif settings.members > 1:
-        raise ValueError(
-            f"members must be 1 with users, got {settings.members}; members with users are not there yet: fit models "
-            f"of several seeds"
-        )
-
-
-def _check_transferred(theta: Float, dtype: np.dtype) -> None:
-    """Raise unless the function to start from has parameters in the units of the rows."""
-    most = largest_square_root(dtype)
-    if not (abs(theta) <= most).all():
-        raise ValueError(
-            f"start must be a model of rows in comparable units, got one whose parameters are above {most:.0e} in the "
-            f"units of X and y; give them in the units it was fitted on, or leave start out"
         )
 
 
