@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,6 +104,18 @@ def rows_of(X: Any, numbers: NDArray[np.int64]) -> Any:
     if hasattr(X, "iloc"):
         return X.iloc[numbers]
     return X.take(numbers) if hasattr(X, "take") else X[numbers]
+
+
+def like(X: Any, columns: Mapping[str, NDArray[Any]]) -> Any:
+    """A frame of the kind of another one and, of pandas, with its index."""
+    if hasattr(X, "iloc"):
+        found = X.iloc[:, :0].copy()
+        for name, values in columns.items():
+            found[name] = values
+        return found
+    if hasattr(X, "from_pydict"):
+        return type(X).from_pydict(dict(columns))
+    return type(X)(dict(columns))
 
 
 def has_narwhals() -> bool:

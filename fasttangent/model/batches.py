@@ -53,14 +53,7 @@ def score_batches(model: Scorer, batches: Any, keep: Any, threads: int | None) -
 
 def score_columns(scores: Scores) -> dict[str, NDArray]:
     """Columns of a table of scores; of several outputs one for each, with its number."""
-    columns: dict[str, NDArray] = {}
-    for name in ("prediction", "sensitivity"):
-        values = getattr(scores, name)
-        if values.ndim == 1:
-            columns[name] = values
-        else:
-            columns.update({f"{name}_{j}": values[:, j] for j in range(values.shape[1])})
-    return columns | {"curiosity": scores.curiosity}
+    return scores.columns
 
 
 def _scored_batches(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fasttangent.common import checks
+from fasttangent.common import checks, frames
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.rows import Readable, beyond, each_readable_chunk, sizes
 
@@ -119,6 +119,56 @@ class Scores(NamedTuple):
     prediction: NDArray  # (n,) or (n, n_outputs), units of y; see `Model.predict`
     sensitivity: NDArray  # the same shape, units of y per unit of strength
     curiosity: NDArray  # (n,), without unit
+
+    @property
+    def columns(self) -> dict[str, NDArray]:
+        """By name; of several outputs one for each, with its number."""
+        found: dict[str, NDArray] = {}
+        for name in ("prediction", "sensitivity"):
+            values = getattr(self, name)
+            if values.ndim == 1:
+                found[name] = values
+            else:
+                found.update({f"{name}_{j}": values[:, j] for j in range(values.shape[1])})
+        return found | {"curiosity": self.curiosity}
+
+    def to_frame(self, X: Any) -> Any:
+        """The scores as a table.
+
+        Parameters
+        ----------
+        X : data frame, Arrow table or batch
+            The rows that were scored.
+
+        Returns
+        -------
+        data frame, Arrow table or batch
+            Of the same kind, with columns "prediction", "sensitivity" and "curiosity", of several outputs
+            "prediction_0" and so on; of pandas with the rows' index.
+
+        Raises
+        ------
+        TypeError
+            If X is no table.
+        ValueError
+            If it has another number of rows.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd, fasttangent as ft
+        >>> rows = pd.DataFrame({"x": np.linspace(-1, 1, 40)}, index=[f"sample {i}" for i in range(40)])
+        >>> model = ft.fit(rows, np.sin(3 * rows["x"]), hidden=(4,), strength=1e-2)
+        >>> scores = model.score(rows).to_frame(rows)
+        >>> list(scores.columns), scores.index[0]
+        (['prediction', 'sensitivity', 'curiosity'], 'sample 0')
+        """
+        if not frames.is_frame(X):
+            raise TypeError(f"X must be a data frame, got {type(X).__name__}; pass the rows that were scored")
+        if frames.height(X) != len(self.curiosity):
+            raise ValueError(
+                f"X must have the {len(self.curiosity)} rows that were scored, got {frames.height(X)}"
+            )
+        return frames.like(X, self.columns)
 
 
 class Scored(NamedTuple):

@@ -126,3 +126,31 @@ def test_a_generator_draws_the_seed():
     rng = np.random.default_rng(0)
     picks = [ft.select(found[0], POOL, 20, strategy="random", seed=rng).indices for _ in range(2)]
     assert set(picks[0]) != set(picks[1])
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_scores_as_a_table_of_the_kind_of_the_rows(outputs):
+    y = Y if outputs == 1 else np.column_stack([Y, Y**2])
+    model = ft.fit(X, y, feature_names=NAMES, **HOW)
+    frame = pd.DataFrame(columns(POOL), index=[f"r{i}" for i in range(200)])
+    scores = model.score(frame)
+    found = scores.to_frame(frame)
+    assert found.index.equals(frame.index)
+    names = (
+        ["prediction", "sensitivity"]
+        if outputs == 1
+        else [f"{n}_{j}" for n in ("prediction", "sensitivity") for j in "01"]
+    )
+    assert list(found.columns) == [*names, "curiosity"]
+    for make in (FRAMES["polars"], FRAMES["table"], FRAMES["batch"]):
+        pool = make(columns(POOL))
+        other = scores.to_frame(pool)
+        assert type(other) is type(pool)
+        for name in found.columns:
+            np.testing.assert_array_equal(other[name], found[name])
+    with pytest.raises(
+        TypeError, match="X must be a data frame, got ndarray; pass the rows that were scored"
+    ):
+        scores.to_frame(POOL)
+    with pytest.raises(ValueError, match="X must have the 200 rows that were scored, got 3"):
+        scores.to_frame(frame[:3])
