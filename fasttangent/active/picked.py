@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasttangent.active.pools import Pool
 from fasttangent.common import frames
 
 if TYPE_CHECKING:
@@ -68,13 +69,14 @@ class Selection:
 
         Parameters
         ----------
-        pool : data frame, Arrow table or batch
+        pool : data frame, Arrow table or batch, or Pool
             That they were picked from.
 
         Returns
         -------
         data frame, Arrow table or batch
             Of the same kind, with all columns of the pool, in the order of picking; of pandas with the rows' index.
+            Of a `Pool` an Arrow table.
 
         Raises
         ------
@@ -92,6 +94,8 @@ class Selection:
         >>> picks.to_frame(pool).index.tolist() == [f"sample {i}" for i in picks.indices]
         True
         """
+        if isinstance(pool, Pool):
+            return pool.rows(self.indices)
         if not frames.is_frame(pool):
             raise TypeError(
                 f"pool must be a data frame, got {type(pool).__name__}; the rows of an array are pool[picks.indices]"

@@ -11,6 +11,7 @@ import numpy as np
 
 from fasttangent.common import frames
 from fasttangent.common.handing import ahead
+from fasttangent.common.tables.arrow import arrow
 from fasttangent.common.tables.encoded_table import EncodedTable, as_read_by
 from fasttangent.common.tables.finding import places
 from fasttangent.common.tables.joined import JoinedTable
@@ -225,6 +226,38 @@ class Pool:
         """
         names = range(len(self._table.names)) if columns is None else map(self._table.column, columns)
         yield from self._table.batches(list(names))
+
+    def rows(self, numbers: Any) -> Any:
+        """Rows by their numbers as a table, with all columns as they are.
+
+        Parameters
+        ----------
+        numbers : array_like of int
+
+        Returns
+        -------
+        pyarrow.Table
+            In the order of the numbers.
+
+        Raises
+        ------
+        ValueError, OSError
+            As for `take`.
+        """
+        table, wanted = _inner(self._table), self._numbers(numbers)
+        return table.picked(wanted, range(len(table.names)))
+
+    def whole(self) -> Any:
+        """The features of all rows, in memory: as a table where they have names, else as an array.
+
+        Returns
+        -------
+        pyarrow.Table or ndarray of float64
+        """
+        if not self._table.named:
+            return np.concatenate([rows for _, rows in self.chunks()])
+        wanted = [self._table.names[i] for i in self._wanted()]
+        return arrow().Table.from_batches(list(self.to_batches(wanted)))
 
     def _left_out(self) -> list[str | int]:
         return [*self._drop, *([] if self.id is None else [self.id])]

@@ -444,3 +444,18 @@ def test_columns_of_any_kind(tmp_path, of_kinds, ending, monkeypatch):
     assert pool.take(numbers).tobytes() == expected[numbers].astype(float).tobytes()
     found = ft.select(of_kinds, pool, 7, labeled=labeled)
     assert found.indices.tolist() == ft.select(of_kinds, whole, 7, labeled=labeled).indices.tolist()
+
+
+def test_picks_as_a_table_and_the_loop_on_a_pool(tmp_path, rows, named, plain_data):
+    pool = ft.Pool(split(tmp_path, rows, (1, 400), (".parquet", ".csv")), columns=NAMES, id="id")
+    picks = ft.select(named, pool, 6, labeled=plain_data[0])
+    frame = picks.to_frame(pool)
+    assert frame.schema.names == ["id", *NAMES, "note"]
+    assert frame["id"].to_pylist() == pool.identify(picks.indices)["id"].tolist()
+    assert np.column_stack([frame[name] for name in NAMES]).tobytes() == rows[picks.indices].tobytes()
+    asked = {"batch": 10, "fit": {"hidden": (4,), "epochs": 10, "strength": 0.01}, "seed": 1}
+    frame = pa.table({name: rows[:, i] for i, name in enumerate(NAMES)})
+    of_pool, of_frame = (ft.ActiveLearner(one, *plain_data, **asked).ask() for one in (pool, frame))
+    assert of_pool.tolist() == of_frame.tolist()
+    np.save(tmp_path / "p.npy", rows)
+    assert ft.Pool(tmp_path / "p.npy").whole().tobytes() == rows.tobytes()

@@ -11,6 +11,7 @@ import numpy as np
 
 from fasttangent.active.loop import oracles
 from fasttangent.active.loop.campaign import fingerprint
+from fasttangent.active.pools import Pool
 from fasttangent.common import checks
 from fasttangent.common.columns import Columns
 from fasttangent.common.duplicates import row_keys, rows_among
@@ -52,6 +53,8 @@ class Sources:
         """From the arguments of `ActiveLearner`."""
         if (X is None) != (y is None):
             raise ValueError("X and y go together: pass both, or neither to begin without labels")
+        if isinstance(X_pool, Pool):
+            X_pool = X_pool.whole()
         columns = learned(X_pool, categorical=fit.get("categorical", ()), transform=fit.get("transform"))
         names = checks.column_names(X_pool) if columns is None else columns.names
         pool = _matrix("X_pool", X_pool, columns)
