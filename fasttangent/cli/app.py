@@ -31,8 +31,8 @@ from fasttangent.cli.output import Edge
 def cli() -> None:
     """Which unlabelled rows are worth a label: MLP regression that carries its regularity tangent.
 
-    Tables are .csv, .csv.gz, .parquet or .npy. Exit code 0: fine; 1: the work failed; 2: bad usage or
-    bad input; 130: interrupted.
+    Tables are .csv, .tsv (also .gz), .parquet, .feather, .arrow or .npy; what is written is .csv, .csv.gz
+    or .parquet. Exit code 0: fine; 1: the work failed; 2: bad usage or bad input; 130: interrupted.
     """
 
 

@@ -42,13 +42,21 @@ def score_batches(model: Scorer, batches: Any, keep: Any, threads: int | None) -
     checks.thread_count(threads)
     for one in model.models:
         strength_tangent(one)
-    if hasattr(batches, "to_batches"):  # a table, a data set, a pool
-        given = batches.to_batches()
+    if hasattr(batches, "to_batches"):  # a table; a data set or a pool, which read what they are asked for
+        asked = {} if hasattr(batches, "num_rows") else _needed(model, batches, keep)
+        given = batches.to_batches(**asked)
     else:
         given = [batches] if hasattr(batches, "num_columns") else batches
     if not isinstance(given, Iterable):
         raise TypeError(f"batches must be an iterator of pyarrow.RecordBatch, got {type(batches).__name__}")
     return _scored_batches(model, given, list(keep), threads)
+
+
+def _needed(model: Scorer, source: Any, keep: Sequence[str]) -> dict[str, list[str]]:
+    """The columns to read of what lies elsewhere, where they can be known."""
+    wanted = list(dict.fromkeys([*(model.feature_names or ()), *keep]))
+    there = source.schema.names if hasattr(source, "schema") else wanted
+    return {"columns": wanted} if model.feature_names and set(wanted) <= set(there) else {}
 
 
 def score_columns(scores: Scores) -> dict[str, NDArray]:

@@ -176,6 +176,31 @@ def test_scores_of_a_pool_are_those_of_the_array(tmp_path, rows, named):
     assert found["id"] == [f"r{i:05}" for i in range(ROWS)]
 
 
+def test_scores_of_a_pool_read_what_they_need(tmp_path, rows, named, monkeypatch):
+    split(tmp_path, rows, (400,))
+    read, batches = [], parquet.ParquetFile.iter_batches
+
+    def counted(file, size, row_groups, columns):
+        read.append(tuple(columns))
+        return batches(file, size, row_groups=row_groups, columns=columns)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
+    expected = named.curiosity(rows).tobytes()
+    for source in (ft.Pool(tmp_path), ds.dataset(tmp_path)):
+        found = pa.Table.from_batches(named.score_batches(source, keep=["id"]))
+        assert found["curiosity"].to_numpy().tobytes() == expected
+    assert set(read) == {(*NAMES, "id")}
+
+
+def test_a_column_of_csv_that_begins_with_gaps(tmp_path, named, monkeypatch):
+    monkeypatch.setattr("fasttangent.common.tables.csv_file.BLOCK_BYTES", 100)
+    lines = ["speed,height,mass", *["1,,3"] * 50, *["1,2.5,3"] * 50]
+    (tmp_path / "p.csv").write_text("\n".join(lines) + "\n")
+    with pytest.warns(UserWarning, match="50 of 100 rows hold a value that is missing"):
+        found = pa.Table.from_batches(named.score_batches(ft.Pool(tmp_path / "p.csv")))
+    assert found["curiosity"].to_numpy()[99] == named.curiosity([[1, 2.5, 3]])[0]
+
+
 def test_columns_by_name_in_any_order_and_number(tmp_path, rows, named):
     whole = table(rows)
     write(tmp_path / "a.parquet", whole.slice(0, 500))

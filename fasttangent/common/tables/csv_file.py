@@ -126,7 +126,10 @@ class CsvTable(Table):
         _, first = next(self._batches(columns, {}, gaps=True), (0, None))
         if first is None:
             return {}
-        whole = {i: pa.types.is_integer(kind) for i, kind in zip(columns, first.schema.types, strict=True)}
+        whole = {
+            i: pa.types.is_integer(kind) or pa.types.is_null(kind)
+            for i, kind in zip(columns, first.schema.types, strict=True)
+        }
         return {
             i: pa.float64() if whole[i] else kind for i, kind in zip(columns, first.schema.types, strict=True)
         }
