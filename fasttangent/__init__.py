@@ -158,7 +158,12 @@ __all__ = [
 ]
 
 
+_ENTRIES = ("dask", "sklearn")  # files that need a library, loaded when they are asked for
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ENTRIES:
+        return importlib.import_module(f"fasttangent.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'fasttangent' has no attribute {name!r}")
     from fasttangent.common.interrupts import held

@@ -127,10 +127,10 @@ def measure(arguments: argparse.Namespace) -> dict:
 def shown(results: dict) -> str:
     """The table in Markdown."""
     lines = [
-        f"RMSE after {BATCHES} batches of {BATCH} over that of comparing every row: geometric mean over seeds (least "
-        f"to largest).",
+        f"RMSE after {BATCHES} batches of {BATCH} over that of comparing every row: geometric mean over seeds "
+        f"(least to largest).",
         "",
-        "| set | test rows | RMSE, every row | a tenth | a hundredth | random | CPU s a batch: every row, a tenth |",
+        "| set | test rows | RMSE, every row | a tenth | a hundredth | random | CPU s: every row, a tenth |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, contenders in results.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from fasttangent.active.pool import Pool, Screen, Tally, Usable, pieces
+from fasttangent.active.pool import Passage, Pool, Screen, Tally, Usable, passed
 from fasttangent.active.smallest import Kept, Ranks, Smallest
 from fasttangent.common.duplicates import row_keys
 
@@ -37,9 +37,7 @@ def first_rows(pool: Pool, screen: Screen, m: int, rank: Rank, alike: bool = Tru
     """
     most = max(m, HELD)
     while True:
-        kept, tally = Smallest(most), Tally()
-        for start, rows in pieces(pool):
-            tally += gather(kept, screen, start, rows, rank)
+        kept, tally = passed(pool, _gathering(screen, most, rank))
         found = kept.rows()
         if alike or kept.complete:
             return Found(found, kept.complete, tally)
@@ -49,12 +47,16 @@ def first_rows(pool: Pool, screen: Screen, m: int, rank: Rank, alike: bool = Tru
         most *= 8
 
 
-def gather(kept: Smallest, screen: Screen, start: int, rows: NDArray, rank: Rank) -> Tally:
-    """Add what can be picked of the rows from `start` on."""
-    usable, tally = screen.through(start, rows)
-    if len(usable.numbers):
-        kept.add(rank(usable), usable.numbers, usable.rows, usable.keys)
-    return tally
+def _gathering(screen: Screen, most: int, rank: Rank) -> Passage[tuple[Smallest, Tally]]:
+    def add(state: tuple[Smallest, Tally], start: int, rows: NDArray) -> tuple[Smallest, Tally]:
+        usable, tally = screen.through(start, rows)
+        if len(usable.numbers):
+            state[0].add(rank(usable), usable.numbers, usable.rows, usable.keys)
+        return state[0], state[1] + tally
+
+    return Passage(
+        lambda: (Smallest(most), Tally()), add, lambda one, other: (one[0].merge(other[0]), one[1] + other[1])
+    )
 
 
 class Known(Protocol):
@@ -71,16 +73,19 @@ class Known(Protocol):
 def first_of_equals(pool: Pool, screen: Screen, known: Known) -> Rows:
     """For each of some rows the lowest number of all that can be picked and equal it."""
     order = np.argsort(known.key, kind="stable")
-    keys, lowest = known.key[order], known.number.copy()
-    for start, rows in pieces(pool):
+    keys, marks_of = known.key[order], known.mark
+
+    def add(lowest: Rows, start: int, rows: NDArray) -> Rows:
         usable, _ = screen.through(start, rows)
         place = np.searchsorted(keys, usable.keys)
         hit = np.flatnonzero(keys[np.minimum(place, len(keys) - 1)] == usable.keys)
         place, numbers, marks = place[hit], usable.numbers[hit], row_keys(usable.rows[hit], 1)
         while len(place):  # rows of one key stand together
-            same = known.mark[order[place]] == marks
+            same = marks_of[order[place]] == marks
             np.minimum.at(lowest, order[place[same]], numbers[same])
             more = np.flatnonzero(place + 1 < len(keys))
             more = more[keys[place[more] + 1] == keys[place[more]]]
             place, numbers, marks = place[more] + 1, numbers[more], marks[more]
-    return lowest
+        return lowest
+
+    return passed(pool, Passage(lambda: known.number.copy(), add, np.minimum))

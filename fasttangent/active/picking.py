@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,7 @@ from fasttangent.active.asked import Asked
 from fasttangent.active.candidates import Found, Rank, first_of_equals, first_rows
 from fasttangent.active.chance import THINNING, chances
 from fasttangent.active.limits import Limits
-from fasttangent.active.pool import Pool, Screen, Tally, Usable, parts
+from fasttangent.active.pool import Pool, Screen, Tally, Usable, passed
 from fasttangent.active.row_sets import RowSet
 from fasttangent.active.smallest import Kept, Ranks
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
@@ -127,8 +127,10 @@ def _in_parts(batch: Batch, screen: Screen, how: two_level.Comparison, passes: i
             )
         how = replace(how, unit=float(power_of_two(weights.max())))
 
-    def examine_all(task: two_level.Task) -> Iterator[two_level.Examined]:
-        return (two_level.examine(task, start, rows) for start, rows in parts(pool, two_level.PART))
+    def examine_all(task: two_level.Task) -> two_level.Examined:
+        seen = passed(pool, two_level.examining(task))
+        assert seen is not None
+        return seen
 
     def first(rows: RowSet) -> RowSet:
         if batch.limits is None and not isinstance(batch.weight, np.ndarray):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from fasttangent.common.duplicates import Keys
 
     Rows = NDArray[np.int64]
+
+T = TypeVar("T")
 
 PIECE = 1 << 15  # rows that are looked at together
 
@@ -102,6 +105,32 @@ def parts(pool: Pool, size: int) -> Iterator[tuple[int, NDArray]]:
                 held, begin, waiting = [], begin + size, 0
     if held:
         yield begin, np.concatenate(held)
+
+
+@dataclass(frozen=True)
+class Passage(Generic[T]):
+    """One pass through a pool: what is known of no rows, of more rows, and of two lots of them.
+
+    `size` says that rows come in parts of so many, by their numbers; else in any pieces.  A pool of rows elsewhere
+    has a method `fold`, which does there what `passed` does here, and merges.
+    """
+
+    begin: Callable[[], T]
+    add: Callable[[T, int, NDArray], T]
+    merge: Callable[[T, T], T]
+    size: int | None = None
+
+    def through(self, pool: Pool, state: T, start: int = 0) -> T:
+        """Of rows numbered from `start`."""
+        for at, rows in pieces(pool) if self.size is None else parts(pool, self.size):
+            state = self.add(state, start + at, rows)
+        return state
+
+
+def passed(pool: Pool, passage: Passage[T]) -> T:
+    """What is known of all rows of a pool."""
+    fold: Callable[[Passage[T]], T] | None = getattr(pool, "fold", None)
+    return passage.through(pool, passage.begin()) if fold is None else fold(passage)
 
 
 class Usable(NamedTuple):

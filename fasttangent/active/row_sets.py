@@ -43,7 +43,8 @@ def joined(sets: list[RowSet]) -> tuple[RowSet, Rows]:
     every = RowSet(*(np.concatenate(fields) for fields in zip(*sets, strict=True)))
     order = np.lexsort((every.number, every.mark, every.key))
     key, mark = every.key[order], every.mark[order]
-    another = np.concatenate([[True], (key[1:] != key[:-1]) | (mark[1:] != mark[:-1])])
+    another = np.ones(len(order), bool)
+    another[1:] = (key[1:] != key[:-1]) | (mark[1:] != mark[:-1])
     first = order[another]
     by_number = np.argsort(every.number[first])
     place_of_kind = np.empty(len(first), np.int64)

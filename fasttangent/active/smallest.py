@@ -103,8 +103,9 @@ def first_of_kinds(key: Keys, mark: Keys, number: Rows) -> Rows:
     if (key[order][1:] != key[order][:-1]).all():
         return np.arange(len(key))
     order = np.lexsort((number, mark, key))
-    another = (key[order][1:] != key[order][:-1]) | (mark[order][1:] != mark[order][:-1])
-    return np.sort(order[np.concatenate([[True], another])])
+    another = np.ones(len(order), bool)
+    another[1:] = (key[order][1:] != key[order][:-1]) | (mark[order][1:] != mark[order][:-1])
+    return np.sort(order[another])
 
 
 def _none() -> Kept:

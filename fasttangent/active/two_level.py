@@ -14,9 +14,8 @@ together by `Examined.merge` in any order: so parts may be looked at anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ from fasttangent.active.exact_sums import ExactSum
 from fasttangent.active.greedy import State, along, greedy
 from fasttangent.active.limits import Limits, Picks
 from fasttangent.active.linear_model import Average
-from fasttangent.active.pool import Screen
+from fasttangent.active.pool import Passage, Screen
 from fasttangent.active.row_sets import RowSet, joined, of_usable
 from fasttangent.common import parallel
 
@@ -187,6 +186,18 @@ def _nearest(rows: RowSet, ratio: Float) -> Found:
     return Found(rows.of(order), ratio[order])
 
 
+def examining(task: Task) -> Passage[Examined | None]:
+    """The same of all parts of a pool."""
+
+    def add(seen: Examined | None, start: int, rows: NDArray) -> Examined | None:
+        return merge(seen, examine(task, start, rows))
+
+    def merge(one: Examined | None, other: Examined | None) -> Examined | None:
+        return other if one is None else one if other is None else one.merge(other)
+
+    return Passage(lambda: None, add, merge, PART)
+
+
 class Outcome(NamedTuple):
     """Picks, and what is known of them."""
 
@@ -197,7 +208,7 @@ class Outcome(NamedTuple):
     shortfall: float
 
 
-Examine = Callable[[Task], Iterable[Examined]]  # of all parts of a pool
+Examine = Callable[[Task], Examined]  # of all parts of a pool
 First = Callable[[RowSet], RowSet]  # of all rows of a pool that are equal to some, the first
 
 
@@ -211,7 +222,7 @@ def compared(
     picks = _picks(how, found, average)
     for passes in range(1, most + 1):
         task = Task(how, screen, picks, average, not exact, passes == 1)
-        seen = reduce(Examined.merge, examine_all(task))
+        seen = examine_all(task)
         picks = picks._replace(number=seen.number)
         if exact and not seen.better:
             return Outcome(picks, average, passes, True, 0.0)

@@ -5,7 +5,7 @@ import pytest
 from helpers.pools import Chunks, selected
 
 import fasttangent as ft
-from fasttangent.active import candidates, picking, two_level
+from fasttangent.active import candidates, picking, pool, two_level
 from fasttangent.active.exact_sums import ExactSum
 from fasttangent.active.strategies.table import STRATEGIES
 
@@ -224,8 +224,8 @@ def test_parts_may_be_looked_at_in_any_order(strategy, in_parts, linear, monkeyp
     rows = pool_of(2)
     given = {"strategy": strategy, "labeled": X, "prefilter": None}
     expected = ft.select(model, rows, 10, **given)
-    original = picking.parts
-    monkeypatch.setattr(picking, "parts", lambda pool, size: reversed(list(original(pool, size))))
+    original = pool.parts
+    monkeypatch.setattr(pool, "parts", lambda rows, size: reversed(list(original(rows, size))))
     found = ft.select(model, rows, 10, **given)
     np.testing.assert_array_equal(found.indices, expected.indices)
     assert found.passes == expected.passes

@@ -18,8 +18,14 @@ from fasttangent.sklearn import TangentRegressor
 
 PACKAGE = Path(fasttangent.__file__).parent
 EDGE = "cli"  # the room that may need more than the core's dependencies
-ESTIMATOR = "sklearn"  # the file that needs the library of its name
-OPTIONAL = {"click", "rich", "pyarrow", "matplotlib", "pandas", "fsspec"}
+ENTRIES = {
+    "sklearn": {"sklearn"},
+    "dask": {"dask", "distributed", "cloudpickle", "pandas"},
+}  # files, what they need
+OPTIONAL = {
+    *("click", "rich", "pyarrow", "matplotlib", "pandas", "fsspec"),
+    *("dask", "distributed", "cloudpickle"),
+}
 CORE = {"numpy", "scipy", "numba", "llvmlite", "threadpoolctl"}
 
 
@@ -85,7 +91,7 @@ def files():
 def test_there_are_at_most_eight_rooms():
     assert len(rooms()) <= 8
     assert {path.name for path in PACKAGE.glob("*.py")} == {
-        "__init__.py", "__main__.py", "_version.py", f"{ESTIMATOR}.py"
+        "__init__.py", "__main__.py", "_version.py", *(f"{name}.py" for name in ENTRIES)
     }  # fmt: skip
 
 
@@ -113,8 +119,8 @@ def test_only_the_entry_knows_the_command_line():
     assert above == {"__main__"}
 
 
-def test_nothing_knows_the_estimator():
-    assert not {name for name in modules() if ESTIMATOR in siblings(name)}
+def test_nothing_knows_the_entries():
+    assert not {name for name in modules() if ENTRIES.keys() & siblings(name)}
 
 
 @pytest.mark.parametrize("name", [n for n in modules() if n.startswith("kernels.")])
@@ -140,7 +146,7 @@ def test_optional_dependencies_stay_at_the_edges(name):
         "common.tables.stores": {"fsspec"},
         "model.batches": {"pyarrow"},
         "model.exports": {"torch", "sklearn"},
-        ESTIMATOR: {"sklearn"},
+        **ENTRIES,
     }
     allowed = CORE | (OPTIONAL if room(name) == EDGE else own.get(name, set()))
     assert {t for t in top if t != "fasttangent" and t not in sys.stdlib_module_names} <= allowed
@@ -254,7 +260,7 @@ def test_every_public_name_is_there_and_listed():
 
 
 def test_the_core_needs_no_optional_dependency():
-    core = [name for name in modules() if room(name) != EDGE and name not in ("__main__", ESTIMATOR)]
+    core = [name for name in modules() if room(name) != EDGE and name not in ("__main__", *ENTRIES)]
     loaded = fresh(f"import sys, {', '.join('fasttangent.' + name for name in core)}; print(*sys.modules)".replace(
         "fasttangent.,", "fasttangent,"
     ))  # fmt: skip
