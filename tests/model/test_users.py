@@ -1,11 +1,13 @@
 """One network for several users: against refits of both levels, on bad input, in files, and what is not there yet."""
 
+import json
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers import quiet, relative
+from helpers.command_line import refused, run
 
 import fasttangent as ft
 from fasttangent.model import infinitely_wide
@@ -312,6 +314,54 @@ def test_batches_are_chosen_for_what_is_shared_or_for_a_user(model):
     shared = ft.select(model, pool, 5).indices
     assert np.array_equal(shared, ft.select(model.shared, pool, 5).indices)
     assert len(ft.select(model.of_user("user 0"), pool, 5).indices) == 5
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("format",), 3, "'format' must be"),
+        (("users",), None, "'users' of the header must be a record"),
+        (("users", "ids"), [1, 2, 2], "'ids' of users must be a list of different"),
+        (("users", "ids"), [1, "b"], "'ids' of users must be a list of different"),
+        (("users", "ids"), [], "'ids' of users must be a list of different"),
+        (("users", "ids"), ["a"], "params"),
+        (("users", "layers"), [2], "'layers' of users must be numbers up to 1"),
+        (("users", "layers"), [1, 0], "'layers' of users must be numbers up to 1, ascending"),
+        (("users", "others"), 1, "others"),
+        (("objective", "users"), 0, "'users' of objective"),
+    ],
+)
+def test_files_that_say_what_no_model_says(model, tmp_path, path, value, message):
+    model.save(tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as file:
+        entries = dict(file)
+    header = json.loads(bytes(entries["fasttangent"]))
+    record = header
+    for name in path[:-1]:
+        record = record[name]
+    record[path[-1]] = value
+    np.savez(
+        tmp_path / "n.npz", **entries | {"fasttangent": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    )
+    with pytest.raises(ft.ModelFileError, match=message):
+        ft.load(tmp_path / "n.npz")
+    del header["users"]
+    np.savez(
+        tmp_path / "n.npz", **entries | {"fasttangent": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+    )
+    with pytest.raises(ft.ModelFileError, match="users"):
+        ft.load(tmp_path / "n.npz")
+
+
+def test_the_command_line_tells_of_users_and_scores_none(model, tmp_path):
+    path, pool, scores = tmp_path / "m.npz", tmp_path / "pool.csv", tmp_path / "s.csv"
+    model.save(path)
+    np.savetxt(pool, X, delimiter=",")
+    assert "users" in run("info", path).stdout
+    for command in (("score", path, pool, "-o", scores), ("select", path, pool, "-k", 2, "-o", scores)):
+        assert "is a model with 6 users" in refused(*command, code=1)
+    model.shared.save(path)
+    run("score", path, pool, "-o", scores)
 
 
 def test_files(model, tmp_path):

@@ -22,11 +22,22 @@ def model_and_pool(
     from fasttangent.cli.columns import feature_columns
     from fasttangent.common.tables.encoded_table import as_read_by
 
-    model = loaded(model_path)
+    model = scorable(model_path)
     fitted = model.feature_names if table.named and model.feature_names is not None else ()
     others = [name for name in beside if table.names[table.column(name)] not in fitted]
     columns = feature_columns(model, table, [*drop, *others])
     return model, as_read_by(model, table, columns), columns
+
+
+def scorable(path: str) -> Model:
+    """A model whose rows need no users."""
+    model = loaded(path)
+    if getattr(model, "users", None) is not None:
+        raise FailedError(
+            f"{path} is a model with {len(model.users.ids)} users, whose rows the command line cannot tell apart yet; "
+            f"in Python, save model.shared or model.of_user(user), and pass that file"
+        )
+    return model
 
 
 def loaded(path: str) -> Model:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fasttangent.cli.commands.models import loaded
+from fasttangent.cli.commands.models import scorable
 from fasttangent.cli.options import INPUT, JSON, OUTPUTS, QUIET, TABLE, THREADS, Shard
 from fasttangent.cli.output import FailedError, say, shows_progress
 from fasttangent.common.warning import warn
@@ -120,7 +120,7 @@ def _scored(model_path: str, jobs: Sequence[Job], asked: Asked, resume: bool, qu
     from fasttangent.common.errors import UntrustedTangentWarning
     from fasttangent.common.progress import reporting
 
-    model = loaded(model_path)
+    model = scorable(model_path)
     if not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
     options = asked._asdict()
