@@ -145,8 +145,11 @@ class Model:
             name: every.of_user(np.atleast_2d(values), number).reshape(*values.shape[:-1], every.n_params)
             for name, values in self.tangents.items()
         }
+        if "groups" in tangents:
+            tangents["groups"] = tangents["groups"][:-1]  # the last is that of users
         (params,) = every.of_user(self.params[None], number)
-        return replace(self, params=params, tangents=tangents, users=None, settings=None)
+        objective = replace(self.objective, users=None)
+        return replace(self, params=params, tangents=tangents, objective=objective, users=None, settings=None)
 
     def _by_user(self, of: NDArray[np.int64] | None, n: int) -> Iterator[tuple[Model, NDArray[np.int64]]]:
         """The models of the users, and which of n rows are theirs."""

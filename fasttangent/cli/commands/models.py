@@ -32,9 +32,9 @@ def model_and_pool(
 def scorable(path: str) -> Model:
     """A model whose rows need no users."""
     model = loaded(path)
-    if getattr(model, "users", None) is not None:
+    if (users := getattr(model, "users", None)) is not None:  # several members have none
         raise FailedError(
-            f"{path} is a model with {len(model.users.ids)} users, whose rows the command line cannot tell apart yet; "
+            f"{path} is a model with {len(users.ids)} users, whose rows the command line cannot tell apart yet; "
             f"in Python, save model.shared or model.of_user(user), and pass that file"
         )
     return model
