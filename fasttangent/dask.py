@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -298,15 +299,17 @@ def _packed(passage: Passage[Any]) -> tuple[bytes, list[Model]]:
     return file.getvalue(), packer.models
 
 
-def _shared(value: T) -> T:
-    """Something that every worker is to have: sent to each of them now, or a task of its own where there are none."""
+def _shared(value: Any) -> Any:
+    """Something that goes to a worker once, when it needs it first; the scheduler has it for those that come later."""
     try:
         from distributed import get_client
 
         client = get_client()
     except (ImportError, ValueError):  # Dask alone, or no cluster
         return delayed(value, traverse=False)
-    shared: T = client.scatter(value, broadcast=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of its size
+        shared: Any = client.submit(pickle.loads, pickle.dumps(value), pure=False)
     return shared
 
 

@@ -228,6 +228,7 @@ class AverageVariance:
         self._rows = chunk_rows(len(E))
         self.picks, self._best = picks, np.empty((-(-len(E) // self._rows), 2))
         self.mean = average.square if by_moments else None  # of b, weighted as M is: tr P M P M
+        self.measured = 0  # how often
         self._measure(None, self.root)
 
     def best(self) -> int:
@@ -235,7 +236,8 @@ class AverageVariance:
         self._pass()
         if self._left() < FALL * self.before:
             precision = self.picked.precision(self.threads)
-            self._measure(precision.half_solve(np.eye(precision.size)), precision.solve(self.root.T).T)
+            self.factors = precision.half_solve(np.eye(precision.size)), precision.solve(self.root.T).T
+            self._measure(*self.factors)
             self._pass()
         if isinstance(self.picks.price, float):
             return _first_largest(self._best)
@@ -258,7 +260,7 @@ class AverageVariance:
         u, w, norm_M = self.picked.add(self.E[i].astype(np.float64), self.M)
         self.change = Update(u.astype(self.E.dtype), w.astype(self.E.dtype), norm_M)
         if self.mean is not None:
-            self.mean += norm_M * norm_M - 2 * float(np.sum(np.einsum("ij,j->i", self.M, u) * w))
+            self.mean += norm_M * norm_M - 2 * self.picked.overlap
 
     def _left(self) -> float:
         return float(self.b.sum()) if self.mean is None else self.mean
@@ -266,6 +268,7 @@ class AverageVariance:
     def _measure(self, L: Float | None, R: Float) -> None:
         """a = |e L|^2 and b = |e R|^2, from scratch."""
         self.a, self.b = squares_of(self.E, L, self.threads), squares_of(self.E, R, self.threads)
+        self.measured += 1
         none = np.empty(0, self.E.dtype)
         self.change, self.before = Update(none, none, 0.0), self._left()
 

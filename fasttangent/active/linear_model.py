@@ -33,7 +33,10 @@ class Update(NamedTuple):
 
 
 class Picked:
-    """P = I - sum of u u^T over the picks so far, never formed."""
+    """P = I - sum of u u^T over the picks so far, never formed.
+
+    `overlap` is u.M P M u of the last one.
+    """
 
     def __init__(self, D: int, k: int, noise: float) -> None:
         self.directions, self.rows, self.number, self.noise = np.empty((k, D)), np.empty((k, D)), 0, noise
@@ -51,6 +54,7 @@ class Picked:
         scale = 1 / np.sqrt(self.noise + max(float(np.sum(f * u)), 0.0))
         self.directions[self.number], self.rows[self.number] = scale * u, f
         self.number += 1
+        self.overlap = scale * scale * float(np.sum(v * w))
         return Update(scale * u, scale * w, scale * scale * float(np.sum(u * v)))
 
     def precision(self, threads: int) -> Cholesky:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fasttangent.active.exact_sums import ExactSum
-from fasttangent.active.greedy import State, along, greedy
+from fasttangent.active.greedy import Seen, State, along, greedy
 from fasttangent.active.limits import Limits, Picks
 from fasttangent.active.linear_model import Average
+from fasttangent.active.paths import Path
 from fasttangent.active.pool import Passage, Screen
 from fasttangent.active.row_sets import RowSet, joined, of_usable
 from fasttangent.common import parallel
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 PART, JOINING, MOST = 8192, 1 << 14, 1 << 17  # rows of a part; that become candidates in a pass; candidates
 NEAR = 0.5  # of what a pick gains: a row that gains more may be picked once other picks are before it
+CLOSE = 0.95  # of what a pick gains, nearly: rows that gain less do not gain more
 SLAB = 2048  # rows that one thread adds up
 
 
@@ -61,6 +63,8 @@ class Comparison:
         Of all rows of the pool.
     finish : callable or None
         Which of the picks are left in the end, where greedy picks more than are wanted.
+    path : callable or None
+        What rows gain along picks, nearly, of the picks as vectors and the average.
     """
 
     k: int
@@ -73,6 +77,7 @@ class Comparison:
     unit: float = 1.0
     threads: int = 1
     finish: Callable[[RowSet, Average | None], Rows] | None = None
+    path: Callable[[NDArray, Average], Path] | None = None
 
     def begin(self, rows: RowSet, E: NDArray, average: Average | None) -> State:
         limits = None if self.limits is None else self.limits.of(rows.number)
@@ -104,6 +109,7 @@ class Task:
     average: Average | None
     sums: bool  # whether the average over the pool is to be found as well
     first: bool  # whether the candidates are but a sample
+    path: Path | None  # the picks, where what rows gain along them is known nearly at less cost
 
 
 class Found(NamedTuple):
@@ -165,11 +171,8 @@ def examine(task: Task, start: int, rows: NDArray) -> Examined:
         times = np.bincount(place[: len(own.number)], w if w is None else w / how.unit, len(both.number))
         seen.sums.add(how.moments(E, times.astype(np.float64)))
         seen.weight.add(np.array(times.sum()))
-    state = how.begin(both, E, task.average)
-    steps = along(state, given)
-    better = bool(steps.better(given).any()) or state.picks.more()
+    steps, better, ratio = _along(task, both, E, given)
     seen = seen._replace(number=both.number[given], most=steps.most, gain=steps.gain, better=better)
-    ratio = steps.ratio
     near = np.argsort(-ratio, kind="stable")[: how.k * 16]
     near = near[ratio[near] > NEAR]
     if better and task.first:
@@ -178,6 +181,25 @@ def examine(task: Task, start: int, rows: NDArray) -> Examined:
         near = np.union1d(near, others)
     near = np.setdiff1d(near, given)
     return seen._replace(found=_nearest(both.of(near), ratio[near]))
+
+
+def _along(task: Task, rows: RowSet, E: NDArray, given: Rows) -> tuple[Seen, bool, Float]:
+    """What is seen along the picks, whether any row is better, and the ratios of all rows.
+
+    Where these are known nearly, only the rows that come close to the picks are followed.
+    """
+    how, close, ratio = task.comparison, np.arange(len(E)), None
+    if task.path is not None:
+        ratio = task.path.ratios(E)
+        close = np.union1d(np.flatnonzero(ratio > CLOSE), given)
+    state = how.begin(rows.of(close), E if ratio is None else E[close], task.average)
+    places = np.searchsorted(close, given)
+    steps = along(state, places)
+    better = bool(steps.better(places).any()) or state.picks.more()
+    if ratio is None:
+        return steps, better, steps.ratio
+    ratio[close] = steps.ratio
+    return steps, better, ratio
 
 
 def _nearest(rows: RowSet, ratio: Float) -> Found:
@@ -221,7 +243,7 @@ def compared(
         average = _average_of(how, found)
     picks = _picks(how, found, average)
     for passes in range(1, most + 1):
-        task = Task(how, screen, picks, average, not exact, passes == 1)
+        task = Task(how, screen, picks, average, not exact, passes == 1, _path(how, picks, average))
         seen = examine_all(task)
         picks = picks._replace(number=seen.number)
         if exact and not seen.better:
@@ -245,6 +267,14 @@ def _shortfall(seen: Examined) -> float:
     """How much more, at the most, the best row gains at any step than the pick, as a share."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.nanmax(np.append(seen.most / seen.gain - 1, 0.0)))
+
+
+def _path(how: Comparison, picks: RowSet, average: Average | None) -> Path | None:
+    """With costs what is gained is measured otherwise, and where picks are few any row may be picked beyond them."""
+    if how.path is None or average is None or len(picks.number) < how.k:
+        return None
+    priced = how.limits is not None and how.limits.cost is not None
+    return None if priced else how.path(how.embed(picks.rows), average)
 
 
 def _average_of(how: Comparison, rows: RowSet) -> Average:

@@ -6,7 +6,12 @@ from helpers.pools import Chunks, selected
 
 import fasttangent as ft
 from fasttangent.active import candidates, picking, pool, two_level
+from fasttangent.active.covariances import AverageVariance
 from fasttangent.active.exact_sums import ExactSum
+from fasttangent.active.greedy import along
+from fasttangent.active.limits import Picks
+from fasttangent.active.linear_model import Average, moments
+from fasttangent.active.paths import Path
 from fasttangent.active.strategies.table import STRATEGIES
 
 PARTED = [name for name, strategy in STRATEGIES.items() if strategy.parted is not None]
@@ -195,6 +200,26 @@ def test_the_shortfall_is_what_the_best_row_would_have_gained_more(in_parts, lin
         assert found.verified == (found.shortfall == 0)
         unverified += not found.verified
     assert unverified > 3
+
+
+# ---- along picks ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("noise", [1.0, 1e-3, 1e-6])
+def test_what_rows_gain_along_a_path_is_what_they_gain_in_greedy(dtype, noise):
+    rng = np.random.default_rng(0)
+    E = (rng.normal(size=(700, 20)) / np.sqrt(1 + np.arange(20))).astype(dtype)
+    average, given = Average(moments(E, None, 1)), rng.choice(700, 40, replace=False)
+    state = AverageVariance(E, average, Picks(700, 40, None), noise, 1, by_moments=True)
+    seen = along(state, given)
+    measured = state.measured
+    path = Path(E[given], average, noise, 2)
+    assert len(path._stretches) == measured
+    assert noise > 1e-2 or measured > 1
+    others = np.setdiff1d(np.arange(700), given)
+    found = path.ratios(E)[others]
+    np.testing.assert_allclose(found, seen.ratio[others], rtol=1e-2 if dtype == np.float32 else 1e-9)
 
 
 # ---- sums and merging ----

@@ -110,7 +110,9 @@ def _draws(batch: Batch) -> bool:
 def _variance_in_parts(batch: Batch) -> Comparison:
     from fasttangent.active.covariances import AverageVariance
     from fasttangent.active.linear_model import Average, moments
+    from fasttangent.active.paths import Path
     from fasttangent.active.two_level import Comparison
+    from fasttangent.common import checks
 
     embed, noise = _linear_model(batch)
     threads, aims = batch.threads, batch.targets
@@ -119,8 +121,15 @@ def _variance_in_parts(batch: Batch) -> Comparison:
         assert average is not None
         return AverageVariance(E, average, picks, noise, threads, by_moments=True)
 
+    def path(F: NDArray, average: Average) -> Path:
+        return Path(F, average, noise, n_threads)
+
+    n_threads = checks.thread_count(threads)
     average = None if aims is None else Average(moments(embed(aims), None, threads))
-    return Comparison(batch.k, embed, start, batch.weigh, average, aims is None, batch.limits)
+    averaged = aims is None
+    return Comparison(
+        batch.k, embed, start, batch.weigh, average, averaged, batch.limits, threads=n_threads, path=path
+    )
 
 
 def _bait_in_parts(batch: Batch) -> Comparison:
