@@ -287,9 +287,3 @@ def test_a_prefilter_that_leaves_too_few_groups(model, pool, data):
 def test_bad_groups(given, error, words):
     with pytest.raises(error, match=words):
         picked(np.arange(120.0).reshape(30, 4), 2, "lcmd", **given)
-
-
-@pytest.mark.parametrize("name", ["exclude", "groups", "per_group", "cost", "max_cost"])
-def test_a_learner_does_not_take_what_its_first_round_would_not_keep_to(name, pool, data):
-    with pytest.raises(ValueError, match="a setting in select must be one of"):
-        ft.ActiveLearner(pool, *data, oracle=lambda rows: rows, select={name: 1})

@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.reliability.case import Ground, Wrong
 from bench.reliability.guard import guarded
-from bench.reliability.kernels import batches, heads, networks, systems
+from bench.reliability.kernels import batches, heads, networks, systems, users
 from bench.reliability.kernels.draws import NearAKink
 
 CASES = {
@@ -23,6 +23,7 @@ CASES = {
     "small systems": systems.small,
     "heads": heads.outputs,
     "pairs": heads.pairs,
+    "users": users.users,
 }
 
 

@@ -43,7 +43,7 @@ def scores(rng, dtype) -> None:
     near("tangents of outputs", FT, ft_, 10 * rounding(dtype), one.network)
 
 
-def _problem(rng, *, smooth: bool = False, most: int = 700):
+def drawn_problem(rng, *, smooth: bool = False, most: int = 700):
     one = net(rng, np.dtype(np.float64), smooth=smooth, most=most)
     twin, n = one.twin, len(one.X)
     loss, delta = str(rng.choice(sorted(twins.LOSSES))), float(rng.uniform(0.3, 2))
@@ -59,7 +59,7 @@ def _problem(rng, *, smooth: bool = False, most: int = 700):
 
 def sums(rng, dtype) -> None:
     """Value, gradient, products with the curvature, Jacobian and its products."""
-    one, problem, term = _problem(rng)
+    one, problem, term = drawn_problem(rng)
     about, theta = (one.network, problem.objective), one.theta
     V = one.V if len(one.V) else rng.normal(size=(1, len(theta)))
     mask = problem.mask
@@ -92,7 +92,7 @@ def sums(rng, dtype) -> None:
 
 def curvature(rng, dtype) -> None:
     """The dense Hessian, the Gauss-Newton matrix and the dual one."""
-    one, problem, term = _problem(rng, most=300)
+    one, problem, term = drawn_problem(rng, most=300)
     about = (one.network, problem.objective)
     G = dense_curvature(problem, one.theta, gauss_newton=True)
     near("the Gauss-Newton matrix", G, term.gauss_newton(), 1e-9, about, 1e-6)
@@ -122,7 +122,7 @@ def _kept(problem, theta, V, expected, G) -> None:
 
 def steps(rng, dtype) -> None:
     """A few epochs with tangents."""
-    one, problem, _ = _problem(rng, smooth=True, most=400)
+    one, problem, _ = drawn_problem(rng, smooth=True, most=400)
     if problem.objective.loss == "huber":
         raise NearAKink
     optimizer = str(rng.choice(["sgd", "momentum", "adam"]))
