@@ -80,24 +80,32 @@ def floats(place: str, kind: str, values: Any) -> Float:
         if kind == "moment":
             values = values.dt.timestamp("us")
         elif kind == "duration":
-            return _days(values.to_numpy())
-        found = _doubles(values.cast(nw.Float64))
+            return _days(values)
+        found = doubles(values)
     except Exception as error:
         what = (str(error).splitlines() or [type(error).__name__])[0]
         raise TypeError(f"{place} must hold numbers, got {values.dtype}: {what}") from None
     return found / DAY if kind == "moment" else found
 
 
-def _days(durations: NDArray[Any]) -> Float:
-    """nan where there is none."""
-    exact = durations.astype("timedelta64[us]")
+def _days(values: Any) -> Float:
+    """Of durations; nan where there is none."""
+    if _library(values) == "pandas":
+        exact = values.to_native().astype("timedelta64[us]").to_numpy()
+    else:
+        exact = values.to_numpy().astype("timedelta64[us]")
     return np.where(np.isnat(exact), np.nan, exact.astype(np.int64) / DAY)
 
 
-def _doubles(values: Any) -> Float:
-    """Of a narwhals series of Float64."""
-    if _library(values) == "pandas" and values.null_count():  # of pandas before 3, where NA is no number
+def doubles(values: Any) -> Float:
+    """Numbers of a narwhals series, nan where missing; whole ones of any size."""
+    import narwhals.stable.v1 as nw
+
+    library, whole = _library(values), str(values.dtype).removeprefix("U").startswith("Int")
+    if library == "pandas" and (whole or values.null_count()):  # NA of pandas before 3 is no number
         return np.asarray(values.to_native().to_numpy(dtype=np.float64, na_value=np.nan))
+    if library != "arrow" or not whole:  # Arrow refuses to round them
+        values = values.cast(nw.Float64)
     return np.asarray(values.to_numpy(), np.float64)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasttangent.common.cells import doubles
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
@@ -143,8 +144,8 @@ def _opened(name: str, X: Any, nw: Any) -> Any:
 def _column(name: str, column: Any, values: Any, nw: Any) -> NDArray[Any]:
     kind = values.dtype
     if kind.is_numeric() or kind == nw.Boolean:
-        found = values.cast(nw.Float32 if kind == nw.Float32 else nw.Float64).to_numpy()
-        return np.asarray(found, np.float32 if kind == nw.Float32 else np.float64)
+        found = doubles(values)
+        return found.astype(np.float32) if kind == nw.Float32 else found
     place = name if column is None or str(column) == "" else f"{name}, column {str(column)!r},"
     if kind == nw.Object:
         return _of_objects(place, values.to_numpy())

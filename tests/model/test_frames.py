@@ -154,3 +154,14 @@ def test_scores_as_a_table_of_the_kind_of_the_rows(outputs):
         scores.to_frame(POOL)
     with pytest.raises(ValueError, match="X must have the 200 rows that were scored, got 3"):
         scores.to_frame(frame[:3])
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_whole_numbers_of_any_size(model, kind):
+    """Arrow refuses to round those above 2^53 by itself."""
+    make = FRAMES[kind] if "nullable" not in kind else lambda c: pd.DataFrame(c).convert_dtypes()
+    large = {"a": np.arange(200) + 2**53 + 1, "b": POOL[:, 1], "flag": POOL[:, 2] > 0}
+    np.testing.assert_array_equal(
+        model.predict(make(large)),
+        model.predict(np.column_stack([one.astype(float) for one in large.values()])),
+    )
