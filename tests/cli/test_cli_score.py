@@ -433,3 +433,13 @@ def test_columns_of_any_kind_are_read_as_the_model_learned_them(tmp_path, ending
     found = parquet.read_table(tmp_path / "s.parquet")
     assert found["sample"].to_pylist() == pool["sample"].to_pylist()
     assert found["curiosity"].to_numpy().tobytes() == model.curiosity(pool.drop_columns(["sample"])).tobytes()
+
+
+def test_arrow_takes_no_more_threads_than_a_job_may(trained, many, tmp_path):
+    before = pa.cpu_count()
+    try:
+        run("score", trained / "m.npz", many[0], "-o", tmp_path / "s", "--threads", 1)
+        assert pa.cpu_count() == 1
+    finally:
+        pa.set_cpu_count(before)
+    assert "threads" in refused("score", trained / "m.npz", many[0], "-o", tmp_path / "s", "--threads", 0)

@@ -60,7 +60,8 @@ def score(
 
     Sensitivity is the derivative of the prediction by the strength of the regulariser, curiosity the expected
     squared change of the model's complexity if the row were labelled. A row with a missing value gets empty
-    scores. The pool is read in pieces; it may be larger than the memory.
+    scores. The pool is read in pieces; it may be larger than the memory. Reading and writing have a thread each
+    beside --threads.
 
     POOL is a table, or several: files, a folder, a glob in quotes ('pool/*.parquet') or URLs (s3://, gs://). Then
     every file gets a Parquet file of its own in the folder --output, whole or not at all. Files that cannot be read
@@ -117,12 +118,15 @@ def _check(jobs: Sequence[Job], into_folder: bool, model_path: str, output: str,
 def _scored(model_path: str, jobs: Sequence[Job], asked: Asked, resume: bool, quiet: bool) -> Tally:
     from fasttangent.cli import shards
     from fasttangent.cli.scoring import score_files
+    from fasttangent.common.checks import thread_count
     from fasttangent.common.errors import UntrustedTangentWarning
     from fasttangent.common.progress import reporting
+    from fasttangent.common.tables.arrow import arrow
 
     model = scorable(model_path)
     if not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
+    arrow().set_cpu_count(thread_count(asked.threads))  # which knows nothing of what a job may use
     options = asked._asdict()
     del options["threads"]  # on which scores do not depend
     with reporting(shows_progress(quiet)) as report:

@@ -155,15 +155,15 @@ class TablePool:
         return self.table.count()
 
     def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
+        from fasttangent.common.handing import ahead
         from fasttangent.common.tables.table import height
 
-        total = self.table.rows or 0
+        total, rows_at_once = self.table.rows or 0, height(CHUNK_ROWS, self.table.width(self.columns))
         self.report("reading", 0, total)
-        for start, rows in self.table.chunks(
-            height(CHUNK_ROWS, self.table.width(self.columns)), self.columns
-        ):
-            yield start, rows
-            self.report("reading", start + len(rows), total)
+        with ahead(self.table.chunks(rows_at_once, self.columns)) as chunks:
+            for start, rows in chunks:
+                yield start, rows
+                self.report("reading", start + len(rows), total)
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
         return self.table.values(numbers, self.columns)
