@@ -48,8 +48,7 @@ class ActiveLearner:
     Parameters
     ----------
     X_pool : array_like of shape (n, n_features) or Pool
-        Candidates, in any units; also a memory map.  A `Pool` is read into memory.  Rows with a value that is not
-        finite are never asked.
+        Candidates, in any units; a `Pool` is read into memory.  Rows that are not finite are never asked.
     X, y : array_like of shape (m, n_features) and (m,) or (m, n_outputs), optional
         Labelled rows to begin with.  Without them the first batch is drawn at random.
     oracle : callable or array_like, optional
