@@ -11,9 +11,9 @@ import fasttangent as ft
 
 SIZES = [
     {"users": users, "hidden": hidden, "strength": strength}
+    for strength in (1e-2, "auto")
     for hidden in ([32, 32], [64, 64])
     for users in (100, 1000)
-    for strength in ("auto", 1e-2)
 ]
 
 

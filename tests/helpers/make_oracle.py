@@ -34,6 +34,7 @@ SIZES = ((3, 1), (2, 5, 1), (3, 4, 3, 5, 3))
 DENSE_SIZES = (2, 3, 2, 3, 2)  # three hidden layers: every kind of block of a Hessian
 N_ROWS = 9
 STRENGTH = 0.05  # of the settled problem
+LEVELS = (0.02, 0.05)  # strengths of the problem with users
 
 
 def n_params(sizes):
@@ -128,6 +129,43 @@ def settled():
     return {"X": X, "Y": Y, "theta": theta, "tangent": -jnp.linalg.solve(hessian(theta), theta)}
 
 
+def users():
+    """A minimum of a tiny network with deviations of its last layer for four users, and the tangents of both levels.
+
+    The deviations stand behind the shared parameters, and biases count for a third, as three weights lead to the unit.
+    """
+    sizes, q, n_users = (2, 3, 1), 4, 4
+    p, rng = n_params(sizes), np.random.default_rng(8)
+    X, of = rng.normal(size=(24, 2)), rng.integers(0, n_users, 24)
+    Y = (1 + 0.3 * of[:, None]) * np.sin(2 * X[:, :1]) + 0.4 * (of[:, None] - 1.5)
+    held = jnp.asarray(np.tile([1, 1, 1, 1 / 3], n_users))
+
+    def of_one(vector, x, user):
+        own = jax.lax.dynamic_slice(vector, (p + user * q,), (q,))
+        return predict(vector[:p].at[p - q :].add(own), x, sizes, "tanh")
+
+    def data(vector):
+        f = jax.vmap(of_one, in_axes=(None, 0, 0))(vector, jnp.asarray(X), jnp.asarray(of))
+        return jnp.sum((f - Y) ** 2) / (2 * len(X))
+
+    def complexities(vector):
+        return jnp.array([jnp.sum(vector[:p] ** 2), jnp.sum(held * vector[p:] ** 2)]) / 2
+
+    def objective(vector):
+        return data(vector) + jnp.dot(jnp.array(LEVELS), complexities(vector))
+
+    gradient, hessian = jax.jit(jax.grad(objective)), jax.jit(jax.hessian(objective))
+    vector = 0.5 * rng.normal(size=p + n_users * q)
+    for _ in range(20_000):
+        vector = vector - 0.2 * gradient(vector)
+    for _ in range(10):
+        vector = vector - jnp.linalg.solve(hessian(vector), gradient(vector))
+    assert jnp.linalg.norm(gradient(vector)) < 1e-14
+    assert jnp.linalg.eigvalsh(hessian(vector))[0] > 0
+    tangents = -jnp.linalg.solve(hessian(vector), jax.jacrev(complexities)(vector).T).T
+    return {"X": X, "Y": Y, "of": of, "vector": vector, "hessian": hessian(vector), "tangents": tangents}
+
+
 def main():
     arrays = {}
     for seed, sizes in enumerate(SIZES):
@@ -144,6 +182,7 @@ def main():
             found = dense(given, DENSE_SIZES, activation, loss)
             arrays |= {f"{name}/{activation}/{loss}/{key}": value for key, value in found.items()}
     arrays |= {f"settled/{key}": value for key, value in settled().items()}
+    arrays |= {f"users/{key}": value for key, value in users().items()}
     path = Path(__file__).parents[1] / "model" / "oracle.npz"
     np.savez_compressed(path, **{name: np.asarray(value, np.float64) for name, value in arrays.items()})
     print(f"{path}: {len(arrays)} arrays, {path.stat().st_size} bytes")

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from helpers import outputs, quiet, relative
 
+from fasttangent.model.group_tangents import group_tangents
 from fasttangent.model.settling import settle
 from fasttangent.problem.curvature import System
+from fasttangent.problem.deviations import Deviations
 from fasttangent.problem.network import ACTIVATIONS, Network
 from fasttangent.problem.objective import LOSSES, Objective
 from fasttangent.problem.problem import Problem
+from fasttangent.problem.users_problem import UsersProblem
 
 CLOSE = 1e-10
 SIZES = ("3-1", "2-5-1", "3-4-3-5-3")
@@ -65,3 +68,19 @@ def test_minimum_and_implicit_tangent(oracle):
     assert found.stopped == "settled"
     assert relative(found.theta, theta) <= CLOSE
     assert relative(found.tangents[0], tangent) <= 1e-8  # TANGENT_GOAL times the condition of a tiny net
+
+
+def test_minimum_and_tangents_of_users(oracle):
+    X, Y, of, vector = (oracle[f"users/{key}"] for key in ("X", "Y", "of", "vector"))
+    network, (shared, own) = Network((2, 3, 1), "tanh"), (0.02, 0.05)
+    deviations = Deviations(network.layout, (1,), 4)
+    objective, rows = Objective(strength=shared, users=own / shared), (X, Y, np.ones(len(X)))
+    problem = UsersProblem(network, objective, rows, 1, deviations, of.astype(np.int64))
+    assert np.linalg.norm(problem.value_and_gradient(vector)[1]) <= 1e-14
+    assert relative(System(problem, vector).dense(), oracle["users/hessian"]) <= 1e-13
+    assert relative(group_tangents(problem, vector), oracle["users/tangents"]) <= 1e-8
+    nearby = vector * (1 + 1e-3 * np.random.default_rng(0).normal(size=len(vector)))
+    found = settle(problem, nearby, np.zeros((1, len(vector))), np.inf, quiet)
+    assert relative(found.theta, vector) <= CLOSE
+    ratios = np.array([1, own / shared])
+    assert relative(found.tangents[0], ratios @ oracle["users/tangents"]) <= 1e-8
