@@ -22,7 +22,7 @@ from bench.users.cases import SPLIT_ON, SPREADS, rows_of
 from bench.users.contenders import compared
 from bench.users.many import SIZES, timed
 
-EACH, SEEDS = (5, 10, 20), range(3)
+EACH, SEEDS = (5, 10, 20), range(5)
 CASES: dict[str, list[dict[str, Any]]] = {
     "errors": [
         {"case": case, "each": each, "seed": seed}

@@ -16,7 +16,7 @@ Written by `python -m bench users`.
 ## What is measured
 
 **Errors.** Rows of several users, of which 5, 10 or 20 of each user have labels (of a user with few rows half of them);
-up to 2,000 others of the same users are predicted. Three draws of the rows (seeds 0 to 2). Networks 8-32-32-1 and their
+up to 2,000 others of the same users are predicted. Five draws of the rows (seeds 0 to 4). Networks 8-32-32-1 and their
 like, tanh, everything else as `fit` does it, strengths learned. What `fit(users=)` does was chosen on other draws
 (seeds 100 to 102): that biases of users are held as loosely as all weights into a unit, that the hyperprior of their
 variance is wide, that it is looked for from two places, and that the evidence then learns the strength of deviations.
