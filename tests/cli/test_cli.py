@@ -49,6 +49,8 @@ def test_options_of_fit_are_those_of_the_function():
         "progress",
         "feature_names",
         "columns",
+        "users",
+        "user_layers",
     }
     parameters = inspect.signature(ft.fit).parameters
     assert {name: options[name] for name in parameters if name not in elsewhere} == {
