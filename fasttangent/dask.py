@@ -123,7 +123,7 @@ def select(
         Whether to pass through the rows until the picks are those of comparing all; else twice.
     strategy : str
         As for `fasttangent.select`.
-    options : dict
+    **options : dict
         Others of `fasttangent.select`.  `prefilter` is None by default, and ("random", 100_000) for "lcmd" and
         "kmeans++", which do not compare in parts.  Arrays for all rows, such as `cost`, are arrays in memory.
 

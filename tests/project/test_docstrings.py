@@ -81,7 +81,7 @@ NEEDED = {
 
 
 def public_functions():
-    """Functions of ``fasttangent.__all__``, and methods of its classes and of the estimator, by name."""
+    """Functions of ``fasttangent.__all__``, methods of its classes and of the estimator, those of Dask; by name."""
     for name in sorted(set(ft.__all__) - {"__version__"}):
         thing = getattr(ft, name)
         if inspect.isfunction(thing):
@@ -92,6 +92,7 @@ def public_functions():
     for member, value in vars(TangentRegressor).items():
         if inspect.isfunction(value) and not member.startswith("_"):
             yield f"sklearn.TangentRegressor.{member}"
+    yield from (f"dask.{name}" for name in ft.dask.__all__)
 
 
 def faults(name):
