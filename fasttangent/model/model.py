@@ -783,6 +783,8 @@ class Model:
     def to_torch(self) -> Any:
         """The network as a torch.nn.Sequential of float64 that takes and gives the units of the user.
 
+        Of a model of columns of any kind it takes their inputs, which `matrix` makes.
+
         Returns
         -------
         torch.nn.Sequential
@@ -806,6 +808,8 @@ class Model:
 
     def to_sklearn(self) -> Any:
         """The network as a fitted MLPRegressor that takes and gives the units of the user.
+
+        Of a model of columns of any kind it takes their inputs, which `matrix` makes, by `input_names`.
 
         Returns
         -------
