@@ -365,6 +365,7 @@ def struck(command, seconds, number):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # a process for every kill
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_hundred_kills_lose_nothing(trained, tmp_path, number):

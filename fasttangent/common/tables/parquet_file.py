@@ -14,6 +14,8 @@ from fasttangent.common.tables.arrow_table import ArrowTable
 from fasttangent.common.tables.stores import Place
 from fasttangent.common.tables.table import CHUNK_ROWS, height
 
+BUFFER = 1 << 18  # bytes of a column of a file on a disk, which is not read whole
+
 
 class ParquetTable(ArrowTable):
     """Parquet, one row group at a time."""
@@ -50,9 +52,12 @@ class ParquetTable(ArrowTable):
 def _reading(path: Place, metadata: Any = None) -> Iterator[Any]:
     # What a store sends is asked for at once; of a disk, a batch at a time costs nothing and holds less.
     at_once = not isinstance(path, Path)
+    buffer = 0 if at_once else BUFFER
     with (
         readable(path),
         opened(path) as source,
-        arrow("parquet").ParquetFile(source, metadata=metadata, pre_buffer=at_once) as file,
+        arrow("parquet").ParquetFile(
+            source, metadata=metadata, pre_buffer=at_once, buffer_size=buffer
+        ) as file,
     ):
         yield file
