@@ -110,7 +110,8 @@ def shown(results: dict) -> str:
     ]
     for title, figures in results.items():
         for n, f in figures.items():
-            passes = f"{f['passes']} | {'yes' if f['verified'] else 'no'}"
+            verified = {True: "yes", False: "no", None: ""}[f["verified"]]
+            passes = f"{f['passes']} | {verified}"
             lines.append(
                 f"| {title} | {int(n):,} | {f['cpu_seconds']:.1f} | {f['reading']:.1f} | {f['mb']:.0f} | {passes} |"
             )

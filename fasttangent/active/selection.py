@@ -107,7 +107,7 @@ def select(
         embeddings of all would take more than 1 GB, "error", "variance", "bait", "maxdet", "kcenter", "greedy-x" and
         "greedy-y" pass through the pool part by part, until no row would have gained more at any step than the row
         picked: these are the picks of comparing all (copies count in averages over such a pool).  What thinning a
-        million rows to a tenth costs in the error after labelling was less than what seeds do, see bench/THINNING.md.
+        million rows to a tenth costs in the error after labelling was less than what seeds do (bench/THINNING.md).
     seed : int
         Of everything random.  What is drawn of rows by "random", "sample" and a prefilter depends on it and on the
         values of each row alone: not on the order of the rows or on others that are there.

@@ -157,6 +157,24 @@ def test_frames_are_read_by_names(trained, rows):
     np.testing.assert_array_equal(found.indices, expected.indices)
 
 
+def test_partitions_without_rows_and_columns_of_words(trained, rows):
+    _, X = trained
+    table = pandas.DataFrame(rows[:900], columns=["a", "b", "c"])
+    table.iloc[:300, 0] = -9
+    table["d"] = np.random.default_rng(0).choice(["red", "blue"], 900)
+    labelled = pandas.DataFrame(X, columns=["a", "b", "c"]).assign(d=["red", "blue"] * 30)
+    model = ft.fit(labelled, X[:, 0], hidden=(4,), epochs=5)
+    frame = dask.dataframe.from_pandas(table, npartitions=3)
+    left, kept = frame[frame.a > -5], table[table.a > -5]
+    for strategy in ("kcenter", "random"):
+        found = ft.dask.select(left, model, 5, strategy=strategy)
+        expected = ft.select(model, kept, 5, strategy=strategy, prefilter=None)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+    scores = ft.dask.score(left, model).compute()
+    np.testing.assert_array_equal(scores.prediction, model.predict(kept))
+    assert (scores.index == kept.index).all()
+
+
 def test_passes_are_sent_without_the_model(trained):
     _, X = trained
     large = ft.fit(X, X[:, 0], hidden=(64, 64), epochs=1, settle=False)

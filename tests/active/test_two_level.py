@@ -94,7 +94,7 @@ def test_weights(strategy, which, in_parts, linear, monkeypatch):
 def test_limits(strategy, in_parts, linear, monkeypatch):
     """Of equal rows the first stands for all, with its own group and cost."""
     model, X = linear
-    for seed in range(6):
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         rows = pool_of(seed)
         if strategy in ("error", "variance", "bait"):
