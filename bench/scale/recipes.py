@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import fasttangent as ft
+from bench.common import options
 
 
 def spark_scores(frame: Any, model: ft.Model, keep: Sequence[str], schema: str) -> Any:
@@ -51,7 +52,5 @@ def main(show: Callable[[str], None] = print) -> None:
 
     python -m bench recipes
     """
-    import argparse
-
-    argparse.ArgumentParser(description=main.__doc__).parse_args()
+    options.parser(main.__doc__).parse_args()
     show(slurm_script("m.npz", "pool/*.parquet", "scores/", 64, "sample_id"))

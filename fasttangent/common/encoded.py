@@ -58,6 +58,8 @@ class Encoded:
 
     def less(self, centre: Float, rows: Any, dtype: np.dtype) -> NDArray:
         """Some rows less a centre, which is subtracted in float64, C-contiguous."""
+        if isinstance(rows, slice):  # narwhals 1.40 takes no slice(None)
+            rows = slice(*map(int, rows.indices(len(self))))
         n = len(range(len(self))[rows]) if isinstance(rows, slice) else len(np.arange(len(self))[rows])
         out, at = np.empty((n, self.shape[1]), dtype), 0
         for one in self._sources:

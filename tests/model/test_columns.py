@@ -43,8 +43,10 @@ def target(frame):
 FRAME, POOL = table(), table(200, 1)
 Y = target(FRAME)
 
+TEXT = "str" if int(pd.__version__.split(".")[0]) > 2 else "string"  # of pandas 2 the first makes None a word
+
 FRAMES = {
-    "text": lambda f: f.astype({"color": "str", "answer": "str"}),
+    "text": lambda f: f.astype(dict.fromkeys(["color", "answer"], TEXT)),
     "categories": lambda f: f.astype({"color": "category", "answer": "category", "zip": "category"}),
     "nullable": lambda f: f.convert_dtypes(),
     "pandas arrow": lambda f: f.convert_dtypes(dtype_backend="pyarrow"),
