@@ -266,3 +266,19 @@ def test_passes_are_checked(linear):
     model, X = linear
     with pytest.raises(ValueError, match="passes must be a whole number >= 2, got 1"):
         ft.select(model, pool_of(2), 10, labeled=X, passes=1)
+
+
+@pytest.mark.parametrize("strategy", ["error", "maxdet", "kcenter", "random", "sample"])
+def test_files_do_not_matter(strategy, in_parts, linear, tmp_path):
+    model, X = linear
+    rows = pool_of(2)
+    given = {"strategy": strategy, "labeled": X, "prefilter": None}
+    expected = ft.select(model, rows, 10, **given)
+    for n in (1, 7, 50):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        for i, part in enumerate(np.array_split(rows, n)):
+            np.save(folder / f"{i:03d}.npy", part)
+        found = ft.select(model, ft.Pool(folder), 10, **given)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        assert found.passes == expected.passes
