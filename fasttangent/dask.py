@@ -183,14 +183,16 @@ def fit_many(fits: Iterable[Mapping[str, Any]]) -> list[Model]:
     2
     """
     held: dict[int, Any] = {}
-    tasks, kept = [], []
-    for arguments in fits:
-        kept.append(arguments)  # an id is that of one object as long as that is there
-        given = {
-            name: held.setdefault(id(value), _shared(value)) if isinstance(value, np.ndarray) else value
-            for name, value in arguments.items()
-        }
-        tasks.append(_task(_fitted, list(given), list(given.values())))
+    kept = [dict(arguments) for arguments in fits]  # an id is that of one array as long as that is there
+
+    def once(value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return value
+        if id(value) not in held:
+            held[id(value)] = _shared(value)
+        return held[id(value)]
+
+    tasks = [_task(_fitted, list(given), [once(value) for value in given.values()]) for given in kept]
     found = list(dask.compute(*tasks))
     models = [None if isinstance(one, Exception) else one for one in found]
     for one in found:

@@ -196,6 +196,15 @@ def test_refusals(trained, rows):
 # ---- fits ----
 
 
+def test_arrays_that_fits_share_are_sent_once(trained, monkeypatch):
+    _, X = trained
+    sent, y, original = [], X[:, 0].copy(), ft.dask._shared
+    monkeypatch.setattr(ft.dask, "_shared", lambda value: sent.append(value) or original(value))
+    fits = [{"X": X, "y": y, "hidden": (2,), "epochs": 1, "settle": False, "seed": seed} for seed in range(3)]
+    assert len(ft.dask.fit_many(fits)) == 3
+    assert [one is other for one, other in zip(sent, (X, y), strict=True)] == [True, True]
+
+
 def test_fits_are_those_of_one_machine(trained):
     _, X = trained
     fits = [{"X": X, "y": X[:, 0], "hidden": (4,), "epochs": 5, "seed": seed} for seed in range(3)]
