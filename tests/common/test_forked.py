@@ -69,7 +69,8 @@ def test_an_error_that_cannot_be_sent_is_one_that_can():
     def task(i, heed):
         raise Picky(1, 2)
 
-    with pytest.raises(RuntimeError, match="1 and 2"):
+    # Once Dask was imported the error itself: tblib teaches pickle to send any.
+    with pytest.raises((RuntimeError, Picky), match="1 and 2"):
         forked.map(task, 2, 2)
 
 
