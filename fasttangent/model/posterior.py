@@ -81,8 +81,9 @@ def draw(
         tangents[part] = -x
     labels = S * outputs[1]
     bias = _solved(solver, strength * problem.complexity_gradient(theta)[None])[0]
-    left = labels / max(free / samples, 1.0)
-    return Draws(tangents, bias, residual_variance * (left * left if learned else left))
+    left = max(free / samples, 1.0)
+    noise = residual_variance * labels / left
+    return Draws(tangents, bias, noise * labels / left if learned else noise)
 
 
 def _solved(solver: Solver, B: Float) -> Float:
