@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
 
-PART, JOINING, MOST = 1 << 14, 1 << 14, 1 << 17  # rows of a part; that become candidates in a pass; candidates
+PART = 1 << 14  # rows that are compared with each other
+JOINING, MOST = 1 << 14, 1 << 17  # rows that become candidates in a pass; candidates
 NEAR = 0.5  # of what a pick gains: a row that gains more may be picked once other picks are before it
 CLOSE = 0.95  # of what a pick gains, nearly: rows that gain less do not gain more
 SLAB = 2048  # rows that one thread adds up
