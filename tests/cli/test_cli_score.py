@@ -365,10 +365,9 @@ def struck(command, seconds, number):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)  # a process for every kill
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_hundred_kills_lose_nothing(trained, tmp_path, number):
+@pytest.mark.parametrize(("number", "most"), [(signal.SIGKILL, 40), (signal.SIGINT, 15)])
+def test_kills_lose_nothing(trained, tmp_path, number, most):
     """Killed at random moments and begun again until it is done: the outputs of work that nobody disturbed."""
     rng, numbers = random.Random(3), np.random.default_rng(0)
     (tmp_path / "pool").mkdir()
@@ -380,7 +379,7 @@ def test_a_hundred_kills_lose_nothing(trained, tmp_path, number):
     assert struck([*command, tmp_path / "undisturbed"], 300, number) == 0
     whole, expected = time.monotonic() - began, contents(tmp_path / "undisturbed")
     kills = halves = runs = 0
-    while kills < 100:
+    while kills < most:
         out, runs = tmp_path / f"run{runs}", runs + 1
         for _ in range(100):
             code = struck([*command, out, "--resume"], rng.uniform(0.6, 1.1) * whole, number)
@@ -391,7 +390,7 @@ def test_a_hundred_kills_lose_nothing(trained, tmp_path, number):
             assert all(expected[name] == found for name, found in there.items())
             halves += 0 < len(there) < len(expected)
         assert contents(out) == expected, "nothing half-written is left"
-    assert halves > 10, "kills came at telling moments"
+    assert halves > most / 8, "kills came at telling moments"
 
 
 def test_interrupted_between_files(trained, many, tmp_path, monkeypatch):
