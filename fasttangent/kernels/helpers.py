@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
+from fasttangent.common.interrupts import held
 from fasttangent.kernels import claims
 from fasttangent.kernels.cache_folder import cache_folder, nothing_kept
 
@@ -44,6 +45,7 @@ getattr(import_module(job["module"]), job["function"])(**job["arguments"])
 """
 REHEARSAL = "fasttangent.active.rehearsal"  # above us: named, not imported
 
+# Only taken where Ctrl-C is held back: between the last line of a block and its end it would stay locked for ever.
 _lock = threading.Lock()
 _calls: list[tuple[str, int]] = []  # that run now, the outermost first: name, and processors
 _helped: set[str] = set()  # names of calls that were
@@ -55,21 +57,30 @@ _compiled = 0
 @contextlib.contextmanager
 def beside(call: str, processors: int) -> Iterator[None]:
     """In a block, the first kernel that is not in the cache starts the helpers of a call; they end with the block."""
-    with _lock:
-        _calls.append((call, processors))
-    if nothing_kept():
-        start()  # a second before a kernel is asked for
+    begun = False
     try:
+        with held(), _lock:
+            _calls.append((call, processors))
+            begun = True
+        if nothing_kept():
+            start()  # a second before a kernel is asked for
         yield
     finally:
-        with _lock:
-            _calls.remove((call, processors))
-            ended = [] if _calls else _running[:]
-            del _running[: len(ended)]
-        for process in ended:
-            _end(process)
-        if ended:
-            claims.give(CLAIM)
+        with held():
+            if begun:
+                _over((call, processors))
+
+
+def _over(call: tuple[str, int]) -> None:
+    """A call has ended; after the last one so do the helpers."""
+    with _lock:
+        _calls.remove(call)
+        ended = [] if _calls else _running[:]
+        del _running[: len(ended)]
+    for process in ended:
+        _end(process)
+    if ended:
+        claims.give(CLAIM)
 
 
 @contextlib.contextmanager
@@ -85,7 +96,7 @@ def telling(report: Callable[..., None]) -> Iterator[None]:
 def tell(begun: int) -> None:
     """One more kernel is being compiled, or, with 0, is done."""
     global _compiled
-    with _lock:
+    with held(), _lock:
         _compiled += begun
         call = _calls[0][0].split()[0] if _calls else "kernels"
     for report in told[:1]:
@@ -94,7 +105,7 @@ def tell(begun: int) -> None:
 
 def start() -> None:
     """Called when a kernel is about to be compiled."""
-    with _lock:
+    with held(), _lock:
         if not _calls or not _possible():
             return
         call, processors = _calls[0]
@@ -110,7 +121,7 @@ def start() -> None:
 
 def take_part() -> None:
     """Called where a call would wait for what helpers are at: compile what it needs later."""
-    with _lock:
+    with held(), _lock:
         call = _calls[0][0] if _calls and _running else None
     if call is not None:
         import_module(REHEARSAL).take_part(call)

@@ -1,8 +1,13 @@
 """Ctrl-C while a kernel is compiled or loaded: heard afterwards, and nobody waits for ever."""
 
+import contextlib
+
 import pytest
 from helpers import python
+from helpers.interrupts import Aim
 from numba import config
+
+from fasttangent.kernels import helpers
 
 pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="nothing is compiled")
 
@@ -76,3 +81,20 @@ def test_sigint_in_first_calls(tmp_path, cache, aims):
     """Aimed where it left LLVM's lock taken for ever, so that the other thread, and then the caller, hung."""
     folder = str(tmp_path) if cache == "kept" else "off"
     assert int(python("-c", FIRST_CALLS, aims, FASTTANGENT_CACHE=folder)) > 3
+
+
+def test_ctrl_c_beside_helpers_leaves_their_lock_free():
+    """Lost between the end of a block and giving it back, it made the next call wait for ever."""
+
+    def block():
+        with helpers.beside("fit float32", 2):
+            helpers.take_part()
+
+    with Aim([helpers.__file__], 10**9) as every:
+        block()
+    for at in range(1, every.seen + 1):
+        with contextlib.suppress(KeyboardInterrupt), Aim([helpers.__file__], at) as one:
+            block()
+        assert one.hit
+        assert not helpers._lock.locked(), one.where
+        helpers._calls.clear()  # what came between `finally` and holding it back may leave its name there
