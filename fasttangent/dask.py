@@ -230,10 +230,9 @@ class _Pool:
     def take(self, numbers: Rows) -> NDArray:
         where = np.searchsorted(self._starts, numbers, side="right") - 1
         order = np.argsort(where, kind="stable")
-        parts = np.unique(where)
-        wanted = [
-            _task(_rows_at, self._parts[p], numbers[where == p] - self._starts[p]) for p in parts.tolist()
-        ]
+        parts, first = np.unique(where[order], return_index=True)
+        of_parts = zip(parts.tolist(), np.split(numbers[order], first[1:]), strict=True)
+        wanted = [_task(_rows_at, self._parts[p], mine - self._starts[p]) for p, mine in of_parts]
         found = np.concatenate(dask.compute(*wanted))
         rows = np.empty_like(found)
         rows[order] = found
@@ -262,6 +261,8 @@ class _Pool:
                 continue
             rows = []
             for q in range(p, len(self._parts)):
+                if starts[q] >= stop:
+                    break  # else a pass through many partitions looks at all pairs of them
                 low, high = max(start, starts[q]), min(stop, starts[q + 1])
                 if low < high:
                     rows.append(_task(_some, self._parts[q], low - starts[q], high - starts[q]))
@@ -361,16 +362,10 @@ def _field(scores: Scores, i: int) -> NDArray:
 
 
 def _frame(scores: Scores, index: Any) -> Any:
-    """Scores as a frame of pandas, a column for each output."""
+    """Scores as a frame of pandas."""
     import pandas
 
-    columns = {}
-    for name, values in zip(Scores._fields, scores, strict=True):
-        if values.ndim == 1:
-            columns[name] = values
-        else:
-            columns |= {f"{name}_{o}": values[:, o] for o in range(values.shape[1])}
-    return pandas.DataFrame(columns, index=index)
+    return pandas.DataFrame(scores.columns, index=index)
 
 
 def _fitted(names: Sequence[str], values: Sequence[Any]) -> Model | Exception:

@@ -23,10 +23,10 @@ import json
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from bench.common import options
+from bench.common.results import add, measured_or_shown, read
 from bench.members import tables
 from bench.members.parts import agreement, batches, errors
 from bench.quality.splits import CHOICE
@@ -63,22 +63,14 @@ def main() -> None:
             continue
         results.append({"part": part, **case, **found})
         print(json.dumps(results[-1]), flush=True)
-        if chosen.output is not None:
-            with chosen.output.open("a") as file:
-                file.write(json.dumps(results[-1]) + "\n")
+        add(chosen.output, results[-1])
     print(tables.everything(results))
 
 
 def arguments() -> Namespace:
     parser = options.parser(__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, metavar="DATA_FOLDER")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), metavar="PART")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
-    parser.add_argument("--table", type=Path, metavar="FILE")
-    chosen = parser.parse_args()
-    if chosen.folder is None and chosen.table is None:
-        parser.error("DATA_FOLDER is missing")
-    return chosen
+    return measured_or_shown(parser)
 
 
 def wanted(chosen: Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -86,10 +78,6 @@ def wanted(chosen: Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
         for number in CHOICE:
             for case in PARTS[part][1]:
                 yield part, {**case, "split": number}
-
-
-def read(path: Path | None) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
 
 
 def key(one: dict[str, Any]) -> tuple:

@@ -14,13 +14,13 @@ import json
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.active.data import SETS
 from bench.common import options
+from bench.common.results import add, measured_or_shown, read
 from bench.quality import tables
 from bench.quality.methods import METHODS, MOST_GP, Method, ours, quietly
 from bench.quality.splits import CHOICE, LABELS, TEST, Split, split
@@ -37,15 +37,12 @@ def main() -> None:
         if key(one) not in known and (found := result(chosen, one)) is not None:
             results.append(found)
             print(" ".join(f"{name}={value}" for name, value in found.items()), flush=True)
-            if chosen.output is not None:
-                with chosen.output.open("a") as file:
-                    file.write(json.dumps(found) + "\n")
+            add(chosen.output, found)
     print(tables.everything(results))
 
 
 def arguments() -> Namespace:
     parser = options.parser(__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, metavar="DATA_FOLDER")
     parser.add_argument("--test", action="store_true", help="the splits of the report")
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS, metavar="SET")
     parser.add_argument("--labels", nargs="+", type=int, default=LABELS, metavar="N")
@@ -54,19 +51,11 @@ def arguments() -> Namespace:
         "--methods", nargs="*", default=list(METHODS), choices=list(METHODS), metavar="METHOD"
     )
     parser.add_argument("--ours", nargs="*", default=[], metavar="NAME=JSON", help="fit with these options")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
-    parser.add_argument("--table", type=Path, metavar="FILE")
-    chosen = parser.parse_args()
-    if chosen.folder is None and chosen.table is None:
-        parser.error("DATA_FOLDER is missing")
+    chosen = measured_or_shown(parser)
     named = (one.partition("=") for one in chosen.ours)
     variants = {name: ours(**json.loads(text)) for name, _, text in named}
     chosen.run = {**{name: METHODS[name] for name in chosen.methods}, **variants}
     return chosen
-
-
-def read(path: Path | None) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path and path.exists() else []
 
 
 def key(one: dict[str, Any]) -> tuple:

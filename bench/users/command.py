@@ -13,10 +13,10 @@ import json
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from bench.common import options
+from bench.common.results import add, measured_or_shown, read
 from bench.users import tables
 from bench.users.cases import SPLIT_ON, SPREADS, rows_of
 from bench.users.contenders import compared
@@ -45,11 +45,9 @@ def main() -> None:
         if key({"part": part, **case}) in known:
             continue
         found = timed(**case) if part == "many" else compared(rows_of(chosen.folder, **case))
-        line = json.dumps({"part": part, **case, "found": found})
-        print(line, flush=True)
-        if chosen.output is not None:
-            with open(chosen.output, "a") as file:
-                file.write(line + "\n")
+        result = {"part": part, **case, "found": found}
+        print(json.dumps(result), flush=True)
+        add(chosen.output, result)
 
 
 def wanted(chosen: Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -62,19 +60,7 @@ def key(result: dict[str, Any]) -> str:
     return json.dumps({name: value for name, value in result.items() if name != "found"}, sort_keys=True)
 
 
-def read(path: Path | None) -> list[dict[str, Any]]:
-    if path is None or not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def arguments() -> Namespace:
     parser = options.parser(__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, metavar="DATA_FOLDER")
     parser.add_argument("--parts", nargs="+", default=list(CASES), choices=list(CASES), metavar="PART")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE")
-    parser.add_argument("--table", type=Path, metavar="FILE")
-    chosen = parser.parse_args()
-    if chosen.folder is None and chosen.table is None:
-        parser.error("DATA_FOLDER is missing")
-    return chosen
+    return measured_or_shown(parser)
