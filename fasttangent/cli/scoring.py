@@ -21,7 +21,6 @@ from fasttangent.common.tables.reading import open_table
 from fasttangent.common.tables.stores import stamp
 from fasttangent.common.tables.table import Table, height
 from fasttangent.common.warning import warn
-from fasttangent.model.batches import score_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,7 +118,7 @@ def score_files(
             elif isinstance(event, Piece):
                 assert current is not None
                 found, bad = scores.scored(model, event.rows, asked.threads)
-                put({**event.kept, **score_columns(found)})
+                put({**event.kept, **found.columns})
                 _count(tally, current.job, event, bad)
             else:
                 assert current is not None

@@ -31,7 +31,7 @@ from fasttangent.influence.row_blocks import (
     members_of,
     prediction_gradients,
 )
-from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
+from fasttangent.influence.stationary import warn_unless_stationary
 from fasttangent.model.members import refuse_several
 from fasttangent.model.model import Model
 from fasttangent.problem.curvature import System
@@ -120,14 +120,8 @@ def exact(
     checks.choice("curvature", curvature, CURVATURES)
     checks.choice("solver", solver, ("auto", *SOLVERS))
     problem = model.problem(X, y, sample_weight, threads=threads)
-    gradient_norm, _ = gradient_at(problem, model.params)
-    if not gradient_norm <= LARGEST_GRADIENT:
-        warn(
-            f"the model is not stationary on these rows (relative gradient norm {gradient_norm:.1e} > "
-            f"{LARGEST_GRADIENT:.0e}), so influence says little of refitting; settle it, and give the rows and "
-            f"weights it was trained on",
-            UntrustedTangentWarning,
-        )
+    so = "influence says little of refitting"
+    warn_unless_stationary(problem, model.params, "the model", "these", so)
     system = System(problem, model.params, curvature == "gauss-newton")
     return Exact(model, system, prepare(system, solver, **options), progress)
 

@@ -23,12 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.vectors import norm
-from fasttangent.common.warning import warn
 from fasttangent.influence.exact import Exact
 from fasttangent.influence.leave_one_out import left_out
-from fasttangent.model.certificate import LARGEST_GRADIENT, gradient_at
+from fasttangent.influence.stationary import warn_unless_stationary
 from fasttangent.model.group_tangents import group_tangents
 from fasttangent.model.members import refuse_several
 from fasttangent.model.settling import settle
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     Value = Callable[[Problem, Float], float]
 
 CRITERIA = ("evidence", "leave-one-out", "folds", "hold-out")
+SO = "its tangents say little"  # where it is no minimum
 STEP = 1e-3  # along a line, of a logarithm and of the length of theta
 
 
@@ -147,7 +146,7 @@ def hypergradient(
     problem = model.problem(X, y, sample_weight, threads=threads)
     if model.objective.strength == 0:
         raise ValueError("the model must have a strength > 0 for a hypergradient, got 0; fit it with one")
-    _stationary(problem, model.params, "the model")
+    warn_unless_stationary(problem, model.params, "the model", "its", SO)
     if criterion == "hold-out":
         further = _further(model, X_val, y_val, problem.threads)
         value, each = _of_rows(problem, model.params, further)
@@ -159,25 +158,13 @@ def hypergradient(
     return Hypergradient(criterion, value, dict(zip(model.strengths, map(float, each), strict=True)))
 
 
-def _stationary(problem: Problem, theta: Float, whose: str) -> None:
-    gradient_norm, _ = gradient_at(problem, theta)
-    if not gradient_norm <= LARGEST_GRADIENT:
-        warn(
-            f"{whose} is not stationary on its rows (relative gradient norm {gradient_norm:.1e} > "
-            f"{LARGEST_GRADIENT:.0e}), so its tangents say little; settle it, and give the rows and weights it was "
-            f"trained on",
-            UntrustedTangentWarning,
-        )
-
-
 def _strengths(problem: Problem) -> Float:
     return np.array(list(problem.objective.by_group(problem.network, None).values()))
 
 
 def _under(problem: Problem, strengths: Float) -> Problem:
     """The same rows under other strengths of the groups."""
-    mean = float(np.exp(np.mean(np.log(strengths))))
-    objective = replace(problem.objective, strength=mean, ratios=tuple(map(float, strengths / mean)))
+    objective = problem.objective.with_strengths(strengths)
     other = Problem(problem.network, objective, *problem.rows, problem.threads)
     other.total = problem.total
     return other
@@ -218,7 +205,7 @@ def _of_folds(problem: Problem, theta: Float, parts: list[NDArray[np.int64]]) ->
             raise ValueError(f"each fold must hold rows with a weight, fold {k} does not; take fewer folds")
         without = problem.with_rows(X[rest], Y[rest], w[rest] / w[rest].sum(), problem.threads)
         found = settle(without, theta, np.empty((0, len(theta))), np.inf, lambda *_, **__: None)
-        _stationary(without, found.theta, f"the model of fold {k}")
+        warn_unless_stationary(without, found.theta, f"the model of fold {k}", "its", SO)
         rows = problem.with_rows(X[part], Y[part], w[part] / share, problem.threads)
         loss, slopes = _of_rows(without, found.theta, rows)
         value, each = value + share * loss, each + share * slopes

@@ -14,7 +14,7 @@ from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.frames import names_of
 from fasttangent.common.inputs import Strange
 from fasttangent.common.warning import warn
-from fasttangent.model.scores import Fitted, Scores, scored, strength_tangent
+from fasttangent.model.scores import Fitted, scored, strength_tangent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,11 +59,6 @@ def _needed(model: Scorer, source: Any, keep: Sequence[str]) -> dict[str, list[s
     return {"columns": wanted} if model.feature_names and set(wanted) <= set(there) else {}
 
 
-def score_columns(scores: Scores) -> dict[str, NDArray]:
-    """Columns of a table of scores; of several outputs one for each, with its number."""
-    return scores.columns
-
-
 def _scored_batches(
     model: Scorer, batches: Iterable[Any], keep: list[str], threads: int | None
 ) -> Iterator[Any]:
@@ -79,7 +74,7 @@ def _scored_batches(
         for part in batch.to_batches() if isinstance(batch, pa.Table) else [batch]:
             X, kept = _split(model, part, keep, strange)
             scores, bad = scored(model, X, threads)
-            found = score_columns(scores)
+            found = scores.columns
             if clash := kept.keys() & found.keys():
                 raise ValueError(
                     f"keep must name no column of scores, got {min(clash)!r}; rename it in the batches"

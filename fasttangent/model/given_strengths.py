@@ -68,7 +68,7 @@ def objective_of(
     """
     plain = replace(settings.loss_and_complexity, of_inputs=inputs.numbers)
     many = settings.strength == AUTO and rows[1].size > MOST_LABELS
-    if users is not None and not isinstance(settings.strength, Mapping):
+    if users is not None:
         plain = replace(plain, users=1.0)
     if isinstance(settings.strength, Mapping):
         names = groups.names(settings.groups, network.layout, inputs.columns)
@@ -83,16 +83,7 @@ def objective_of(
         each[:last] *= FACTOR
     else:
         return replace(plain, strength=float(settings.strength))
-    if users is not None:
-        if many:
-            shared = infinitely_wide.level(each, users[0], plain)
-            return replace(plain, strength=BEYOND, users=float(each[-1] / shared))
-        strength = float(np.exp(np.mean(np.log(each))))
-        ratios = each / strength
-        return replace(
-            plain, strength=strength, ratios=tuple(map(float, ratios[:-1])), users=float(ratios[-1])
-        )
-    if (each == each[0]).all():
-        return replace(plain, strength=float(each[0]))
-    strength = float(np.exp(np.mean(np.log(each))))
-    return replace(plain, strength=strength, ratios=tuple(map(float, each / strength)))
+    if users is not None and many:
+        shared = infinitely_wide.level(each, users[0], plain)
+        return replace(plain, strength=BEYOND, users=float(each[-1] / shared))
+    return plain.with_strengths(each)

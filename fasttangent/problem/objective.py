@@ -7,7 +7,7 @@ one strength holds for the common factor of several.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -120,6 +120,25 @@ class Objective:
         ratios = self.ratios or (1.0,) * len(names)
         found = {name: self.strength * ratio for name, ratio in zip(names, ratios, strict=True)}
         return found if self.users is None else {**found, groups.USERS: self.strength * self.users}
+
+    def with_strengths(self, each: Float) -> Objective:
+        """The same under other strengths: `strength` is their geometric mean.
+
+        Parameters
+        ----------
+        each : ndarray of float64, shape (K,)
+            > 0, of the groups in their order; where there are users, theirs is the last.
+
+        Returns
+        -------
+        Objective
+        """
+        if self.users is None and (each == each[0]).all():
+            return replace(self, strength=float(each[0]), ratios=())
+        strength = float(np.exp(np.mean(np.log(each))))
+        ratios = list(map(float, each / strength))
+        users = None if self.users is None else ratios.pop()
+        return replace(self, strength=strength, ratios=tuple(ratios), users=users)
 
     def mask(self, network: Network) -> Float:
         """C = 1/2 sum_j mask_j theta_j^2: the diagonal of C'', (p,)."""
