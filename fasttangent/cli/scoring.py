@@ -107,7 +107,8 @@ def score_files(
 
     tally, alone = Tally(), len(jobs) == 1
     began = reported = time.monotonic()
-    with ahead(_read(model, jobs, asked, made_by, resume)) as events, behind(_write) as put:
+    source = _read(model, jobs, asked, made_by, resume)
+    with ahead(source, counts=_holds_rows) as events, behind(_write, counts=_holds_rows) as put:
         current: Begun | None = None
         for event in events:
             if isinstance(event, Skipped):
@@ -139,6 +140,11 @@ def score_files(
                 rate = tally.rows / max(now - began, 1e-9)
                 report("scoring", done, len(jobs), rows=tally.rows, rows_per_second=rate)
     return tally
+
+
+def _holds_rows(event: Any) -> bool:
+    """Only rows are waited for; where a file is one piece, its beginning and end would take all there is of room."""
+    return isinstance(event, Piece | dict)
 
 
 def _check_alone(tally: Tally, job: Job, error: Exception | None) -> None:

@@ -14,17 +14,22 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+def _every(_: Any) -> bool:
+    return True
+
+
 class AbandonedError(Exception):
     """What a writer meets in place of its next item when the work before it has failed."""
 
 
 @contextmanager
-def ahead(items: Iterable[T], most: int = 2) -> Iterator[Iterator[T]]:
+def ahead(items: Iterable[T], most: int = 2, counts: Callable[[T], bool] = _every) -> Iterator[Iterator[T]]:
     """The items, made by a thread of their own, up to so many before they are asked for.
 
-    At the end of the block the thread has ended; a generator that was not finished is closed.
+    Items that do not count, as what says that a file begins, hold no memory and hold nobody up.  At the end of the
+    block the thread has ended; a generator that was not finished is closed.
     """
-    reader = _Reader(items, most)
+    reader = _Reader(items, most, counts)
     try:
         yield reader.items()
     finally:
@@ -32,13 +37,17 @@ def ahead(items: Iterable[T], most: int = 2) -> Iterator[Iterator[T]]:
 
 
 @contextmanager
-def behind(consume: Callable[[Iterator[T]], object], most: int = 2) -> Iterator[Callable[[T], None]]:
+def behind(
+    consume: Callable[[Iterator[T]], object], most: int = 2, counts: Callable[[T], bool] = _every
+) -> Iterator[Callable[[T], None]]:
     """``put(item)``: hand on what `consume(items)` gets in a thread of its own, up to so many after they were put.
+
+    Items that do not count are put without waiting.
 
     The end of the block waits for it.  What it raises is raised by the next ``put``, or at the end; if the block fails,
     its next item is an AbandonedError.
     """
-    writer = _Writer(consume, most)
+    writer = _Writer(consume, most, counts)
     try:
         yield writer.put
         writer.finish()
@@ -48,8 +57,8 @@ def behind(consume: Callable[[Iterator[T]], object], most: int = 2) -> Iterator[
 
 
 class _Reader(Generic[T]):
-    def __init__(self, items: Iterable[T], most: int) -> None:
-        self._source, self._stopped = items, False
+    def __init__(self, items: Iterable[T], most: int, counts: Callable[[T], bool]) -> None:
+        self._source, self._stopped, self._counts = items, False, counts
         self._made: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._slots: SimpleQueue[None] = SimpleQueue()
         for _ in range(most):
@@ -62,9 +71,11 @@ class _Reader(Generic[T]):
         try:
             self._slots.get()
             for item in self._source:
+                counts = self._counts(item)
                 self._made.put((True, item))
                 del item
-                self._slots.get()
+                if counts:
+                    self._slots.get()
                 if self._stopped:
                     break
         except BaseException as failed:
@@ -84,9 +95,11 @@ class _Reader(Generic[T]):
                 if item is not None:
                     raise item
                 return
+            counts = self._counts(item)
             yield item
             del item
-            self._slots.put(None)
+            if counts:
+                self._slots.put(None)
 
     def stop(self) -> None:
         self._stopped = True
@@ -95,8 +108,10 @@ class _Reader(Generic[T]):
 
 
 class _Writer(Generic[T]):
-    def __init__(self, consume: Callable[[Iterator[T]], object], most: int) -> None:
-        self._consume, self._abandoned = consume, False
+    def __init__(
+        self, consume: Callable[[Iterator[T]], object], most: int, counts: Callable[[T], bool]
+    ) -> None:
+        self._consume, self._abandoned, self._counts = consume, False, counts
         self._error: BaseException | None = None
         self._ended = False
         self._given: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
@@ -121,12 +136,15 @@ class _Writer(Generic[T]):
                 raise AbandonedError
             if not more:
                 return
+            counts = self._counts(item)
             yield item
             del item
-            self._slots.put(None)
+            if counts:
+                self._slots.put(None)
 
     def put(self, item: T) -> None:
-        self._slots.get()
+        if self._counts(item):
+            self._slots.get()
         if self._ended:
             self._slots.put(None)
             raise self._error or AbandonedError

@@ -180,9 +180,9 @@ def test_scores_of_a_pool_read_what_they_need(tmp_path, rows, named, monkeypatch
     split(tmp_path, rows, (400,))
     read, batches = [], parquet.ParquetFile.iter_batches
 
-    def counted(file, size, row_groups, columns):
+    def counted(file, size, columns, **how):
         read.append(tuple(columns))
-        return batches(file, size, row_groups=row_groups, columns=columns)
+        return batches(file, size, columns=columns, **how)
 
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
     expected = named.curiosity(rows).tobytes()
@@ -244,9 +244,9 @@ def test_no_column_is_read_that_is_not_needed(tmp_path, rows, named, monkeypatch
     split(tmp_path, rows, (400,))
     read, batches = [], parquet.ParquetFile.iter_batches
 
-    def counted(file, size, row_groups, columns):
+    def counted(file, size, columns, **how):
         read.append(tuple(columns))
-        return batches(file, size, row_groups=row_groups, columns=columns)
+        return batches(file, size, columns=columns, **how)
 
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
     all_of(ft.Pool(tmp_path).of(named))

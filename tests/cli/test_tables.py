@@ -19,6 +19,7 @@ from fasttangent.cli.tables import writing as table_output
 from fasttangent.cli.tables.writing import check_writable, replacing, write_table, writing
 from fasttangent.common.tables import csv_file, feather_file, npy_file, parquet_file
 from fasttangent.common.tables import table as table_module
+from fasttangent.common.tables.arrow import arrow
 from fasttangent.common.tables.reading import open_table
 from fasttangent.common.tables.table import WRITTEN, Table
 
@@ -94,9 +95,9 @@ def test_row_groups_without_a_pick_are_not_read(tmp_path, X, monkeypatch):
     table, read = open_table(path), []
     batches = parquet.ParquetFile.iter_batches
 
-    def counted(file, rows, row_groups, columns):
+    def counted(file, rows, row_groups, **how):
         read.extend(row_groups)
-        return batches(file, rows, row_groups=row_groups, columns=columns)
+        return batches(file, rows, row_groups=row_groups, **how)
 
     monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counted)
     wanted = np.array([950, 120, 199])
@@ -577,6 +578,7 @@ def test_files_that_are_none(tmp_path):
 
 def test_without_pyarrow(tmp_path, monkeypatch, X):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
+    arrow.cache_clear()
     with pytest.raises(ImportError, match=r"pip install 'fasttangent\[cli\]'"):
         open_table(text(tmp_path, "1,2\n"))
     assert len(open_table(saved(tmp_path, ".npy", X)).read()) == ROWS

@@ -41,6 +41,40 @@ def test_no_more_are_made_than_asked_for():
         assert len(made) <= 3
 
 
+def test_items_that_do_not_count_hold_nobody_up():
+    made = []
+
+    def make():
+        for i in range(12):
+            made.append(i)
+            yield i
+
+    def counts(i):
+        return i % 3 == 1
+
+    with ahead(make(), most=2, counts=counts) as items:
+        assert [next(items), next(items)] == [0, 1]
+        time.sleep(0.05)
+        assert 4 in made
+        assert len([i for i in made if counts(i)]) <= 3
+        assert list(items) == list(range(2, 12))
+
+
+def test_items_that_do_not_count_are_put_without_waiting():
+    begin, consumed = threading.Event(), []
+
+    def consume(items):
+        begin.wait(10)
+        consumed.extend(items)
+
+    with behind(consume, most=1, counts=lambda item: item == "rows") as put:
+        for item in ("begun", "rows", "ended", "begun"):
+            put(item)
+        begin.set()
+        put("rows")
+    assert consumed == ["begun", "rows", "ended", "begun", "rows"]
+
+
 def test_an_error_comes_after_the_items_before_it():
     def make():
         yield 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fasttangent.common.tables.stores import Place, StoreError
 from fasttangent.common.tables.words import first_line
 
 
+@cache  # asked for each column of each block: import_module alone took a tenth of reading a small file
 def arrow(part: str = "") -> Any:
     """pyarrow, or one of its modules."""
     try:

@@ -14,6 +14,7 @@ from fasttangent.common.tables.arrow_table import ArrowTable
 from fasttangent.common.tables.stores import Place
 from fasttangent.common.tables.table import CHUNK_ROWS, height
 
+CELLS = 1_000_000  # of a row group; to decode fewer takes longer on several threads than on one
 BUFFER = 1 << 18  # bytes of a column of a file on a disk, which is not read whole
 
 
@@ -43,7 +44,8 @@ class ParquetTable(ArrowTable):
             for group in groups.tolist():
                 start = int(self.starts[group])
                 rows = height(CHUNK_ROWS, len(names))
-                for batch in file.iter_batches(rows, row_groups=[group], columns=names):
+                several = len(names) * int(self.starts[group + 1] - start) > CELLS
+                for batch in file.iter_batches(rows, row_groups=[group], columns=names, use_threads=several):
                     yield start, batch.select(names)
                     start += batch.num_rows
 
