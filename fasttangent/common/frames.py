@@ -110,10 +110,7 @@ def rows_of(X: Any, numbers: NDArray[np.int64]) -> Any:
 def like(X: Any, columns: Mapping[str, NDArray[Any]]) -> Any:
     """A frame of the kind of another one and, of pandas, with its index."""
     if hasattr(X, "iloc"):
-        found = X.iloc[:, :0].copy()
-        for name, values in columns.items():
-            found[name] = values
-        return found
+        return type(X)(dict(columns), index=X.index)
     if hasattr(X, "from_pydict"):
         return type(X).from_pydict(dict(columns))
     return type(X)(dict(columns))

@@ -24,6 +24,7 @@ from fasttangent.common.warning import warn
 from fasttangent.model import saving, scores
 from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
+from fasttangent.model.framed import framed, wants_frame
 from fasttangent.model.model import Model
 from fasttangent.model.scores import Scores, mean
 from fasttangent.model.settings import FitSettings
@@ -224,17 +225,42 @@ class Members:
 
     @overload
     def predict(
-        self, X: Any, *, return_std: Literal[False] = False, threads: int | None = None
+        self,
+        X: Any,
+        *,
+        return_std: Literal[False] = False,
+        threads: int | None = None,
+        output: Literal["array"] = "array",
     ) -> NDArray: ...
 
     @overload
     def predict(
-        self, X: Any, *, return_std: Literal[True], threads: int | None = None
+        self,
+        X: Any,
+        *,
+        return_std: Literal[True],
+        threads: int | None = None,
+        output: Literal["array"] = "array",
     ) -> tuple[NDArray, NDArray]: ...
 
+    @overload
     def predict(
-        self, X: Any, *, return_std: bool = False, threads: int | None = None
-    ) -> NDArray | tuple[NDArray, NDArray]:
+        self,
+        X: Any,
+        *,
+        return_std: bool = False,
+        threads: int | None = None,
+        output: Literal["frame"],
+    ) -> Any: ...
+
+    def predict(
+        self,
+        X: Any,
+        *,
+        return_std: bool = False,
+        threads: int | None = None,
+        output: str = "array",
+    ) -> Any:
         """Mean predictions, and how far a label may be from them.
 
         Parameters
@@ -246,23 +272,25 @@ class Members:
             variance of f_1(x) ... f_M(x).
         threads : int, optional
             Default: the models', else all cores.
+        output : {"array", "frame"}
+            As for `Model.predict`.
 
         Returns
         -------
-        ndarray, shape (n,) or (n, n_outputs); or two of them
+        ndarray, shape (n,) or (n, n_outputs); or two of them; or a table
             As of `Model.predict`.
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             As for `Model.predict`.
         """
-        rows = self._first._rows(X)
-        found = self._shaped(self._mean(lambda one: one.predict(rows, threads=threads)))
+        as_frame, rows = wants_frame(X, output), self._first._rows(X)
+        prediction = self._shaped(self._mean(lambda one: one.predict(rows, threads=threads)))
         if not return_std:
-            return found
-        variance = self._label_variance(rows, threads)
-        return found, self._shaped(self.scaling.changes(np.sqrt(variance)))
+            return framed(X, prediction=prediction) if as_frame else prediction
+        deviation = self._shaped(self.scaling.changes(np.sqrt(self._label_variance(rows, threads))))
+        return framed(X, prediction=prediction, deviation=deviation) if as_frame else (prediction, deviation)
 
     def sensitivity(self, X: Any, *, group: str | None = None, threads: int | None = None) -> NDArray:
         """(1/M) sum_m s_m(x) = d (mean prediction) / d strength.
@@ -341,7 +369,13 @@ class Members:
             lambda one: scores.curiosity(believed, one._standard_sensitivity(rows, threads))
         )
 
-    def score(self, X: Any, *, threads: int | None = None) -> Scores:
+    @overload
+    def score(self, X: Any, *, threads: int | None = None, output: Literal["array"] = "array") -> Scores: ...
+
+    @overload
+    def score(self, X: Any, *, threads: int | None = None, output: Literal["frame"]) -> Any: ...
+
+    def score(self, X: Any, *, threads: int | None = None, output: str = "array") -> Any:
         """Means of prediction, sensitivity and curiosity of rows, in one pass for each member.
 
         Parameters
@@ -349,11 +383,20 @@ class Members:
         X : array_like of shape (n, n_features)
             Rows that hold a value that is not finite have nan for all three, and a warning counts them.
         threads : int, optional
+        output : {"array", "frame"}
+            As for `Model.score`.
 
         Returns
         -------
-        Scores
+        Scores, or a table
+
+        Raises
+        ------
+        TypeError
+            If a table is wanted and X is none.
         """
+        if wants_frame(X, output):
+            return self.score(X, threads=threads).to_frame(X)
         rows = self._first._rows(X)
         found = scores.scored(self, rows, threads)
         self._warn_of_mistrust()
@@ -460,6 +503,7 @@ class Members:
             ),
         )
 
+    @overload
     def embed(
         self,
         X: Any,
@@ -468,7 +512,31 @@ class Members:
         *,
         seed: int = 0,
         threads: int | None = None,
-    ) -> NDArray:
+        output: Literal["array"] = "array",
+    ) -> NDArray: ...
+
+    @overload
+    def embed(
+        self,
+        X: Any,
+        kind: str = "posterior",
+        dim: int | None = None,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        output: Literal["frame"],
+    ) -> Any: ...
+
+    def embed(
+        self,
+        X: Any,
+        kind: str = "posterior",
+        dim: int | None = None,
+        *,
+        seed: int = 0,
+        threads: int | None = None,
+        output: str = "array",
+    ) -> Any:
         """Rows as vectors whose inner products are the means over the members of those that `Model.embed` gives.
 
         The members' embeddings stand side by side, over sqrt(M).
@@ -484,19 +552,23 @@ class Members:
         seed : int
             Of "gradient"; each member has its own sketch.
         threads : int, optional
+        output : {"array", "frame"}
+            As for `Model.embed`.
 
         Returns
         -------
-        ndarray of `dtype`, shape (n, D)
+        ndarray of `dtype`, shape (n, D); or a table
             "input": that of one, the same for all.
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             As for `Model.embed`.
         """
         from fasttangent.model.embeddings import EMBEDDINGS, GRADIENT_DIM
 
+        if wants_frame(X, output):
+            return framed(X, **{kind: self.embed(X, kind, dim, seed=seed, threads=threads)})
         checks.choice("kind", kind, EMBEDDINGS)
         rows = self._first._rows(X)
         if kind == "input":

@@ -20,6 +20,7 @@ from fasttangent.common.warning import warn
 from fasttangent.model import saving, scores
 from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
+from fasttangent.model.framed import framed, wants_frame
 from fasttangent.model.scores import Scores
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.strengths import Path
@@ -219,17 +220,46 @@ class Model:
 
     @overload
     def predict(
-        self, X: Any, *, return_std: Literal[False] = False, users: Any = None, threads: int | None = None
+        self,
+        X: Any,
+        *,
+        return_std: Literal[False] = False,
+        users: Any = None,
+        threads: int | None = None,
+        output: Literal["array"] = "array",
     ) -> NDArray: ...
 
     @overload
     def predict(
-        self, X: Any, *, return_std: Literal[True], users: Any = None, threads: int | None = None
+        self,
+        X: Any,
+        *,
+        return_std: Literal[True],
+        users: Any = None,
+        threads: int | None = None,
+        output: Literal["array"] = "array",
     ) -> tuple[NDArray, NDArray]: ...
 
+    @overload
     def predict(
-        self, X: Any, *, return_std: bool = False, users: Any = None, threads: int | None = None
-    ) -> NDArray | tuple[NDArray, NDArray]:
+        self,
+        X: Any,
+        *,
+        return_std: bool = False,
+        users: Any = None,
+        threads: int | None = None,
+        output: Literal["frame"],
+    ) -> Any: ...
+
+    def predict(
+        self,
+        X: Any,
+        *,
+        return_std: bool = False,
+        users: Any = None,
+        threads: int | None = None,
+        output: str = "array",
+    ) -> Any:
         """Predictions, and how far a label may be from them.
 
         Parameters
@@ -244,10 +274,13 @@ class Model:
             warning; so does, without it, every row without one.
         threads : int, optional
             Default: the model's, else all cores.
+        output : {"array", "frame"}
+            "frame": a table of the kind of X, with a column "prediction" and one "deviation" where that is wanted, of
+            several outputs "prediction_0" and so on; of pandas with the index of X.
 
         Returns
         -------
-        ndarray of `dtype`, shape (n,) or (n, n_outputs); or two of them
+        ndarray of `dtype`, shape (n,) or (n, n_outputs); or two of them; or a table
             In the units of y, of the shape y had.  Of float64 where float32 could not hold those units: if the training
             labels were above 1e30, or their standard deviation below 1e-30.  inf beyond the range of float64.
 
@@ -256,8 +289,20 @@ class Model:
         ValueError
             If X has another number of columns or a value that is not finite; or if a deviation is wanted of a model
             without tangents of noise; or if there are users and the model knows none.
+        TypeError
+            If a table is wanted and X is none.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd, fasttangent as ft
+        >>> table = pd.DataFrame({"x": np.linspace(-1, 1, 40)}, index=[f"sample {i}" for i in range(40)])
+        >>> model = ft.fit(table, table["x"] ** 2, hidden=(8,), strength=1e-4)
+        >>> model.predict(table[:2], output="frame").round(1)
+                  prediction
+        sample 0         1.0
+        sample 1         0.9
         """
-        rows = self._rows(X)
+        as_frame, rows = wants_frame(X, output), self._rows(X)
         of = self._of_rows(users, len(rows))
         found = np.empty((len(rows), self.n_outputs), self._output_dtype)
 
@@ -265,10 +310,11 @@ class Model:
             found[part] = self.scaling.predictions(f)
 
         self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish, of)
+        prediction = self._shaped(found)
         if not return_std:
-            return self._shaped(found)
-        deviation = self.scaling.changes(np.sqrt(self._label_variance(rows, threads, of)))
-        return self._shaped(found), self._shaped(deviation)
+            return framed(X, prediction=prediction) if as_frame else prediction
+        deviation = self._shaped(self.scaling.changes(np.sqrt(self._label_variance(rows, threads, of))))
+        return framed(X, prediction=prediction, deviation=deviation) if as_frame else (prediction, deviation)
 
     def posterior(
         self, X: Any, samples: int | None = None, *, users: Any = None, threads: int | None = None
@@ -406,6 +452,7 @@ class Model:
             noise=drawn.noise,
         )
 
+    @overload
     def embed(
         self,
         X: Any,
@@ -415,7 +462,33 @@ class Model:
         seed: int = 0,
         users: Any = None,
         threads: int | None = None,
-    ) -> NDArray:
+        output: Literal["array"] = "array",
+    ) -> NDArray: ...
+
+    @overload
+    def embed(
+        self,
+        X: Any,
+        kind: str = "posterior",
+        dim: int | None = None,
+        *,
+        seed: int = 0,
+        users: Any = None,
+        threads: int | None = None,
+        output: Literal["frame"],
+    ) -> Any: ...
+
+    def embed(
+        self,
+        X: Any,
+        kind: str = "posterior",
+        dim: int | None = None,
+        *,
+        seed: int = 0,
+        users: Any = None,
+        threads: int | None = None,
+        output: str = "array",
+    ) -> Any:
         """Rows as vectors whose inner products say how much two rows have in common, for diverse batches.
 
         All in standard units.  With f the outputs of the network, h_l the inputs of layer l and d_l the derivatives
@@ -444,10 +517,12 @@ class Model:
             As for `predict`; not for "gradient".
         threads : int, optional
             Default: the model's, else all cores.  The result is the same for any number.
+        output : {"array", "frame"}
+            "frame": a table of the kind of X, with columns "posterior_0" and so on, named by the kind.
 
         Returns
         -------
-        ndarray of `dtype`, shape (n, D)
+        ndarray of `dtype`, shape (n, D); or a table
             Several outputs: "posterior" has them side by side, D = n_outputs K, so has "error", D = n_outputs (K + 1);
             "gradient" adds them up.  So inner products are sums over the outputs.
 
@@ -455,6 +530,8 @@ class Model:
         ------
         ValueError
             As for `predict`; or if an argument is not as described, or the model has no tangents of noise.
+        TypeError
+            If a table is wanted and X is none.
 
         References
         ----------
@@ -473,6 +550,8 @@ class Model:
         """
         from fasttangent.model import embeddings
 
+        if wants_frame(X, output):
+            return framed(X, **{kind: self.embed(X, kind, dim, seed=seed, users=users, threads=threads)})
         rows, n_threads = self._rows(X), checks.thread_count(self.threads if threads is None else threads)
         of = self._of_rows(users, len(rows))
         if of is not None and kind == "gradient":
@@ -625,7 +704,17 @@ class Model:
             slope_squared = scores.expected_slope_squared(self.objective, believed)
         return scores.curiosity(slope_squared, s)
 
-    def score(self, X: Any, *, users: Any = None, threads: int | None = None) -> Scores:
+    @overload
+    def score(
+        self, X: Any, *, users: Any = None, threads: int | None = None, output: Literal["array"] = "array"
+    ) -> Scores: ...
+
+    @overload
+    def score(
+        self, X: Any, *, users: Any = None, threads: int | None = None, output: Literal["frame"]
+    ) -> Any: ...
+
+    def score(self, X: Any, *, users: Any = None, threads: int | None = None, output: str = "array") -> Any:
         """Prediction, sensitivity and curiosity of rows in one pass.
 
         Rows that hold a value that is not finite have nan for all three, and a warning counts them; the other
@@ -638,11 +727,20 @@ class Model:
             Of a model with users: whose each row is.  One that the model was not fitted on gets the shared model, and a
             warning; so does, without it, every row without one.
         threads : int, optional
+        output : {"array", "frame"}
+            "frame": a table of the kind of X, as `Scores.to_frame` makes it.
 
         Returns
         -------
-        Scores
+        Scores, or a table
+
+        Raises
+        ------
+        TypeError
+            If a table is wanted and X is none.
         """
+        if wants_frame(X, output):
+            return self.score(X, users=users, threads=threads).to_frame(X)
         rows = self._rows(X)
         found = self._scored(rows, self._of_rows(users, len(rows)), threads)
         self._warn_of_mistrust()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from fasttangent.common import checks, frames
+from fasttangent.model.framed import named
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.rows import Readable, beyond, each_readable_chunk, sizes
 
@@ -123,14 +124,7 @@ class Scores(NamedTuple):
     @property
     def columns(self) -> dict[str, NDArray]:
         """By name; of several outputs one for each, with its number."""
-        found: dict[str, NDArray] = {}
-        for name in ("prediction", "sensitivity"):
-            values = getattr(self, name)
-            if values.ndim == 1:
-                found[name] = values
-            else:
-                found.update({f"{name}_{j}": values[:, j] for j in range(values.shape[1])})
-        return found | {"curiosity": self.curiosity}
+        return {key: one for name in self._fields for key, one in named(name, getattr(self, name))}
 
     def to_frame(self, X: Any) -> Any:
         """The scores as a table.
