@@ -1,17 +1,16 @@
-"""Pools in S3, played by a server on this machine; needs ``pip install s3fs 'moto[server]'``."""
+"""Pools in S3, played by a server on this machine."""
 
 import os
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import s3fs
 from helpers.command_line import NAMES, only_json, run
+from moto import server
 from pyarrow import csv, parquet
 
 import fasttangent as ft
-
-s3fs = pytest.importorskip("s3fs")
-server = pytest.importorskip("moto.server")
 
 
 @pytest.fixture(scope="module")
