@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks, frames
-from fasttangent.common.cells import Known
 from fasttangent.common.columns import Columns
 from fasttangent.common.inputs import Source, Strange, write_category, write_numbers
 
@@ -44,7 +43,6 @@ class Encoded:
         self.columns, self.strange, self.shape = columns, strange, (n, len(columns.inputs))
         pairs = zip(columns.used, values, strict=True)
         self._sources = [Source.of(strange.name, one, cells) for one, cells in pairs]
-        self._known: Known = {}
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -58,17 +56,20 @@ class Encoded:
 
     def less(self, centre: Float, rows: Any, dtype: np.dtype) -> NDArray:
         """Some rows less a centre, which is subtracted in float64, C-contiguous."""
-        if isinstance(rows, slice):  # narwhals 1.40 takes no slice(None)
-            rows = slice(*map(int, rows.indices(len(self))))
-        n = len(range(len(self))[rows]) if isinstance(rows, slice) else len(np.arange(len(self))[rows])
+        if isinstance(rows, slice) and rows.step in (None, 1):  # narwhals 1.40 takes no slice(None)
+            begin, end, _ = (int(i) for i in rows.indices(len(self)))
+            n, rows = max(0, end - begin), slice(begin, max(begin, end))
+        else:
+            rows = np.arange(len(self))[rows]
+            n = len(rows)
         out, at = np.empty((n, self.shape[1]), dtype), 0
         for one in self._sources:
             width = len(one.column.inputs)
             part, c = out[:, at : at + width], centre[at : at + width]
             if one.column.kind == "category":
-                write_category(part, one.column, one.codes(rows, self._known), c, self.strange)
+                write_category(part, one.column, one.codes(rows), c, self.strange)
             else:
-                values = one.floats(self.strange.name, rows, self._known, self.strange)
+                values = one.floats(self.strange.name, rows, self.strange)
                 write_numbers(part, one.column, values, c, self.strange)
             at += width
         return out

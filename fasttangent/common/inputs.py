@@ -8,6 +8,7 @@ import numpy as np
 
 from fasttangent.common import cells
 from fasttangent.common.columns import Column
+from fasttangent.common.levels import Coded, codes_of_numbers
 from fasttangent.common.powers import Power, transformed
 from fasttangent.common.warning import warn
 
@@ -59,6 +60,7 @@ class Source(NamedTuple):
     column: Column
     values: Any
     kind: str
+    coded: Coded | None = None  # of text that stands for levels
 
     @classmethod
     def of(cls, name: str, column: Column, values: Any) -> Source:
@@ -73,19 +75,20 @@ class Source(NamedTuple):
             raise TypeError(
                 f"{place} must hold a {column.kind} as in training, got {values.dtype}; convert it"
             )
-        return cls(column, values, kind)
+        if kind == "text" and column.kind in ("category", "bool"):
+            return cls(column, values, kind, Coded(values, column.levels or WORDS))
+        return cls(column, cells.Doubles(values) if cells.Doubles.has(values) else values, kind)
 
-    def codes(self, rows: Any, known: cells.Known) -> NDArray[np.integer[Any]]:
+    def codes(self, rows: Any) -> NDArray[np.integer[Any]]:
         """Of a category: the number of the level, their number where missing, and one more of any other level."""
-        levels = self.column.levels
-        if self.kind == "text":
-            return cells.codes_of(self.values[rows], levels, known)
-        return cells.codes_of_numbers(self._numbers(rows), levels)
+        if self.coded is not None:
+            return self.coded.codes(rows)
+        return codes_of_numbers(self._numbers(rows), self.column.levels)
 
-    def floats(self, name: str, rows: Any, known: cells.Known, strange: Strange) -> Float:
+    def floats(self, name: str, rows: Any, strange: Strange) -> Float:
         """Of another kind, with nan for what is missing."""
-        if self.kind == "text" and self.column.kind == "bool":
-            codes = cells.codes_of(self.values[rows], WORDS, known)
+        if self.coded is not None:
+            codes = self.coded.codes(rows)
             strange.count(self.column, "no word for true or false", codes == len(WORDS) + 1)
             return np.array([*OF_WORDS.values(), np.nan, np.nan])[codes]
         if self.kind == "text" and self.column.kind == "moment":
@@ -122,7 +125,11 @@ def write_category(
 ) -> None:
     """Into the column's inputs, less a centre."""
     n = len(column.levels)
-    out[:] = np.take((column.table - centre).astype(out.dtype), codes, axis=0)
-    if not column.missing:
-        strange.count(column, "missing", codes == n)
-    strange.count(column, "of a new level", codes == n + 1)
+    row = np.dtype(
+        (np.void, out.shape[1] * out.itemsize)
+    )  # which is copied at once, twice as fast as its values
+    out.view(row)[:, 0] = np.take((column.table - centre).astype(out.dtype).view(row)[:, 0], codes)
+    if codes.max(initial=0) >= n:
+        if not column.missing:
+            strange.count(column, "missing", codes == n)
+        strange.count(column, "of a new level", codes == n + 1)

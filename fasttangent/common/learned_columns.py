@@ -13,6 +13,7 @@ from fasttangent.common import cells, checks, frames
 from fasttangent.common.columns import Column, Columns
 from fasttangent.common.encoded import is_table
 from fasttangent.common.inputs import WORDS
+from fasttangent.common.levels import factored, text_of
 from fasttangent.common.powers import likeliest, transformed
 from fasttangent.common.vectors import power_of_two
 from fasttangent.common.warning import warn
@@ -160,7 +161,7 @@ def _column(name: str, values: Any, labels: bool, there: NDArray[np.bool_], w: F
     if not isinstance(values, np.ndarray):
         kind = cells.kind_of(place, values)
         if kind == "text":
-            codes, levels = cells.factored(values)
+            codes, levels = factored(values)
             codes = codes[there]
             words = {levels[i] for i in np.unique(codes[codes >= 0])}
             if not words:
@@ -179,7 +180,7 @@ def _column(name: str, values: Any, labels: bool, there: NDArray[np.bool_], w: F
     if labels:
         distinct, codes = np.unique(np.where(np.isnan(values), np.inf, values), return_inverse=True)
         codes = np.where(np.isnan(values), -1, codes)
-        return _category(name, codes, [cells.text_of(one) for one in distinct], w, text=False)
+        return _category(name, codes, [text_of(one) for one in distinct], w, text=False)
     return _of_numbers(name, kind, values, w)
 
 

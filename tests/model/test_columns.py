@@ -448,6 +448,14 @@ def test_scores_do_not_depend_on_chunks_or_threads(model, kind):
         np.testing.assert_array_equal(model.score(pool, threads=threads).prediction, model.predict(X)[rows])
 
 
+@pytest.mark.parametrize("kind", ["text", "categories", "polars", "arrow", "arrow pieces"])
+def test_any_rows_are_encoded_alike(model, kind):
+    rows = encoded("X", FRAMES[kind](POOL), model.columns)
+    every = rows[:]
+    for some in (np.arange(200) % 3 == 0, np.array([-1, 7, 7]), [4, 0], slice(None, None, -7), slice(9, 3)):
+        np.testing.assert_array_equal(rows[some], every[some])
+
+
 def test_objects_of_two_kinds_are_found_anywhere():
     for frame in (FRAME, pd.concat([FRAME] * 3, ignore_index=True)):
         mixed = frame.assign(color=[*["red"] * (len(frame) - 2), 3, 4.5])

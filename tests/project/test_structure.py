@@ -142,7 +142,8 @@ def test_optional_dependencies_stay_at_the_edges(name):
     own = {
         "common.progress": {"rich"},
         "common.frames": {"narwhals", "pyarrow"},
-        "common.cells": {"narwhals", "polars", "pyarrow"},
+        "common.cells": {"narwhals"},
+        "common.levels": {"narwhals", "polars", "pyarrow"},
         "common.tables.stores": {"fsspec"},
         "model.batches": {"pyarrow"},
         "model.exports": {"torch", "sklearn"},
