@@ -40,6 +40,7 @@ class Asked(NamedTuple):
     per_group: Any = None
     cost: Any = None
     max_cost: Any = None
+    noise: Any = None
     prefilter: Any = PREFILTER
     seed: Any = 0
     threads: int | None = None
@@ -57,6 +58,8 @@ def begun(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Batch, tupl
         takers = listed((s.name for s in STRATEGIES.values() if s.takes_targets), quote=True)
         raise ValueError(f"targets are for strategies {takers}, got them with {strategy.name!r}")
     embedding, weight = _embedding(strategy, asked.embedding), _weight(strategy, asked.weight, n)
+    if asked.noise is not None:
+        check_noise_is_of_use(strategy, weight)
     if aims is not None and weight is not None:
         raise ValueError(
             "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
@@ -109,6 +112,22 @@ def given_weight(weight: Any, n: int) -> Float:
             f"weight must be finite and >= 0, got {given[i]} in row {i}; ranks or exp() make weights of any score"
         )
     return given
+
+
+def check_noise_is_of_use(strategy: Strategy, weight: Any) -> None:
+    """Raise where it is not known what the noise of a label does to a row's gain."""
+    if not strategy.takes_noise:
+        takers = listed((s.name for s in STRATEGIES.values() if s.takes_noise), quote=True)
+        instead = "; weight=1 / noise makes noisy rows less far" if strategy.takes_weight else ""
+        raise ValueError(
+            f"noise must be None for strategy {strategy.name!r}, which knows of no labels; it is for strategies "
+            f"{takers}{instead}"
+        )
+    if strategy.rank is not None and weight is not None and not isinstance(weight, str):
+        raise ValueError(
+            f"noise must be None for strategy {strategy.name!r} where weight is an array; divide the weight by what "
+            f"noise takes of it, as by the noise itself of a variance"
+        )
 
 
 def _prefilter(prefilter: Any, k: int) -> tuple[str, float]:

@@ -1,6 +1,6 @@
 """What a batch may hold beside its number of rows: so many of each group, and rows of so much cost together.
 
-Limits   what is asked, for each candidate
+Limits   what is asked, for each candidate, and what its gain is measured by
 Picks    a batch that grows: which rows are picked, and which can still be
 Surplus  a batch that shrinks: which rows can be put back
 """
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasttangent.common import checks
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,6 +20,18 @@ if TYPE_CHECKING:
 BLOCK = 4096  # of rows in an order, looked at together
 
 
+def total(cost: Float) -> float:
+    """The sum in the order of the rows, as a batch that grows adds it up."""
+    return float(sum(cost.tolist()))
+
+
+def alike(values: Float | float | None) -> Float | float:
+    """One number where all of them are alike; 1.0 where there is none."""
+    if not isinstance(values, np.ndarray):
+        return 1.0 if values is None else values
+    return float(values[0]) if len(values) and (values == values[0]).all() else values
+
+
 class Limits(NamedTuple):
     """Of each candidate its group, as a number, and its cost; and what a batch may hold of a group, and cost."""
 
@@ -29,23 +39,39 @@ class Limits(NamedTuple):
     per_group: int = 0
     cost: Float | None = None  # (n,)
     max_cost: float = np.inf
+    price: Float | float = 1.0  # (n,) what a gain is divided by; 1.0 where all are alike
+    noise: Float | float = (
+        1.0  # (n,) how many times the usual variance a label has; a number where all are alike
+    )
 
     def of(self, places: Any) -> Limits:
         """Those of some of the candidates."""
         group, cost = (None if a is None else a[places] for a in (self.group, self.cost))
-        return self._replace(group=group, cost=cost)
+        price, noise = (a[places] if isinstance(a, np.ndarray) else a for a in (self.price, self.noise))
+        return self._replace(group=group, cost=cost, price=price, noise=noise)
+
+    def among(self, places: Any) -> Limits:
+        """Those of some of the candidates, where there are no others: prices are in units of the least of theirs."""
+        found = self.of(places)
+        price, noise = alike(found.cost), alike(found.noise)
+        return found._replace(
+            price=price / price.min() if isinstance(price, np.ndarray) else 1.0, noise=noise
+        )
 
     def twice(self) -> Limits:
         """For twice as many picks, none of them dearer than all may be."""
         cost = None if self.cost is None else np.where(self.cost <= self.max_cost, self.cost, np.inf)
-        return Limits(self.group, 2 * self.per_group, cost, 2 * self.max_cost)
+        return self._replace(per_group=2 * self.per_group, cost=cost, max_cost=2 * self.max_cost)
 
-    def price(self) -> Float | float:
-        """What gains are divided by: costs in units of the least, 1.0 where they are all alike."""
-        if self.cost is None or not len(self.cost) or (self.cost == self.cost[0]).all():
-            return 1.0
-        found: Float = self.cost / self.cost.min()
-        return found
+    @property
+    def bind(self) -> bool:
+        """Whether they may keep a row out."""
+        return self.group is not None or self.max_cost < np.inf
+
+    @property
+    def weigh(self) -> bool:
+        """Whether a gain is another one by a row's cost or noise."""
+        return isinstance(self.price, np.ndarray) or isinstance(self.noise, np.ndarray)
 
     def check(self, k: int, hint: str = "") -> None:
         """Raise unless the groups let k of the candidates be picked, and the budget one."""
@@ -65,69 +91,6 @@ class Limits(NamedTuple):
         return n if self.group is None else int(np.minimum(np.bincount(self.group), self.per_group).sum())
 
 
-def limits_of(
-    groups: Any, per_group: Any, cost: Float | None, max_cost: Any, k: int, n: int
-) -> Limits | None:
-    """The limits that are asked for a pool of n rows; None where they cannot bind and costs are all alike."""
-    group, most, budget = None, 0, np.inf
-    if groups is None and per_group is not None:
-        raise ValueError(f"per_group must be left out without groups, got {per_group!r}; pass groups=")
-    if groups is not None and per_group is None:
-        raise ValueError("per_group must be given with groups, got None; say how many rows of a group")
-    if groups is not None:
-        most, group = checks.integer("per_group", per_group, at_least=1), _labels(groups, n)
-    if max_cost is not None:
-        budget = checks.number("max_cost", max_cost, above=0)
-        if cost is None:
-            raise ValueError(f"max_cost must be left out without cost, got {max_cost!r}; pass cost=")
-        if np.sort(cost)[-k:].sum() < (1 - 1e-9) * budget:
-            budget = np.inf
-    asked = Limits(group if most < k else None, most, cost, budget)
-    free = asked.group is None and budget == np.inf and isinstance(asked.price(), float)
-    return None if free else asked
-
-
-def given_cost(cost: Any, n: int) -> Float | None:
-    """The cost > 0 of every row of a pool."""
-    if cost is None:
-        return None
-    given = checks.array("cost", cost).astype(np.float64)
-    if given.shape != (n,):
-        raise ValueError(f"cost must have shape ({n},) to match the pool, got shape {given.shape}")
-    good = (given > 0) & (given < np.inf)
-    if not good.all():
-        i = int(np.argmin(good))
-        raise ValueError(f"cost must be finite and > 0, got {given[i]} in row {i}; exclude= leaves a row out")
-    return given
-
-
-def total(cost: Float) -> float:
-    """The sum in the order of the rows, as a batch that grows adds it up."""
-    return float(sum(cost.tolist()))
-
-
-def _labels(groups: Any, n: int) -> Rows:
-    """Labels of any kind as numbers from 0."""
-    given = np.asarray(groups)
-    if given.shape != (n,):
-        raise ValueError(f"groups must have shape ({n},) to match the pool, got shape {given.shape}")
-    numbers: dict[Any, int] = {}
-    try:
-        if given.dtype == object:
-            missing = np.array([g is None or bool(g != g) for g in given])
-            found = np.fromiter((numbers.setdefault(g, len(numbers)) for g in given), np.int64, n)
-        else:
-            missing, found = given != given, np.unique(given, return_inverse=True)[1].astype(np.int64)
-    except (TypeError, ValueError):  # what has neither a hash nor an answer to ==
-        raise TypeError(
-            "groups must hold labels such as numbers or text, got missing or compound ones"
-        ) from None
-    if missing.any():
-        i = int(np.argmax(missing))
-        raise ValueError(f"groups must hold a label for every row, got {given[i]} in row {i}; give it one")
-    return found
-
-
 class Picks:
     """The rows picked so far, at most k of n.
 
@@ -137,13 +100,15 @@ class Picks:
         Which rows can be picked next.
     price : ndarray of float64, shape (n,), or float
         What a row's gain is divided by.
+    noise : ndarray of float64, shape (n,), or float
+        How many times the usual variance a row's label has.
     most : int
         How many rows there may be.
     """
 
     def __init__(self, n: int, k: int, limits: Limits | None) -> None:
         limits = Limits() if limits is None else limits
-        self.free, self.price = np.ones(n, bool), limits.price()
+        self.free, self.price, self.noise = np.ones(n, bool), limits.price, limits.noise
         self._rows, self.most, self._limits, self._spent = list[int](), k, limits, 0.0
         if limits.cost is not None:
             self.free &= limits.cost <= limits.max_cost
@@ -159,7 +124,7 @@ class Picks:
 
     def take(self, i: int) -> Rows:
         """Pick row i; the rows that this ends the freedom of, its own among them."""
-        group, _, cost, max_cost = self._limits
+        group, cost, max_cost = self._limits.group, self._limits.cost, self._limits.max_cost
         self._rows.append(i)
         self.free[i] = False
         closed = [np.array([i])]
@@ -204,7 +169,7 @@ class Surplus:
 
     def __init__(self, m: int, k: int, limits: Limits | None) -> None:
         self._limits = Limits() if limits is None else limits
-        self.kept, self.price, self._k = np.ones(m, bool), self._limits.price(), k
+        self.kept, self.price, self._k = np.ones(m, bool), self._limits.price, k
 
     def any(self) -> bool:
         """Whether another row is to be put back."""

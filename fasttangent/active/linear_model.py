@@ -1,7 +1,7 @@
 """A linear model whose weights have the prior covariance I, and what labels of some rows make of it.
 
-P is the covariance of the weights once those rows have labels, of the variance `noise` around their values; M the mean
-of e e^T over the rows whose predictions matter.
+P is the covariance of the weights once those rows have labels, of the variance `noise` around their values, one for all
+or for each; M the mean of e e^T over the rows whose predictions matter.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class Picked:
     `overlap` is u.M P M u of the last one.
     """
 
-    def __init__(self, D: int, k: int, noise: float) -> None:
-        self.directions, self.rows, self.number, self.noise = np.empty((k, D)), np.empty((k, D)), 0, noise
+    def __init__(self, D: int, k: int) -> None:
+        self.directions, self.rows, self.noise = np.empty((k, D)), np.empty((k, D)), np.empty(k)
+        self.number = 0
 
-    def add(self, f: Float, M: Float) -> Update:
+    def add(self, f: Float, M: Float, noise: float) -> Update:
         from fasttangent.kernels.covariances import direction
 
         u, v, w = (np.zeros(len(f)) for _ in range(3))
@@ -51,23 +52,26 @@ class Picked:
             u = P.solve(f)
             v = np.einsum("ij,j->i", M, u)
             w = P.solve(v)
-        scale = 1 / np.sqrt(self.noise + max(float(np.sum(f * u)), 0.0))
-        self.directions[self.number], self.rows[self.number] = scale * u, f
+        scale = 1 / np.sqrt(noise + max(float(np.sum(f * u)), 0.0))
+        t = self.number
+        self.directions[t], self.rows[t], self.noise[t] = scale * u, f, noise
         self.number += 1
         self.overlap = scale * scale * float(np.sum(v * w))
         return Update(scale * u, scale * w, scale * scale * float(np.sum(u * v)))
 
     def precision(self, threads: int) -> Cholesky:
-        return precision_of(self.rows[: self.number], self.noise, threads)
+        return precision_of(self.rows[: self.number], self.noise[: self.number], threads)
 
 
-def precision_of(F: Float, noise: float, threads: int) -> Cholesky:
-    """Factor of I + F^T F / noise = P^-1 = L L^T, P the covariance of the weights once the rows of F have labels.
+def precision_of(F: Float, noise: Float | float, threads: int) -> Cholesky:
+    """Factor of I + sum of f f^T / noise = P^-1 = L L^T, P the weights' covariance once the rows of F have labels.
 
     P is the product of `half_solve` of I and its transpose.  Where noise is so small that rounding loses I, the least
     multiple of I that it does not.
     """
-    A = sum_of_squares(F, np.ones(len(F)), threads) / noise
+    noises = np.broadcast_to(noise, len(F))
+    least = noises.min(initial=np.inf)
+    A = sum_of_squares(F, least / noises, threads) / least
     squares, unit = A.diagonal().copy(), 1.0
     while True:
         A[np.diag_indices(len(A))] = squares + unit
@@ -79,9 +83,10 @@ def precision_of(F: Float, noise: float, threads: int) -> Cholesky:
             unit = max(2 * unit, EPS * squares.sum())
 
 
-def at_least_rounding(noise: float, variances: Float) -> float:
+def at_least_rounding(noise: Float | float, variances: Float) -> Float | float:
     """Below the rounding of variances, what is left of them once a label is known would be negative."""
-    return max(noise, EPS * float(variances.max(initial=0.0)))
+    least = EPS * float(variances.max(initial=0.0))
+    return np.maximum(noise, least) if isinstance(noise, np.ndarray) else max(noise, least)
 
 
 def squares_of(E: NDArray, L: Float | None, threads: int) -> Float:
@@ -144,12 +149,12 @@ def sum_of_squares(E: NDArray, w: Float, threads: int) -> Float:
     return total
 
 
-def conditioned(E: NDArray, known: NDArray, noise: float, *, threads: int | None = None) -> NDArray:
+def conditioned(E: NDArray, known: NDArray, noise: Float | float, *, threads: int | None = None) -> NDArray:
     """E L, whose inner products are the covariances once the rows `known` (m, D) have labels; an array of its own."""
     return conditioned_by(half_of(known, noise, threads), E, threads)
 
 
-def half_of(known: NDArray, noise: float, threads: int | None) -> Float:
+def half_of(known: NDArray, noise: Float | float, threads: int | None) -> Float:
     """L with L L^T = P = (I + sum of e e^T / noise over the known rows)^-1."""
     precision = precision_of(known.astype(np.float64), noise, checks.thread_count(threads))
     found: Float = precision.half_solve(np.eye(precision.size))

@@ -68,7 +68,7 @@ def picks_of(
 
 def _in_order(batch: Batch, screen: Screen, rank: Callable[[Batch, Usable], Ranks]) -> Picked:
     """The first rows of an order; of all of them where limits may let any of them in."""
-    m = batch.k if batch.limits is None else len(batch.pool)
+    m = len(batch.pool) if batch.limits is not None and batch.limits.bind else batch.k
     alike = batch.limits is None and not isinstance(batch.weight, np.ndarray)
     found = first_rows(batch.pool, screen, m, lambda rows: rank(batch, rows), alike)
     rows = found.rows.number
@@ -98,7 +98,7 @@ def _checked(batch: Batch, found: Found, rows: Rows, hint: str) -> Limits | None
         raise found.tally.shortage(batch.k, len(rows))
     if batch.limits is None:
         return None
-    limits = batch.limits.of(rows)
+    limits = batch.limits.among(rows)
     limits.check(batch.k, hint)
     return limits
 

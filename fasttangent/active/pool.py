@@ -57,6 +57,26 @@ class ArrayPool:
         return self.rows if every else self.rows[numbers]
 
 
+class Numbered:
+    """Another pool, of which row i here is row order[i] there; read in its own order."""
+
+    def __init__(self, pool: Pool, order: Rows) -> None:
+        self._pool, self._order = pool, order
+
+    def __len__(self) -> int:
+        return len(self._pool)
+
+    def chunks(self) -> Iterator[tuple[int, NDArray]]:
+        return self._pool.chunks()
+
+    def take(self, numbers: Rows) -> NDArray:
+        return self._pool.take(self._order[numbers])
+
+    @property
+    def fold(self) -> Any:
+        return getattr(self._pool, "fold", None)
+
+
 def excluded(exclude: Any, n: int) -> NDArray[np.bool_] | None:
     """Which of n rows must not be picked: row numbers, or a mask, as an array of its own; None: all may."""
     if exclude is None:
@@ -137,7 +157,7 @@ class Usable(NamedTuple):
     """Of some rows of a pool those that can be picked, copies of each other among them."""
 
     places: Rows
-    numbers: Rows  # of rows in the pool
+    numbers: Rows
     rows: NDArray
     keys: Keys
 
@@ -182,7 +202,7 @@ class Screen:
     """Which rows can be picked: those that are `near`, are not equal to one of `known`, and not `out`.
 
     Rows are known by their values in the `unit` (n_features,), powers of two, in which they are the same whatever unit
-    they come in.
+    they come in.  They are numbered as they come, or in an `order`, as `Numbered` has them.
     """
 
     def __init__(
@@ -191,8 +211,10 @@ class Screen:
         known: NDArray | None = None,
         out: NDArray[np.bool_] | None = None,
         unit: NDArray | None = None,
+        order: Rows | None = None,
     ) -> None:
         self._near, self._known, self._out = near, known, out
+        self._number = None if order is None else np.argsort(order)
         self._unit = None if unit is None or (unit == 1).all() else unit
         self._among: dict[np.dtype, Among] = {}
 
@@ -209,7 +231,8 @@ class Screen:
         tally = Tally(len(places), int(np.count_nonzero(bad)), first, int(np.count_nonzero(had)), excluded)
         if len(places) < len(rows):
             rows, keys = rows[places], keys[places]
-        return Usable(places, start + places, rows, keys), tally
+        numbers = start + places if self._number is None else self._number[start + places]
+        return Usable(places, numbers, rows, keys), tally
 
     def _in_unit(self, rows: NDArray) -> NDArray:
         if self._unit is None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active.asked import PASSES, PREFILTER, Asked, begun
-from fasttangent.active.limits import given_cost, limits_of, total
 from fasttangent.active.picked import Selection
 from fasttangent.active.picking import picks_of
 from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally, excluded
 from fasttangent.active.pools import Pool as FilePool
 from fasttangent.active.strategies.record import WEIGHTS
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, with_table
+from fasttangent.active.terms import terms_of
 from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.vectors import power_of_two
@@ -48,6 +48,7 @@ def select(
     per_group: int | None = None,
     cost: Any = None,
     max_cost: float | None = None,
+    noise: Any = None,
     prefilter: tuple[str, int] | int | None = PREFILTER,
     seed: int = 0,
     threads: int | None = None,
@@ -98,16 +99,24 @@ def select(
     max_cost : float, optional
         What the picks may cost together at the most, where k is the most there may be, of at least as many candidates:
         of rows too dear for what is left none is picked, though they count in averages.
+    noise : array_like of shape (n,), optional
+        How many times the usual variance a label of every row has, > 0, where some are known to be noisier: 4 where
+        errors are twice those of the labels that the model was fitted on, (sd / usual sd)**2 of deviations that are
+        known.  "error", "variance", "bait" and "maxdet" go by what a label of that variance tells.  A label counts for
+        1 / noise of a usual one, as by `sample_weight` of `fit`: so "top" and "sample" divide curiosity by it, and
+        sensitivity by its root, and "egl" takes the gradient of such a label.  Others have no use for it.  Of equal
+        rows the least noisy stands for all.
     prefilter : (how, m), int or None
         A larger pool than m rows is thinned to m candidates: "random" ones, or those of the highest "curiosity" or
         "sensitivity".  An int is ("random", m).  "top", "sample", "random" and "egl" see every row.  Of more than
-        32,768 candidates "error" and "variance" compare 16,384 in full, without `targets`, `per_group` and costs: drawn
-        with chances in proportion to their variance by 16 tangents, and weighted so that averages are those of all.
-        With 256 picks the error left was 0 to 2 % above that of comparing all.  None: every row in full, and where
-        embeddings of all would take more than 1 GB, "error", "variance", "bait", "maxdet", "kcenter", "greedy-x" and
-        "greedy-y" pass through the pool part by part, until no row would have gained more at any step than the row
-        picked: these are the picks of comparing all (copies count in averages over such a pool).  What thinning a
-        million rows to a tenth costs in the error after labelling was less than what seeds do (bench/THINNING.md).
+        32,768 candidates "error" and "variance" compare 16,384 in full, without `targets`, `per_group`, costs and
+        noise: drawn with chances in proportion to their variance by 16 tangents, and weighted so that averages are
+        those of all.  With 256 picks the error left was 0 to 2 % above that of comparing all.  None: every row in full,
+        and where embeddings of all would take more than 1 GB, "error", "variance", "bait", "maxdet", "kcenter",
+        "greedy-x" and "greedy-y" pass through the pool part by part, until no row would have gained more at any step
+        than the row picked: these are the picks of comparing all (copies count in averages over such a pool).  What
+        thinning a million rows to a tenth costs in the error after labelling was less than what seeds do
+        (bench/THINNING.md).
     seed : int
         Of everything random.  What is drawn of rows by "random", "sample" and a prefilter depends on it and on the
         values of each row alone: not on the order of the rows or on others that are there.
@@ -139,8 +148,8 @@ def select(
     """
     rows: Pool = pool.of(model) if isinstance(pool, FilePool) else ArrayPool(model.matrix("pool", pool))
     asked = Asked(
-        k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, cost, max_cost, prefilter, seed,
-        threads, passes,
+        k, strategy, embedding, weight, labeled, targets, exclude, groups, per_group, cost, max_cost, noise, prefilter,
+        seed, threads, passes,
     )  # fmt: skip
     return selected(model, rows, asked)[0]
 
@@ -158,8 +167,10 @@ def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selectio
 def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Tally]:
     strategy = STRATEGIES[asked.strategy]
     batch, prefilter = begun(model, pool, asked)
-    cost = given_cost(asked.cost, len(pool))
-    limits = limits_of(asked.groups, asked.per_group, cost, asked.max_cost, batch.k, len(pool))
+    terms = terms_of(
+        len(pool), batch.k, groups=asked.groups, per_group=asked.per_group, cost=asked.cost, max_cost=asked.max_cost,
+        noise=asked.noise,
+    )  # fmt: skip
     scored = isinstance(batch.weight, str) or (strategy.thinned and prefilter[0] in WEIGHTS)
     if scored and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
@@ -168,18 +179,20 @@ def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selecti
         batch.known,
         excluded(asked.exclude, len(pool)),
         power_of_two(model.scaling.x_scale),
+        terms.order,
     )
-    picked = picks_of(replace(batch, limits=limits), screen, strategy, prefilter, asked)
-    rows = pool.take(picked.rows)
+    batch = replace(batch, pool=terms.numbered(pool), weight=terms.of(batch.weight), limits=terms.limits)
+    picked = picks_of(batch, screen, strategy, prefilter, asked)
+    rows = terms.rows(picked.rows)
     selection = Selection(
-        picked.rows,
-        _curiosity(model, rows, asked.threads),
+        rows,
+        _curiosity(model, pool.take(rows), asked.threads),
         strategy.name,
         model.certificate.trusted,
         picked.candidates,
         batch.embedding,
         batch.weight if isinstance(batch.weight, str) or batch.weight is None else "given",
-        None if cost is None else total(cost[picked.rows]),
+        terms.spent(rows),
         picked.passes,
         picked.verified,
         picked.shortfall,

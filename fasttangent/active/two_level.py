@@ -271,11 +271,11 @@ def _shortfall(seen: Examined) -> float:
 
 
 def _path(how: Comparison, picks: RowSet, average: Average | None) -> Path | None:
-    """With costs what is gained is measured otherwise, and where picks are few any row may be picked beyond them."""
+    """With costs or noise gains are measured otherwise, and where picks are few any row may be picked beyond them."""
     if how.path is None or average is None or len(picks.number) < how.k:
         return None
-    priced = how.limits is not None and how.limits.cost is not None
-    return None if priced else how.path(how.embed(picks.rows), average)
+    weighed = how.limits is not None and how.limits.weigh
+    return None if weighed else how.path(how.embed(picks.rows), average)
 
 
 def _average_of(how: Comparison, rows: RowSet) -> Average:

@@ -10,10 +10,10 @@ import numpy as np
 from fasttangent.active import covariances, distances
 from fasttangent.active.asked import given_weight
 from fasttangent.active.candidates import first_rows
-from fasttangent.active.limits import given_cost, limits_of, total
 from fasttangent.active.picked import Selection
 from fasttangent.active.pool import ArrayPool, Screen, Usable, excluded
 from fasttangent.active.smallest import Ranks
+from fasttangent.active.terms import positive, terms_of
 from fasttangent.common import checks
 from fasttangent.common.warning import warn
 from fasttangent.problem.scaling import largest_square_root
@@ -44,7 +44,8 @@ def select_embeddings(
     labeled: Any = None,
     targets: Any = None,
     weight: Any = None,
-    noise: float | None = None,
+    noise: Any = None,
+    labeled_noise: Any = None,
     exclude: Any = None,
     groups: Any = None,
     per_group: int | None = None,
@@ -72,9 +73,12 @@ def select_embeddings(
         Of "variance" and "bait": rows whose predictions matter.  Default: the candidates.
     weight : array_like of shape (n,), optional
         A score >= 0 of every row, as for `select`; not of "bait", nor with `targets`.
-    noise : float, optional
-        Variance of a label > 0, where the variance of a prediction is e.e before anything is known.  The strategies
-        with a linear model need it.
+    noise : float or array_like of shape (n,), optional
+        Variance of a label > 0, where the variance of a prediction is e.e before anything is known; or of the label of
+        every row, where some are known to be noisier: of equal rows the least noisy then stands for all.  The
+        strategies with a linear model need it.
+    labeled_noise : float or array_like of shape (m,), optional
+        Variance of the labels of `labeled`.  Default: `noise`, if that is one number.
     exclude : array_like, optional
         Rows of E that must not be picked, as for `select`: row numbers, or a mask of shape (n,).
     groups : array_like of shape (n,), optional
@@ -122,42 +126,69 @@ def select_embeddings(
     known = None if labeled is None else _vectors("labeled", labeled, rows, finite=True)
     aims = None if targets is None else _vectors("targets", targets, rows, finite=True)
     _check_use(strategy, aims, weight, noise)
+    variance, each = _variances(noise)
+    of_known = _of_known(strategy, known, labeled_noise, noise)
     scores = None if weight is None else given_weight(weight, len(rows))
-    costs = given_cost(cost, len(rows))
+    terms = terms_of(
+        len(rows), k, groups=groups, per_group=per_group, cost=cost, max_cost=max_cost, noise=each
+    )
     screen = Screen(
         lambda part: checks.finite_rows(part, largest_square_root(part.dtype)),
         known,
         excluded(exclude, len(rows)),
+        order=terms.order,
     )
     able = _usable(rows, screen, k)
-    limits = limits_of(groups, per_group, costs, max_cost, k, len(rows))
+    limits = None if terms.limits is None else terms.limits.among(able)
     if limits is not None:
-        limits = limits.of(able)
         limits.check(k)
     how = {"threads": threads, "limits": limits}
-    candidates = ArrayPool(rows).take(able)
+    candidates = terms.numbered(ArrayPool(rows)).take(able)
     if scores is not None:
-        scores = scores[able]
+        scores = terms.of(scores)[able]
         if not scores.any():
             raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
     if strategy in SPREADING:
         picks = SPREADING[strategy](candidates, k, known, scores, np.random.default_rng(seed), how)
     else:
-        variance = checks.number("noise", noise, above=0)
         if known is not None:
-            candidates = covariances.conditioned(candidates, known, variance, threads=threads)
-            aims = None if aims is None else covariances.conditioned(aims, known, variance, threads=threads)
+            candidates = covariances.conditioned(candidates, known, of_known, threads=threads)
+            aims = None if aims is None else covariances.conditioned(aims, known, of_known, threads=threads)
         picks = TELLING[strategy](candidates, k, variance, aims, scores, how)
+    picked = terms.rows(able[picks])
     return Selection(
-        able[picks],
+        picked,
         np.full(len(picks), np.nan),
         strategy,
         False,
         len(able),
         "given",
         None if weight is None else "given",
-        None if costs is None else total(costs[able[picks]]),
+        terms.spent(picked),
     )
+
+
+def _variances(noise: Any) -> tuple[float, Any]:
+    """The variance of every label, and what that of each row is in units of it, if there is more to say."""
+    if noise is None:
+        return 1.0, None
+    return (1.0, noise) if np.ndim(noise) else (checks.number("noise", noise, above=0), None)
+
+
+def _of_known(strategy: str, known: NDArray | None, given: Any, noise: Any) -> Float | float:
+    """The variance of the labels of `labeled`, of all or each."""
+    if given is None:
+        if known is not None and strategy in TELLING and np.ndim(noise):
+            raise ValueError(
+                "labeled_noise must be given with labeled where noise is an array; it is the variance of their labels"
+            )
+        return 1.0 if np.ndim(noise) or noise is None else checks.number("noise", noise, above=0)
+    if known is None or strategy in SPREADING:
+        without = "labeled" if known is None else f"use to strategy {strategy!r}"
+        raise ValueError(f"labeled_noise must be left out without {without}, got {given!r}")
+    if np.ndim(given):
+        return positive("labeled_noise", given, len(known), "labeled")
+    return checks.number("labeled_noise", given, above=0)
 
 
 def _usable(E: NDArray, screen: Screen, k: int) -> Rows:
@@ -194,6 +225,10 @@ def _check_use(strategy: str, aims: Any, weight: Any, noise: Any) -> None:
         raise ValueError(f"targets are for strategies 'variance' and 'bait', got them with {strategy!r}")
     if weight is not None and (strategy == "bait" or aims is not None):
         raise ValueError("weight must be None for strategy 'bait' and where targets are given")
-    if (noise is None) == (strategy in TELLING):
-        needs = "must be the variance of a label" if noise is None else "must be left out"
-        raise ValueError(f"noise {needs} for strategy {strategy!r}, got {noise}")
+    if noise is None and strategy in TELLING:
+        raise ValueError(f"noise must be the variance of a label for strategy {strategy!r}, got None")
+    if noise is not None and strategy in SPREADING:
+        found = "an array" if np.ndim(noise) else noise
+        raise ValueError(
+            f"noise must be left out for strategy {strategy!r}, got {found}; weight=1 / noise makes noisy rows less far"
+        )

@@ -255,6 +255,12 @@ SELECT = _several(
     click.option(
         "--max-cost", type=float, help="What the picks may cost together; -k is then the most there may be."
     ),
+    click.option(
+        "--noise",
+        metavar="COLUMN",
+        help="Column of the pool with how many times the usual variance a label of every row has: 4 where errors are "
+        "twice those of the labels that the model was fitted on.",
+    ),
     _value(
         "--prefilter",
         Prefilter(),

@@ -188,6 +188,23 @@ def test_costs_of_a_column(trained, pool, tmp_path, model):
     )
 
 
+@pytest.mark.parametrize("ending", [".csv", ".npy", ".parquet"])
+def test_noise_of_a_column(ending, trained, pool, tmp_path, model):
+    X, noise = features(pool), np.random.default_rng(0).choice([1.0, 4.0, 20.0], 500)
+    path, column = tmp_path / f"pool{ending}", "times"
+    if ending == ".npy":
+        column = "3"
+        np.save(path, np.column_stack([X, noise]))
+    else:
+        write_table(path, {"times": noise, **dict(zip(NAMES, X.T, strict=True))})
+    options = ["--strategy", "top", "--noise", column]
+    run("select", trained / "m.npz", path, "-k", 12, "-o", tmp_path / "p.csv", *options)
+    direct = ft.select(model, X, 12, strategy="top", noise=noise)
+    assert rows_of(tmp_path / "p.csv")["row"].tolist() == direct.indices.tolist()
+    assert (noise[direct.indices] == 1).all()
+    assert direct.indices.tolist() != ft.select(model, X, 12, strategy="top").indices.tolist()
+
+
 def test_categories_in_row_groups_are_one_label_each(tmp_path):
     from pyarrow import chunked_array, parquet, table
 
@@ -240,6 +257,10 @@ def test_rows_with_missing_values_take_no_part(trained, pool, tmp_path):
         (["--groups", "site", "--per-group", "3"], "has no column 'site'"),
         (["--max-cost", "3"], "max_cost must be left out without cost, got 3"),
         (["--cost", "mass"], "cost must be finite and > 0, got"),
+        (["--noise", "mass"], "noise must be finite and > 0, got"),
+        (["--noise", "site"], "has no column 'site'"),
+        (["--strategy", "lcmd", "--noise", "mass"], "--noise is of no use to --strategy lcmd; leave it out"),
+        (["--strategy", "random", "--noise", "mass"], "--noise is of no use to --strategy random; leave it"),
         (["--exclude", "500"], "exclude must hold row numbers from 0 to 499, got 500"),
         (["--exclude", "3,-1"], "--exclude must be a table or row numbers such as 3,17, got '3,-1'"),
         (["--exclude", "{lacking}"], "has no column 'row'; give --exclude a table with one"),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import selection
-from fasttangent.active.limits import Limits, Picks, given_cost, limits_of
+from fasttangent.active.limits import Limits, Picks
 from fasttangent.active.loop.diagnostics import DRAWS, redundancy
 from fasttangent.active.pool import excluded
+from fasttangent.active.terms import terms_of
 from fasttangent.common.duplicates import first_of_equals, row_keys, rows_among
 
 if TYPE_CHECKING:
@@ -79,10 +80,9 @@ class Chooser:
         return usable.copy() if out is None else usable & ~out
 
     def _within(self, numbers: Rows, n: int, k: int) -> Limits | None:
-        given = self.limits.get
-        cost = given_cost(given("cost"), n)
-        limits = limits_of(given("groups"), given("per_group"), cost, given("max_cost"), k, n)
-        return None if limits is None else limits.of(numbers)
+        given = {name: value for name, value in self.limits.items() if name not in ("exclude", "noise")}
+        limits = terms_of(n, k, **given).limits
+        return None if limits is None else limits.among(numbers)
 
     def _picked(
         self,

@@ -166,11 +166,12 @@ class Rounds:
     def control(self) -> Rounds:
         """Random labelling beside this run: the same tables and settings, and no rule to stop but the budget."""
         folder = self.campaign.folder
+        limits = {name: value for name, value in self.chooser.limits.items() if name != "noise"}
         control = Rounds(
             self.sources,
             replace(self.settings, patience=None, min_change=None),
             self.fit_settings,
-            Chooser("random", {}, self.chooser.limits, self.settings.threads),
+            Chooser("random", {}, limits, self.settings.threads),
             None if folder is None else folder / "random",
         )
         control.beside, self.beside = self, control

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from fasttangent.active import selection
-from fasttangent.active.limits import given_cost, limits_of
+from fasttangent.active.asked import check_noise_is_of_use
 from fasttangent.active.pool import excluded
+from fasttangent.active.strategies.table import STRATEGIES
+from fasttangent.active.terms import terms_of
 from fasttangent.common import checks
 from fasttangent.common.columns import Columns
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
-LIMITS = ("exclude", "groups", "per_group", "cost", "max_cost")
+LIMITS = ("exclude", "groups", "per_group", "cost", "max_cost", "noise")
 SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
 OF_POOL = ("categorical", "transform")  # arguments of `fit` that go into its columns
 IN_DOUBT = ("error", "ask", "failed")
@@ -92,8 +94,9 @@ def select_settings(
             f"limits"
         )
     excluded(limits.get("exclude"), n)
-    groups, per_group, cost, max_cost = (limits.get(name) for name in LIMITS[1:])
-    limits_of(groups, per_group, given_cost(cost, n), max_cost, 1, n)
+    if "noise" in limits and not callable(strategy):
+        check_noise_is_of_use(STRATEGIES[strategy], given.get("weight"))
+    terms_of(n, 1, **{name: value for name, value in limits.items() if name != "exclude"})
     return {name: value for name, value in given.items() if name not in LIMITS}, limits
 
 

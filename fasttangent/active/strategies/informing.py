@@ -122,7 +122,9 @@ def _variance_in_parts(batch: Batch) -> Comparison:
         return AverageVariance(E, average, picks, noise, threads, by_moments=True)
 
     def path(F: NDArray, average: Average) -> Path:
-        return Path(F, average, noise, n_threads)
+        every = 1.0 if batch.limits is None else batch.limits.noise
+        assert isinstance(every, float)  # else there is no path
+        return Path(F, average, noise * every, n_threads)
 
     n_threads = checks.thread_count(threads)
     average = None if aims is None else Average(moments(embed(aims), None, threads))
@@ -134,19 +136,20 @@ def _variance_in_parts(batch: Batch) -> Comparison:
 
 def _bait_in_parts(batch: Batch) -> Comparison:
     from fasttangent.active.covariances import put_back
-    from fasttangent.active.linear_model import at_least_rounding, squares_of
+    from fasttangent.active.limits import Limits
+    from fasttangent.active.linear_model import squares_of
     from fasttangent.common import checks
 
-    limits, (embed, noise) = batch.limits, _linear_model(batch)
+    limits, (embed, noise) = batch.limits or Limits(), _linear_model(batch)
     threads = checks.thread_count(batch.threads)
 
     def finish(picks: RowSet, average: Average | None) -> Rows:
         assert average is not None
-        F, own = embed(picks.rows), None if limits is None else limits.of(picks.number)
-        at_least = at_least_rounding(noise, squares_of(F, None, threads))
-        return put_back(F, average.M, batch.k, at_least, threads, own)
+        F = embed(picks.rows)
+        variances, own = squares_of(F, None, threads), limits.of(picks.number)
+        return put_back(F, average.M, batch.k, noise, variances, threads, own)
 
-    twice = None if limits is None else limits.twice()
+    twice = None if batch.limits is None else batch.limits.twice()
     forward = _variance_in_parts(replace(batch, k=2 * batch.k, limits=twice))
     return replace(forward, finish=finish)
 
@@ -192,6 +195,7 @@ FAMILY = (
         embedding="error",
         takes_targets=True,
         linear=True,
+        takes_noise=True,
     ),
     Strategy(
         "variance",
@@ -205,6 +209,7 @@ FAMILY = (
         any_embedding=True,
         takes_targets=True,
         linear=True,
+        takes_noise=True,
     ),
     Strategy(
         "bait",
@@ -218,6 +223,7 @@ FAMILY = (
         takes_weight=False,
         takes_targets=True,
         linear=True,
+        takes_noise=True,
     ),
     Strategy(
         "maxdet",
@@ -229,5 +235,6 @@ FAMILY = (
         embedding="posterior",
         any_embedding=True,
         linear=True,
+        takes_noise=True,
     ),
 )

@@ -55,7 +55,7 @@ class Strategy:
         Whether another embedding may be asked for.
     weight : str or None
         The score it picks by, if none is given.
-    takes_weight, takes_targets : bool
+    takes_weight, takes_targets, takes_noise : bool
         Whether it has a use for those.
     needs_noise : bool
         Whether it needs tangents of noise whatever the embedding.
@@ -76,6 +76,7 @@ class Strategy:
     weight: str | None = None
     takes_weight: bool = True
     takes_targets: bool = False
+    takes_noise: bool = False
     needs_noise: bool = False
     linear: bool = False
 

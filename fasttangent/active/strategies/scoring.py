@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fasttangent.active.strategies.record import Batch, Strategy
+from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +91,7 @@ def first_picks(batch: Batch, kept: Kept) -> Rows:
     if batch.weight is not None and kept.value[-1] == np.finfo(np.float64).max:  # `_in_proportion`
         weighty = np.flatnonzero(kept.value < np.finfo(np.float64).max)
         most = len(weighty) if limits is None else limits.of(weighty).most(len(weighty))
-        warn_of_no_weight(most, k, "" if limits is None else ", within the limits")
+        warn_of_no_weight(most, k, ", within the limits" if limits is not None and limits.bind else "")
     if limits is None:
         return np.arange(k)
     return Picks(len(kept.number), k, limits).take_first(np.arange(len(kept.number)))
@@ -109,14 +109,29 @@ def _price(batch: Batch, rows: Usable) -> Float | float:
 
     if batch.limits is None:
         return 1.0
-    price = batch.limits.price()
+    price = batch.limits.price
     return price[rows.numbers] if isinstance(price, np.ndarray) else price
 
 
+def _noise(batch: Batch, rows: Usable) -> Float | float:
+    """How many times the usual variance a label has."""
+    import numpy as np
+
+    noise = 1.0 if batch.limits is None else batch.limits.noise
+    return noise[rows.numbers] if isinstance(noise, np.ndarray) else noise
+
+
 def _weights(batch: Batch, rows: Usable) -> Float:
+    """Scores, of a label that is noisier as it counts, 1 / noise of one.
+
+    So curiosity, the mean square of loss' s(x), becomes that of loss' s(x) / noise, with loss'^2 noise times as large.
+    """
     assert batch.weight is not None
     if isinstance(batch.weight, str):
-        return batch.score(batch.weight, rows.rows)
+        noise, scores = _noise(batch, rows), batch.score(batch.weight, rows.rows)
+        if isinstance(noise, float):
+            return scores
+        return scores / (noise if batch.weight == WEIGHTS[0] else noise**0.5)
     found: Float = batch.weight[rows.numbers]
     return found
 
@@ -136,7 +151,7 @@ def _random(batch: Batch, rows: Usable) -> Ranks:
 
 
 def _gradient_length(batch: Batch, rows: Usable) -> Ranks:
-    """sd(y) ||grad f||: the expected length of the gradient of a squared loss, up to a factor."""
+    """sd(y) ||grad f|| / noise: the expected length of the gradient of a squared loss, up to a factor."""
     import numpy as np
 
     from fasttangent.common import checks
@@ -147,8 +162,11 @@ def _gradient_length(batch: Batch, rows: Usable) -> Ranks:
     _, deviation = model.predict(rows.rows, return_std=True, threads=batch.threads)
     spread = np.square(deviation.reshape(len(rows.rows), -1) / model.scaling.y_scale).mean(axis=1)
     n_threads = checks.thread_count(model.threads if batch.threads is None else batch.threads)
+    noise = _noise(batch, rows)
+    if isinstance(noise, np.ndarray) or noise != 1:
+        spread = np.maximum(spread + (noise - 1) * model.noise, noise * model.noise)
     norms = mean(gradient_norms(one, rows.rows, threads=n_threads) for one in model.models)
-    return _highest(np.sqrt(spread * norms), rows.keys, _price(batch, rows))
+    return _highest(np.sqrt(spread * norms) / noise, rows.keys, _price(batch, rows))
 
 
 FAMILY = (
@@ -159,6 +177,7 @@ FAMILY = (
         "by chance, in proportion to curiosity",
         rank=_sample,
         weight="curiosity",
+        takes_noise=True,
     ),
     Strategy(
         "top",
@@ -168,6 +187,7 @@ FAMILY = (
         "the most curious, which are much alike",
         rank=_top,
         weight="curiosity",
+        takes_noise=True,
     ),
     Strategy(
         "egl",
@@ -176,6 +196,7 @@ FAMILY = (
         "longest gradients",
         rank=_gradient_length,
         takes_weight=False,
+        takes_noise=True,
         needs_noise=True,
     ),
     Strategy(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CHUNK_ROWS = 1 << 17
 MOST_ROWS = 1 << 53  # that float64 can number
+OF_NUMBERS = ("cost", "noise")  # options that name a column of the pool
 LISTED = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*")  # row numbers
 
 
@@ -72,7 +73,7 @@ def select(
         Input("the table of --exclude", None if listed else exclude),
     ]
     check_outputs([Output("--output", output, WRITTEN)], read)
-    beside = [column for column in (settings["groups"], settings["cost"]) if column is not None]
+    beside = [settings[name] for name in ("groups", *OF_NUMBERS) if settings[name] is not None]
     joined = JoinedTable(files, header)
     model, table, columns = model_and_pool(model_path, joined, drop, beside)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
@@ -80,8 +81,9 @@ def select(
         settings["exclude"] = _numbers_in_words(exclude) if listed else _rows_in_table(exclude)
     if settings["groups"] is not None:
         settings["groups"] = table.labels(table.column(settings["groups"]))
-    if settings["cost"] is not None:
-        settings["cost"] = table.read([table.column(settings["cost"])])[:, 0]
+    for name in OF_NUMBERS:
+        if settings[name] is not None:
+            settings[name] = table.read([table.column(settings[name])])[:, 0]
     if settings["prefilter"] == "none":
         settings["prefilter"] = None
     started = time.perf_counter()
@@ -136,8 +138,10 @@ def _where(pool: JoinedTable, rows: np.ndarray) -> dict[str, Any]:
 
 
 def _check_use(settings: dict[str, Any]) -> None:
-    """Refuse options that a strategy which sees every row has no use for, in the words of the command line."""
+    """Refuse options that a strategy has no use for, in the words of the command line."""
     strategy = STRATEGIES[settings["strategy"]]
+    if settings["noise"] is not None and not strategy.takes_noise:
+        raise ValueError(f"--noise is of no use to --strategy {strategy.name}; leave it out")
     if strategy.thinned or strategy.needs_noise:
         return
     for name, of_use in (("weight", strategy.takes_weight), ("embedding", strategy.any_embedding)):
