@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fasttangent.active.pool import Pool
+from fasttangent.active.pool import Pool, excluded
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, listed
+from fasttangent.active.terms import Terms, terms_of
 from fasttangent.common import checks
 from fasttangent.model.embeddings import EMBEDDINGS
 from fasttangent.model.scores import carries
@@ -47,8 +48,17 @@ class Asked(NamedTuple):
     passes: Any = PASSES
 
 
-def begun(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Batch, tuple[str, float]]:
-    """What is asked for, checked, before the pool is looked at; and the prefilter."""
+class Begun(NamedTuple):
+    """What is asked for, checked."""
+
+    batch: Batch
+    terms: Terms
+    out: NDArray[np.bool_] | None  # (n,) rows of the pool that must not be picked
+    prefilter: tuple[str, float]
+
+
+def begun(model: Model | Members, pool: Pool, asked: Asked) -> Begun:
+    """What is asked for, checked, before the pool is looked at or tangents are drawn."""
     strategy, n = STRATEGIES[asked.strategy], len(pool)
     k, seed = checks.integer("k", asked.k, at_least=1), checks.seed(asked.seed)
     if k > n:
@@ -65,10 +75,16 @@ def begun(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Batch, tupl
             "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
             "that matter more several times"
         )
-    prefilter = _prefilter(asked.prefilter, k)
-    model = _prepared(model, strategy, embedding, known, asked.threads)
-    none = np.empty(0, np.int64)
-    return Batch(model, pool, none, k, known, aims, embedding, weight, seed, asked.threads), prefilter
+    terms = terms_of(
+        n, k, groups=asked.groups, per_group=asked.per_group, cost=asked.cost, max_cost=asked.max_cost,
+        noise=asked.noise,
+    )  # fmt: skip
+    out, prefilter = excluded(asked.exclude, n), _prefilter(asked.prefilter, k)
+    checks.integer("passes", asked.passes, at_least=2)
+    model, rows = _prepared(model, strategy, embedding, known, asked.threads), terms.numbered(pool)
+    weight, none = terms.of(weight), np.empty(0, np.int64)
+    batch = Batch(model, rows, none, k, known, aims, embedding, weight, seed, asked.threads, terms.limits)
+    return Begun(batch, terms, out, prefilter)
 
 
 def _given_rows(model: Model | Members, name: str, given: Any) -> NDArray | None:

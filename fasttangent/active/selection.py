@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy as np
 from fasttangent.active.asked import PASSES, PREFILTER, Asked, begun
 from fasttangent.active.picked import Selection
 from fasttangent.active.picking import picks_of
-from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally, excluded
+from fasttangent.active.pool import ArrayPool, Pool, Screen, Tally
 from fasttangent.active.pools import Pool as FilePool
 from fasttangent.active.strategies.record import WEIGHTS
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES, with_table
-from fasttangent.active.terms import terms_of
 from fasttangent.common import checks
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.vectors import power_of_two
@@ -166,22 +164,17 @@ def selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selectio
 
 def _selected(model: Model | Members, pool: Pool, asked: Asked) -> tuple[Selection, Tally]:
     strategy = STRATEGIES[asked.strategy]
-    batch, prefilter = begun(model, pool, asked)
-    terms = terms_of(
-        len(pool), batch.k, groups=asked.groups, per_group=asked.per_group, cost=asked.cost, max_cost=asked.max_cost,
-        noise=asked.noise,
-    )  # fmt: skip
+    batch, terms, out, prefilter = begun(model, pool, asked)
     scored = isinstance(batch.weight, str) or (strategy.thinned and prefilter[0] in WEIGHTS)
     if scored and not model.certificate.trusted:
         warn(model.certificate.warning, UntrustedTangentWarning)
     screen = Screen(
         lambda rows: model.scaling.near_rows(rows, np.dtype(model.dtype)),
         batch.known,
-        excluded(asked.exclude, len(pool)),
+        out,
         power_of_two(model.scaling.x_scale),
         terms.order,
     )
-    batch = replace(batch, pool=terms.numbered(pool), weight=terms.of(batch.weight), limits=terms.limits)
     picked = picks_of(batch, screen, strategy, prefilter, asked)
     rows = terms.rows(picked.rows)
     selection = Selection(

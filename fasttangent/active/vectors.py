@@ -165,6 +165,8 @@ def select_embeddings(
         "given",
         None if weight is None else "given",
         terms.spent(picked),
+        verified=True,
+        shortfall=0.0,
     )
 
 

@@ -5,6 +5,11 @@ import pytest
 from helpers.batches import OF_VECTORS, left_over, naive_gain, picked
 
 import fasttangent as ft
+from fasttangent.active import candidates, picking, two_level
+from fasttangent.active.covariances import AverageVariance
+from fasttangent.active.greedy import along
+from fasttangent.active.limits import Limits, Picks
+from fasttangent.active.linear_model import Average, moments
 from fasttangent.active.strategies.table import STRATEGIES
 
 RNG = np.random.default_rng(0)
@@ -215,3 +220,42 @@ def test_a_prefilter_that_leaves_nothing_to_be_paid_for(model, pool, data):
         ValueError, match=r"max_cost must be at least 9, .* got 5; raise prefilter, which left"
     ):
         ft.select(model, pool, 5, prefilter=6, **given)
+
+
+def test_in_parts_the_shortfall_is_in_costs_of_the_whole_pool(model, data, monkeypatch):
+    """A part whose cheapest row is cheaper than those of others measures as they do."""
+    for where, name, value in (
+        (candidates, "HELD", 1),
+        (picking, "WHOLE", 0),
+        (picking, "SAMPLE", 20),
+        (two_level, "PART", 64),
+        (two_level, "JOINING", 3),
+    ):
+        monkeypatch.setattr(where, name, value)
+    rng, X = np.random.default_rng(1), data[0]
+    rows = rng.normal(size=(3000, 3)) * [1, 20, 0.03] + [0, 5, -1]
+    rows[:64] = rows[:64] * 2 - [0, 5, -1]  # the best, and the cheapest, which is worth nothing
+    rows[0] = X[0] * (1 + 1e-9)
+    cost = rng.choice([1.0, 3.0], 3000)
+    cost[0] = 1e-3
+    given = {"strategy": "greedy-x", "labeled": X, "cost": cost}
+    found = ft.select(model, rows, 10, prefilter=None, passes=2, **given)
+    E, C = (model.embed(some, "input") for some in (rows, X))
+    squared = np.min([np.sum((E - c) ** 2, axis=1) for c in C], axis=0)
+    short = 0.0
+    for i in found.indices:
+        gains = squared / cost
+        short = max(short, gains.max() / gains[i] - 1)
+        squared = np.minimum(squared, np.sum((E - E[i]) ** 2, axis=1))
+    assert not found.verified
+    assert found.shortfall == pytest.approx(short)
+
+
+def test_along_picks_of_which_none_is_left_nothing_gains_more():
+    E = np.random.default_rng(0).normal(size=(5, 3))
+    average, limits = Average(moments(E, None, 1)), Limits(price=np.array([1.0, 50, 50, 50, 50]))
+    for own in (limits, None):
+        state = AverageVariance(E, average, Picks(5, 5, own), 0.1, 1)
+        seen = along(state, np.array([1, 2, 3, 4, 0]))
+        assert seen.best.tolist() == [-1] * 5
+        assert not seen.better(np.array([1, 2, 3, 4, 0])).any()

@@ -262,6 +262,29 @@ def test_a_prefilter_that_leaves_too_few_groups(model, pool, data):
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"cost": [1.0]},
+        {"cost": np.ones(120), "max_cost": -1},
+        {"groups": [1]},
+        {"exclude": [120]},
+        {"noise": [1.0]},
+        {"passes": 1},
+        {"prefilter": 3},
+    ],
+)
+def test_what_is_wrong_is_said_before_tangents_are_drawn(given, model, pool, data, monkeypatch):
+    def drawn(*_, **__):
+        raise AssertionError("tangents of noise were drawn")
+
+    monkeypatch.setattr(ft.Model, "with_posterior", drawn)
+    with pytest.raises(AssertionError):
+        ft.select(model, pool, 5, strategy="variance", labeled=data[0])
+    with pytest.raises(ValueError, match=next(iter(given))):
+        ft.select(model, pool, 5, strategy="variance", labeled=data[0], **given)
+
+
+@pytest.mark.parametrize(
     ("given", "error", "words"),
     [
         ({"per_group": 2}, ValueError, "per_group must be left out without groups, got 2"),

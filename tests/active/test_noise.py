@@ -414,6 +414,16 @@ def test_a_campaign_remembers_noise_and_refuses_it_early(pool, noise, tmp_path):
         ft.ActiveLearner(pool, **given, strategy=lambda *a, **k: None, select={"noise": noise})
 
 
+def test_the_last_batch_of_a_campaign_is_as_large_as_the_groups_of_the_least_noisy_copies_allow(pool):
+    rows, noise = np.concatenate([pool[:6], pool[:6]]), np.repeat([4.0, 1.0], 6)
+    groups = np.array([0] * 6 + [1, 2, 3, 4, 5, 6])
+    learner = ft.ActiveLearner(
+        rows, pool[20:40], pool[20:40, 0], batch=12, fit={"hidden": (4,), "epochs": 20, "strength": 1e-2},
+        select={"noise": noise, "groups": groups, "per_group": 1},
+    )  # fmt: skip
+    assert sorted(learner.ask()) == [6, 7, 8, 9, 10, 11]
+
+
 # ---- what is refused ----
 
 

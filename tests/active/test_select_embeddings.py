@@ -34,6 +34,7 @@ def test_they_are_those_of_the_model(model, strategy, weighted):
     expected = ft.select(model, POOL, 8, strategy=strategy, labeled=X, weight=weight, seed=3)
     np.testing.assert_array_equal(found.indices, expected.indices)
     assert (found.embedding, found.candidates, found.trusted) == ("given", 698, False)
+    assert (found.verified, found.shortfall) == (expected.verified, expected.shortfall) == (True, 0.0)
     assert np.isnan(found.scores).all()
 
 

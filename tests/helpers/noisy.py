@@ -51,7 +51,8 @@ def batch(E, k, strategy, noise, *, targets=None, weight=None, known=None, known
             gains = np.array([(value(E, T, w, [*picks, i], noise, strategy) - now) / price[i] for i in free])
             order = np.argsort(-gains, kind="stable")
             if len(order) > 1:
-                closest = min(closest, (gains[order[0]] - gains[order[1]]) / abs(gains[order[0]]))
+                most, next_most = gains[order[:2]]
+                closest = min(closest, (most - next_most) / most if most > 1e-12 else 0.0)
             picks.append(free[order[0]])
         return picks, closest
 
@@ -75,6 +76,7 @@ def batch(E, k, strategy, noise, *, targets=None, weight=None, known=None, known
         )
         order = np.argsort(losses, kind="stable")
         if len(order) > 1:
-            closest = min(closest, (losses[order[1]] - losses[order[0]]) / abs(losses[order[1]]))
+            least, next_least = losses[order[:2]]
+            closest = min(closest, (next_least - least) / next_least if next_least > 1e-12 else 0.0)
         picks.remove(may[order[0]])
     return picks, closest

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import selection
-from fasttangent.active.limits import Limits, Picks
+from fasttangent.active.limits import Picks
 from fasttangent.active.loop.diagnostics import DRAWS, redundancy
 from fasttangent.active.pool import excluded
-from fasttangent.active.terms import terms_of
+from fasttangent.active.terms import Terms, terms_of
 from fasttangent.common.duplicates import first_of_equals, row_keys, rows_among
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ class Chooser:
     def first(self, left: NDArray[np.bool_], k: int, seed: int) -> Rows:
         """Rows by chance, of those `left` and within the limits, ascending: before there is a model."""
         numbers, rng = np.flatnonzero(left), np.random.default_rng(seed)
-        limits = self._within(numbers, len(left), k)
+        limits = self._terms(len(left), k, of_noise=False).limits
         if limits is None:
             return np.sort(rng.choice(numbers, min(k, len(numbers)), replace=False))
+        limits = limits.among(numbers)
         limits.check(1)
         picks = Picks(len(numbers), k, limits)
         return np.sort(numbers[picks.take_first(rng.permutation(len(numbers)))])
@@ -79,10 +80,9 @@ class Chooser:
         out = excluded(self.limits.get("exclude"), len(usable))
         return usable.copy() if out is None else usable & ~out
 
-    def _within(self, numbers: Rows, n: int, k: int) -> Limits | None:
-        given = {name: value for name, value in self.limits.items() if name not in ("exclude", "noise")}
-        limits = terms_of(n, k, **given).limits
-        return None if limits is None else limits.among(numbers)
+    def _terms(self, n: int, k: int, of_noise: bool = True) -> Terms:
+        without = {"exclude"} if of_noise else {"exclude", "noise"}
+        return terms_of(n, k, **{name: self.limits[name] for name in self.limits.keys() - without})
 
     def _picked(
         self,
@@ -109,7 +109,7 @@ class Chooser:
         try:
             found = self._selected(model, pool, k, labeled, seed, out)
         except ValueError:
-            distinct = self._most(pool, numbers, labeled, k)
+            distinct = self._most(pool, left, labeled, k)
             if distinct == 0:
                 return None
             if distinct >= k:
@@ -117,14 +117,16 @@ class Chooser:
             found = self._selected(model, pool, distinct, labeled, seed, out)
         return found.indices, found.scores
 
-    def _most(self, pool: NDArray, numbers: Rows, labeled: NDArray, k: int) -> int:
+    def _most(self, pool: NDArray, left: NDArray[np.bool_], labeled: NDArray, k: int) -> int:
         """How many different rows that are not among labelled ones may be picked together."""
-        rows = pool[numbers]
+        terms = self._terms(len(pool), k)
+        numbers = np.flatnonzero(terms.of(left))
+        rows = pool[terms.rows(numbers)]
         keys = row_keys(rows)
         numbers = numbers[first_of_equals(rows, keys) & ~rows_among(rows, keys, labeled)]
-        limits = self._within(numbers, len(pool), k)
-        if limits is None or not len(numbers):
+        if terms.limits is None or not len(numbers):
             return len(numbers)
+        limits = terms.limits.among(numbers)
         if limits.cost is not None and limits.cost.min() > limits.max_cost:
             return 0
         return limits.most(len(numbers))
