@@ -75,11 +75,11 @@ def begun(model: Model | Members, pool: Pool, asked: Asked) -> Begun:
             "weight must be None where targets are given, as it says which rows of the pool matter; give the targets "
             "that matter more several times"
         )
+    out, prefilter = excluded(asked.exclude, n), _prefilter(asked.prefilter, k)
     terms = terms_of(
         n, k, groups=asked.groups, per_group=asked.per_group, cost=asked.cost, max_cost=asked.max_cost,
-        noise=asked.noise,
+        noise=asked.noise, out=out,
     )  # fmt: skip
-    out, prefilter = excluded(asked.exclude, n), _prefilter(asked.prefilter, k)
     checks.integer("passes", asked.passes, at_least=2)
     model, rows = _prepared(model, strategy, embedding, known, asked.threads), terms.numbered(pool)
     weight, none = terms.of(weight), np.empty(0, np.int64)

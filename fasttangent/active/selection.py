@@ -85,6 +85,7 @@ def select(
     exclude : array_like, optional
         Rows of the pool that must not be picked: row numbers, or a mask of dtype bool and shape (n,).  They are no
         candidates: an average over those goes without them (`targets` may hold them), and an equal row may be picked.
+        Their group, cost and noise may be missing.
     groups : array_like of shape (n,), optional
         A label of any kind for every row: its site, patient or plate.  A row that stands for equal ones has its own.
     per_group : int, optional

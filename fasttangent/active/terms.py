@@ -54,19 +54,20 @@ def terms_of(
     cost: Any = None,
     max_cost: Any = None,
     noise: Any = None,
+    out: NDArray[np.bool_] | None = None,
 ) -> Terms:
-    """The terms of k rows of a pool of n, as `select` takes them."""
+    """The terms of k rows of a pool of n, as `select` takes them; of rows that are `out` nothing need be said."""
     group, most, budget = None, 0, np.inf
     if groups is None and per_group is not None:
         raise ValueError(f"per_group must be left out without groups, got {per_group!r}; pass groups=")
     if groups is not None and per_group is None:
         raise ValueError("per_group must be given with groups, got None; say how many rows of a group")
     costs, noises = (
-        None if given is None else positive(name, given, n)
+        None if given is None else positive(name, given, n, out=out)
         for name, given in (("cost", cost), ("noise", noise))
     )
     if groups is not None:
-        most, group = checks.integer("per_group", per_group, at_least=1), _labels(groups, n)
+        most, group = checks.integer("per_group", per_group, at_least=1), _labels(groups, n, out)
     if max_cost is not None:
         budget = checks.number("max_cost", max_cost, above=0)
         if costs is None:
@@ -80,12 +81,17 @@ def terms_of(
     return Terms(None if silent else limits if order is None else limits.of(order), costs, order)
 
 
-def positive(name: str, given: Any, n: int, of: str = "the pool") -> Float:
-    """A number > 0 of every row."""
+def positive(
+    name: str, given: Any, n: int, of: str = "the pool", out: NDArray[np.bool_] | None = None
+) -> Float:
+    """A number > 0 of every row; rows that are `out` have the least of others."""
     values = checks.array(name, given).astype(np.float64)
     if values.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},) to match {of}, got shape {values.shape}")
     good = (values > 0) & (values < np.inf)
+    if out is not None and not out.all():
+        values[out] = values[~out].min()
+        good |= out
     if not good.all():
         i = int(np.argmin(good))
         hint = "; exclude= leaves a row out" if of == "the pool" else ""
@@ -93,7 +99,7 @@ def positive(name: str, given: Any, n: int, of: str = "the pool") -> Float:
     return values
 
 
-def _labels(groups: Any, n: int) -> Rows:
+def _labels(groups: Any, n: int, out: NDArray[np.bool_] | None) -> Rows:
     """Labels of any kind as numbers from 0."""
     given = np.asarray(groups)
     if given.shape != (n,):
@@ -109,6 +115,8 @@ def _labels(groups: Any, n: int) -> Rows:
         raise TypeError(
             "groups must hold labels such as numbers or text, got missing or compound ones"
         ) from None
+    if out is not None:
+        missing &= ~out
     if missing.any():
         i = int(np.argmax(missing))
         raise ValueError(f"groups must hold a label for every row, got {given[i]} in row {i}; give it one")

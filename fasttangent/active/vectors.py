@@ -129,14 +129,12 @@ def select_embeddings(
     variance, each = _variances(noise)
     of_known = _of_known(strategy, known, labeled_noise, noise)
     scores = None if weight is None else given_weight(weight, len(rows))
+    out = excluded(exclude, len(rows))
     terms = terms_of(
-        len(rows), k, groups=groups, per_group=per_group, cost=cost, max_cost=max_cost, noise=each
+        len(rows), k, groups=groups, per_group=per_group, cost=cost, max_cost=max_cost, noise=each, out=out
     )
     screen = Screen(
-        lambda part: checks.finite_rows(part, largest_square_root(part.dtype)),
-        known,
-        excluded(exclude, len(rows)),
-        order=terms.order,
+        lambda part: checks.finite_rows(part, largest_square_root(part.dtype)), known, out, order=terms.order
     )
     able = _usable(rows, screen, k)
     limits = None if terms.limits is None else terms.limits.among(able)

@@ -62,6 +62,27 @@ def test_an_excluded_row_may_be_a_bad_one_and_another_stands_for_its_copies():
         picked(E, 11, "kcenter", exclude=[0, 3])
 
 
+@pytest.mark.parametrize("strategy", ["variance", "maxdet", "lcmd"])
+def test_of_excluded_rows_nothing_need_be_known(strategy):
+    E, out, cost = RNG.normal(size=(30, 4)), np.arange(0, 30, 4), RNG.choice([1.0, 2.0, 5.0], 30)
+    groups = RNG.choice(["a", "b", "c"], 30).astype(object)
+    given = {"groups": groups, "per_group": 2, "cost": cost, "max_cost": 15}
+    if strategy != "lcmd":
+        given["noise"] = RNG.choice([0.1, 1.0], 30)
+    for found in (given, given | {"cost": np.full(30, 2.0)}):
+        without = {name: np.array(a) if np.ndim(a) else a for name, a in found.items()}
+        without["groups"][out], without["cost"][out] = None, [np.nan, -1, 0, np.inf, 1e-300, 1e300, 1, 2]
+        if strategy != "lcmd":
+            without["noise"][out] = np.nan
+        picks = [
+            ft.select_embeddings(E, 5, strategy=strategy, exclude=out, **one) for one in (found, without)
+        ]
+        np.testing.assert_array_equal(picks[0].indices, picks[1].indices)
+        assert picks[0].cost == picks[1].cost
+    with pytest.raises(ValueError, match="got nan in row 1; exclude= leaves a row out"):
+        ft.select_embeddings(E, 5, cost=np.where(np.arange(30) == 1, np.nan, 1), exclude=out)
+
+
 @pytest.mark.parametrize("kind", ["pandas", "polars", "arrow", "chunks"])
 def test_columns_of_frames(kind):
     pytest.importorskip({"arrow": "pyarrow", "chunks": "pyarrow"}.get(kind, kind))

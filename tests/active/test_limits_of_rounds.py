@@ -39,6 +39,14 @@ def test_limits_that_cannot_bind_change_nothing():
     assert [rows.tolist() for rows in loose] == [rows.tolist() for rows in free]
 
 
+def test_rows_that_may_not_be_asked_need_no_cost():
+    out = np.arange(0, 60, 5)
+    cost = np.where(np.isin(np.arange(60), out), np.nan, COSTS)
+    _, batches = asked(select={"exclude": out, "cost": cost, "max_cost": 12.0})
+    _, expected = asked(select={"exclude": out, "cost": COSTS, "max_cost": 12.0})
+    assert [rows.tolist() for rows in batches] == [rows.tolist() for rows in expected]
+
+
 def test_a_batch_is_smaller_where_groups_let_no_more_be_picked():
     _, batches = asked(select={"groups": SITES < "c", "per_group": 1})
     assert [len(rows) for rows in batches] == [2, 2, 2, 2]

@@ -82,7 +82,8 @@ class Chooser:
 
     def _terms(self, n: int, k: int, of_noise: bool = True) -> Terms:
         without = {"exclude"} if of_noise else {"exclude", "noise"}
-        return terms_of(n, k, **{name: self.limits[name] for name in self.limits.keys() - without})
+        given = {name: self.limits[name] for name in self.limits.keys() - without}
+        return terms_of(n, k, **given, out=excluded(self.limits.get("exclude"), n))
 
     def _picked(
         self,

@@ -93,10 +93,10 @@ def select_settings(
             f"select may have {min(others)!r} only with a strategy of `select`; a function of yours keeps its own "
             f"limits"
         )
-    excluded(limits.get("exclude"), n)
+    out = excluded(limits.get("exclude"), n)
     if "noise" in limits and not callable(strategy):
         check_noise_is_of_use(STRATEGIES[strategy], given.get("weight"))
-    terms_of(n, 1, **{name: value for name, value in limits.items() if name != "exclude"})
+    terms_of(n, 1, **{name: value for name, value in limits.items() if name != "exclude"}, out=out)
     return {name: value for name, value in given.items() if name not in LIMITS}, limits
 
 
