@@ -214,7 +214,7 @@ class Screen:
         order: Rows | None = None,
     ) -> None:
         self._near, self._known, self._out = near, known, out
-        self._number = None if order is None else np.argsort(order)
+        self._number = None if order is None else _inverse(order)
         self._unit = None if unit is None or (unit == 1).all() else unit
         self._among: dict[np.dtype, Among] = {}
 
@@ -249,3 +249,10 @@ class Screen:
                 known = self._known.astype(dtype) if dtype.kind == "f" else self._known
             self._among[dtype] = Among(self._in_unit(known))
         return self._among[dtype].find(values, keys)
+
+
+def _inverse(order: Rows) -> Rows:
+    """The place of each number in an order."""
+    found = np.empty_like(order)
+    found[order] = np.arange(len(order))
+    return found
