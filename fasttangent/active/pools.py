@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import frames
+from fasttangent.common.columns import Columns
 from fasttangent.common.handing import ahead
+from fasttangent.common.learned_columns import learned
 from fasttangent.common.tables.arrow import arrow
 from fasttangent.common.tables.encoded_table import EncodedTable, as_read_by
 from fasttangent.common.tables.finding import places
+from fasttangent.common.tables.framed_table import FramedTable
 from fasttangent.common.tables.joined import JoinedTable
+from fasttangent.common.tables.learning import learned_from
 from fasttangent.common.tables.matching import Model, feature_columns, table_width
 from fasttangent.common.tables.memory import ArrayTable, DatasetTable, StreamTable
 from fasttangent.common.tables.table import CHUNK_ROWS, Table, height
@@ -278,6 +282,36 @@ class Pool:
         return found.astype(np.int64)
 
 
+def columns_of(pool: Pool, categorical: Sequence[str] = (), transform: str | None = None) -> Columns | None:
+    """What `learn_columns` makes of the whole pool; None where its columns have no names."""
+    table, wanted = pool._table, pool._wanted()
+    if not table.named or not frames.has_narwhals():
+        return learned(np.empty((0, 0)), categorical=categorical, transform=transform)
+    kinds: list[Any] = next((batch.schema.types for batch in table.batches(wanted)), [])
+    if not kinds:
+        raise ValueError(f"{pool} holds no rows")
+
+    def cells(some: list[int]) -> Any:
+        return arrow().Table.from_batches(list(table.batches(some)))
+
+    return learned_from(table, wanted, table.batches, cells, kinds, categorical, transform)
+
+
+def inputs_of(pool: Pool, columns: Columns | None) -> tuple[Pool, int]:
+    """The pool whose rows are the inputs made of them, and how many inputs."""
+    found, wanted = copy.copy(pool), pool._wanted()
+    if columns is not None:
+        names = set(columns.names)
+        found._features = wanted = [i for i in wanted if pool._table.names[i] in names]
+        found._table = FramedTable("X_pool", pool._table, columns)
+    return found, found._table.width(wanted)
+
+
+def frame_of(pool: Pool, numbers: Rows) -> Any:
+    """The features of some rows as an Arrow table."""
+    return _inner(pool._table).picked(numbers, pool._wanted())
+
+
 def _matched(
     table: Table, model: Model | None, columns: Sequence[str | int] | None, left_out: Sequence[str | int]
 ) -> list[int]:
@@ -299,7 +333,7 @@ def _matched(
 
 
 def _inner(table: Table) -> Table:
-    return table.table if isinstance(table, EncodedTable) else table
+    return table.table if isinstance(table, (EncodedTable, FramedTable)) else table
 
 
 def _opened(source: Any, header: bool | None, options: Mapping[str, Any] | None) -> Table:

@@ -12,10 +12,10 @@ from fasttangent.common.tables.arrow import arrow
 from fasttangent.common.tables.matching import feature_columns
 from fasttangent.common.tables.npy_file import NpyTable
 from fasttangent.common.tables.table import Table
-from fasttangent.common.tables.typed import is_numeric, typed_columns
+from fasttangent.common.tables.typed import is_numeric, is_numeric_type, typed_columns
 from fasttangent.common.warning import warn
 
-__all__ = ["alike", "columns_left", "feature_columns", "feature_rows", "training_rows"]
+__all__ = ["columns_left", "feature_columns", "feature_rows", "numeric", "training_rows"]
 
 
 def training_rows(
@@ -55,34 +55,42 @@ def feature_rows(
     features: Sequence[int],
     categorical: Sequence[str] = (),
     *,
-    gaps: bool = False,
     as_table: bool = False,
 ) -> Any:
-    """Numbers as an array, where all are and none is missing, or `gaps` are as good; else an Arrow table."""
+    """Numbers as an array, where all are and none is missing; else an Arrow table."""
     labels = [table.column(name) for name in categorical]
     for column in labels:
         if column not in features:
             raise ValueError(f"--categorical must name features, got column {table.label(column)}")
     if isinstance(table, NpyTable) and not labels and not as_table:
-        return table.read(features) if gaps else _complete(table, features)
+        return _complete(table, features)
     found = typed_columns(table, features, labels)
     if labels or as_table or not all(map(is_numeric, found.columns)):
         return found
     values = table.read(features)
-    if not gaps and np.isnan(values).any() and not np.isinf(values).any():
+    if np.isnan(values).any() and not np.isinf(values).any():
         return found
-    return values if gaps else _complete(table, features, values)
+    return _complete(table, features, values)
 
 
-def alike(pool: Any, X: Any, names: Sequence[str]) -> tuple[Any, Any]:
-    """Both as Arrow tables where one of them is."""
-    if X is None or isinstance(pool, np.ndarray) == isinstance(X, np.ndarray):
-        return pool, X
-    first, other = (
-        arrow().table(list(one.T), names=list(names)) if isinstance(one, np.ndarray) else one
-        for one in (pool, X)
-    )
-    return first, other
+def numeric(table: Table, features: Sequence[int]) -> bool:
+    """Whether `feature_rows` makes an array of all of these columns; text is passed through for that."""
+    pa, types = arrow(), arrow("types")
+    kinds = dict.fromkeys(features, pa.string())
+    found = next((batch.schema.types for batch in table.batches(features, kinds)), None)
+    if found is None:
+        raise ValueError(f"{table.path} holds no rows")
+    text = np.array([types.is_string(kind) or types.is_large_string(kind) for kind in found])
+    if not all(words or is_numeric_type(kind) for words, kind in zip(text, found, strict=True)):
+        return False
+    filled = ~text
+    if not filled.all():
+        try:
+            for block in table.blocks(features):
+                filled |= ~np.isnan(block).all(axis=0)
+        except ValueError:
+            return False
+    return bool(filled.all())
 
 
 def _complete(table: Table, columns: Sequence[int], values: Any = None) -> Any:

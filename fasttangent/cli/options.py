@@ -215,6 +215,40 @@ def _network_and_objective(hidden: str, strength: float | str) -> Callable[..., 
     )
 
 
+def limits(*groups: str) -> Callable[..., Any]:
+    """What a batch may hold, and what is known of labels; `groups` names the option for groups, as `fit` has one."""
+    return _several(
+        click.option(
+            "--exclude",
+            metavar="FILE|ROWS",
+            help="Rows that must not be picked: numbers from 0 such as 3,17, or a table with them in a column 'row', "
+            "as select writes it.",
+        ),
+        click.option(
+            *groups,
+            metavar="COLUMN",
+            help="Column of the pool with the site, patient or plate of every row; of text or numbers.",
+        ),
+        click.option("--per-group", type=click.IntRange(min=1), help="At most so many picks of a group."),
+        click.option(
+            "--cost",
+            metavar="COLUMN",
+            help="Column of the pool with what a label of every row costs: picks are the best gain per cost.",
+        ),
+        click.option(
+            "--max-cost",
+            type=float,
+            help="What the picks may cost together; -k is then the most there may be.",
+        ),
+        click.option(
+            "--noise",
+            metavar="COLUMN",
+            help="Column of the pool with how many times the usual variance a label of every row has: 4 where errors "
+            "are twice those of the labels that the model was fitted on.",
+        ),
+    )
+
+
 # Words and defaults are those of fasttangent.select; a test compares them.
 SELECT = _several(
     _choice("--strategy", sorted(STRATEGIES, key=DEFAULT_STRATEGY.__ne__), help_of_strategies()),
@@ -235,32 +269,7 @@ SELECT = _several(
         help="Table of the rows that have a label: never picked again, and what spreading strategies keep away from; "
         "strategies that need a posterior make it from them.",
     ),
-    click.option(
-        "--exclude",
-        metavar="FILE|ROWS",
-        help="Rows that must not be picked: numbers from 0 such as 3,17, or a table with them in a column 'row', as "
-        "select writes it.",
-    ),
-    click.option(
-        "--groups",
-        metavar="COLUMN",
-        help="Column of the pool with the site, patient or plate of every row; of text or numbers.",
-    ),
-    click.option("--per-group", type=click.IntRange(min=1), help="At most so many picks of a group."),
-    click.option(
-        "--cost",
-        metavar="COLUMN",
-        help="Column of the pool with what a label of every row costs: picks are the best gain per cost.",
-    ),
-    click.option(
-        "--max-cost", type=float, help="What the picks may cost together; -k is then the most there may be."
-    ),
-    click.option(
-        "--noise",
-        metavar="COLUMN",
-        help="Column of the pool with how many times the usual variance a label of every row has: 4 where errors are "
-        "twice those of the labels that the model was fitted on.",
-    ),
+    limits("--groups", "--group-by", "groups"),
     _value(
         "--prefilter",
         Prefilter(),

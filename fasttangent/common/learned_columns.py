@@ -82,19 +82,49 @@ def learn_columns(
     """
     w = checks.row_weights("sample_weight", sample_weight, frames.height(X))
     named, names, each = opened("X", X, feature_names)
+    _check_asked(names, named, categorical, transform)
+    return _usable(Columns(tuple(_made(names, each, categorical, transform, w)), named))
+
+
+def learned_in_parts(
+    names: Sequence[str], parts: Iterable[Any], categorical: Sequence[str] = (), transform: str | None = None
+) -> Columns:
+    """The same of all columns of these names, which come as frames of some of them, or learned already."""
+    _check_asked(names, True, categorical, transform)
+    columns = list[Column]()
+    for part in parts:
+        if isinstance(part, Column):
+            columns.append(part)
+        else:
+            _, own, each = opened("X", part, None)
+            columns += _made(own, each, categorical, transform, np.ones(frames.height(part)))
+    return _usable(Columns(tuple(columns)))
+
+
+def _check_asked(
+    names: Sequence[str], named: bool, categorical: Sequence[str], transform: str | None
+) -> None:
     if transform is not None:
         checks.choice("transform", transform, TRANSFORMS)
         if not named:
             raise ValueError(NEEDS_FRAME.format("transform"))
     if isinstance(categorical, str):
         raise TypeError(f"categorical must be a sequence of names of columns, got {categorical!r}")
-    for name in (wanted := set(map(str, categorical))) - set(names):
+    for name in set(map(str, categorical)) - set(names):
         checks.choice("a column in categorical", name, names)
-    there = w > 0
-    columns = [_column(n, one, n in wanted, there, w) for n, one in zip(names, each, strict=True)]
+
+
+def _made(
+    names: Sequence[str], each: Sequence[Any], categorical: Sequence[str], transform: str | None, w: Float
+) -> list[Column]:
+    there, labels = w > 0, set(map(str, categorical))
+    columns = [_column(n, one, n in labels, there, w) for n, one in zip(names, each, strict=True)]
     if transform is not None:
         columns = [_reshaped(c, one, there, w) for c, one in zip(columns, each, strict=True)]
-    found = Columns(tuple(columns), named)
+    return columns
+
+
+def _usable(found: Columns) -> Columns:
     if not found.used:
         raise ValueError("X must have a column to learn from, got none:\n" + repr(found))
     left_out = [one for one in found if one.kind == "left out"]

@@ -61,7 +61,7 @@ def test_picks_are_those_of_the_function_with_gaps_and_copies(
     strategy, labelled, trained, pool, tmp_path, model, monkeypatch
 ):
     """Random, sample and top once drew other rows on the command line, copies among them."""
-    monkeypatch.setattr("fasttangent.cli.commands.select.CHUNK_ROWS", 64)
+    monkeypatch.setattr("fasttangent.cli.table_pool.CHUNK_ROWS", 64)
     known = features(trained / "data.csv")
     if not labelled:
         model = model.with_posterior(known, samples=16)

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.active import selection
+from fasttangent.active.asked import Asked
+from fasttangent.active.candidates import first_rows
 from fasttangent.active.limits import Picks
 from fasttangent.active.loop.diagnostics import DRAWS, redundancy
-from fasttangent.active.pool import excluded
+from fasttangent.active.loop.pooled import Pooled, drawn
+from fasttangent.active.pool import Screen, Usable, excluded
+from fasttangent.active.smallest import Ranks
 from fasttangent.active.terms import Terms, terms_of
-from fasttangent.common.duplicates import first_of_equals, row_keys, rows_among
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     Rows = NDArray[np.int64]
 
+UNBOUND = {"exclude", "noise"}  # of what may be said of rows: it bounds no batch
 Strategy = str | Callable[..., Any]
 
 
@@ -40,7 +44,7 @@ class Chooser:
             return self.strategy
         return getattr(self.strategy, "__qualname__", type(self.strategy).__qualname__)
 
-    def batch(self, model: Model, pool: NDArray, left: NDArray[np.bool_], labeled: NDArray, k: int, seed: int,
+    def batch(self, model: Model, pool: Pooled, left: NDArray[np.bool_], labeled: NDArray, k: int, seed: int,
               failed: bool) -> dict[str, Any] | None:  # fmt: skip
         """Rows of the pool, of those `left`, and what there is to say of them; None if all are like labelled ones.
 
@@ -50,26 +54,25 @@ class Chooser:
         if found is None:
             return None
         rows, scores = found
-        numbers = np.flatnonzero(left)
-        draws = np.random.default_rng(seed).choice(
-            numbers, min(len(numbers), DRAWS * len(rows)), replace=False
-        )
-        Z, others = (model.scaling.inputs(pool[i], np.dtype(float)) for i in (rows, np.sort(draws)))
+        draws = drawn(left, DRAWS * len(rows), np.random.default_rng(seed))
+        mine = pool.take(rows)
+        Z, others = (model.scaling.inputs(X, np.dtype(float)) for X in (mine, pool.take(np.sort(draws))))
         return {
             "rows": rows,
             "scores": scores,
             "strategy": self.name,
             "seed": seed,
-            "predictions": model.predict(pool[rows], threads=self.threads),
+            "predictions": model.predict(mine, threads=self.threads),
             "redundancy": redundancy(Z, others, seed),
         }
 
     def first(self, left: NDArray[np.bool_], k: int, seed: int) -> Rows:
         """Rows by chance, of those `left` and within the limits, ascending: before there is a model."""
-        numbers, rng = np.flatnonzero(left), np.random.default_rng(seed)
-        limits = self._terms(len(left), k, of_noise=False).limits
+        rng = np.random.default_rng(seed)
+        limits = self._terms(len(left), k, of_noise=False).limits if self._limited else None
         if limits is None:
-            return np.sort(rng.choice(numbers, min(k, len(numbers)), replace=False))
+            return np.sort(drawn(left, k, rng))
+        numbers = np.flatnonzero(left)
         limits = limits.among(numbers)
         limits.check(1)
         picks = Picks(len(numbers), k, limits)
@@ -80,6 +83,10 @@ class Chooser:
         out = excluded(self.limits.get("exclude"), len(usable))
         return usable.copy() if out is None else usable & ~out
 
+    @property
+    def _limited(self) -> bool:
+        return bool(self.limits.keys() - UNBOUND)
+
     def _terms(self, n: int, k: int, of_noise: bool = True) -> Terms:
         without = {"exclude"} if of_noise else {"exclude", "noise"}
         given = {name: self.limits[name] for name in self.limits.keys() - without}
@@ -88,7 +95,7 @@ class Chooser:
     def _picked(
         self,
         model: Model,
-        pool: NDArray,
+        pool: Pooled,
         left: NDArray[np.bool_],
         labeled: NDArray,
         k: int,
@@ -96,15 +103,9 @@ class Chooser:
         failed: bool,
     ) -> tuple[Rows, NDArray | None] | None:
         """Row numbers of the pool and scores, fewer than k if fewer rows differ, or may be picked together."""
-        numbers = np.flatnonzero(left)
-        k = min(k, len(numbers))
+        k = min(k, int(np.count_nonzero(left)))
         if callable(self.strategy):
-            rows = np.asarray(self.strategy(model, pool[numbers], k, labeled=labeled, seed=seed), np.int64)
-            if rows.shape != (k,) or len(np.unique(rows)) < k or rows.min() < 0 or rows.max() >= len(numbers):
-                raise ValueError(
-                    f"strategy must return {k} different row numbers from 0 to {len(numbers) - 1}, got {rows!r}"
-                )
-            return numbers[rows], None
+            return self._by_own_strategy(model, pool, np.flatnonzero(left), labeled, k, seed), None
         # `select` leaves out rows like labelled ones itself.
         out = ~left if failed or "exclude" in self.limits else None
         try:
@@ -118,14 +119,25 @@ class Chooser:
             found = self._selected(model, pool, distinct, labeled, seed, out)
         return found.indices, found.scores
 
-    def _most(self, pool: NDArray, left: NDArray[np.bool_], labeled: NDArray, k: int) -> int:
-        """How many different rows that are not among labelled ones may be picked together."""
+    def _by_own_strategy(
+        self, model: Model, pool: Pooled, numbers: Rows, labeled: NDArray, k: int, seed: int
+    ) -> Rows:
+        assert callable(self.strategy)
+        rows = np.asarray(self.strategy(model, pool.take(numbers), k, labeled=labeled, seed=seed), np.int64)
+        if rows.shape != (k,) or len(np.unique(rows)) < k or rows.min() < 0 or rows.max() >= len(numbers):
+            raise ValueError(
+                f"strategy must return {k} different row numbers from 0 to {len(numbers) - 1}, got {rows!r}"
+            )
+        found: Rows = numbers[rows]
+        return found
+
+    def _most(self, pool: Pooled, left: NDArray[np.bool_], labeled: NDArray, k: int) -> int:
+        """How many different rows that are not among labelled ones may be picked together; of more than k, some."""
         terms = self._terms(len(pool), k)
-        numbers = np.flatnonzero(terms.of(left))
-        rows = pool[terms.rows(numbers)]
-        keys = row_keys(rows)
-        numbers = numbers[first_of_equals(rows, keys) & ~rows_among(rows, keys, labeled)]
-        if terms.limits is None or not len(numbers):
+        screen = Screen(lambda rows: np.ones(len(rows), bool), labeled, ~left, order=terms.order)
+        most = len(pool) if self._limited else k
+        numbers = first_rows(terms.numbered(pool), screen, most, _by_number).rows.number
+        if not self._limited or terms.limits is None or not len(numbers):
             return len(numbers)
         limits = terms.limits.among(numbers)
         if limits.cost is not None and limits.cost.min() > limits.max_cost:
@@ -133,11 +145,9 @@ class Chooser:
         return limits.most(len(numbers))
 
     def _selected(
-        self, model: Model, pool: NDArray, k: int, labeled: NDArray, seed: int, out: NDArray[np.bool_] | None
+        self, model: Model, pool: Pooled, k: int, labeled: NDArray, seed: int, out: NDArray[np.bool_] | None
     ) -> selection.Selection:
-        return selection.select(
-            model,
-            pool,
+        asked = Asked(
             k,
             strategy=self.name,
             labeled=labeled,
@@ -146,3 +156,8 @@ class Chooser:
             **{**self.limits, "exclude": out},
             **self.settings,
         )
+        return selection.selected(model, pool, asked)[0]
+
+
+def _by_number(rows: Usable) -> Ranks:
+    return Ranks(np.zeros(len(rows.numbers)), np.zeros(len(rows.numbers), np.uint64))

@@ -9,8 +9,7 @@ from fasttangent.active.loop import diagnostics
 from fasttangent.active.loop.state import State
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from fasttangent.active.loop.pooled import Pooled
     from fasttangent.model.model import Model
 
 _OF_FIT = ("labels", "trusted", "start", "expected_change", "test_rmse", "test_mae")
@@ -79,7 +78,7 @@ def _nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def compared(run: State, control: State, model: Model, pool: NDArray) -> dict[str, Any] | None:
+def compared(run: State, control: State, model: Model, pool: Pooled) -> dict[str, Any] | None:
     """Errors of both runs on the rows that the control drew in the last round and neither has learned.
 
     `model` is the last one of the run; None where the round has been compared or has nothing to compare.
@@ -97,7 +96,7 @@ def compared(run: State, control: State, model: Model, pool: NDArray) -> dict[st
     rows = [row for _, row in new]
     found: dict[str, Any] = {"round": round, "rows": len(rows)}
     truth = [control.labels[row] for row in rows]
-    predictions: dict[str, Any] = {"": model.predict(pool[rows]) if rows else None, "control_": None}
+    predictions: dict[str, Any] = {"": model.predict(pool.take(rows)) if rows else None, "control_": None}
     if drawn.get("predictions"):
         predictions["control_"] = [drawn["predictions"][i] for i, _ in new] or None
     for whose, predicted in predictions.items():

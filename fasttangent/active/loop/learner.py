@@ -48,7 +48,7 @@ class ActiveLearner:
     Parameters
     ----------
     X_pool : array_like of shape (n, n_features) or Pool
-        Candidates, in any units; a `Pool` is read into memory.  Rows that are not finite are never asked.
+        Candidates, in any units; a `Pool` is passed through, never held.  Rows that are not finite are never asked.
     X, y : array_like of shape (m, n_features) and (m,) or (m, n_outputs), optional
         Labelled rows to begin with.  Without them the first batch is drawn at random.
     oracle : callable or array_like, optional
@@ -182,7 +182,7 @@ class ActiveLearner:
             in_doubt=in_doubt, seed=seed, threads=threads, progress=progress,
         )  # fmt: skip
         sources = Sources.checked(X_pool, X, y, test, oracle, at_once, fit or {})
-        of_fit = fit_settings(fit or {}, sources.pool.shape[1], sources.names, sources.columns)
+        of_fit = fit_settings(fit or {}, sources.pool)
         chooser = Chooser(strategy, *select_settings(select or {}, strategy, len(sources.pool)), threads)
         self._rounds = Rounds(sources, settings, of_fit, chooser, folder)
         self.control = ActiveLearner._of(self._rounds.control()) if random_control else None

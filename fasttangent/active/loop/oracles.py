@@ -11,7 +11,7 @@ import numpy as np
 
 from fasttangent.active.loop.campaign import Campaign, tell
 from fasttangent.active.loop.state import State
-from fasttangent.common import checks, frames
+from fasttangent.common import checks
 from fasttangent.common.errors import CampaignError
 from fasttangent.problem.scaling import LARGEST
 
@@ -41,10 +41,15 @@ class ArrayOracle:
 
 
 class FunctionOracle:
-    """A function of rows (m, n_features) as given, which may raise, or return nan, for rows that have no label."""
+    """A function of rows (m, n_features) as given, which may raise, or return nan, for rows that have no label.
 
-    def __init__(self, function: Callable[..., Any], X: Any, at_once: int) -> None:
-        self.function, self.X, self.at_once = function, X, at_once
+    `shown` makes them of their numbers.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], shown: Callable[[NDArray[np.int64]], Any], at_once: int
+    ) -> None:
+        self.function, self.shown, self.at_once = function, shown, at_once
         self.shape: tuple[int, ...] | None = None
         try:
             self.takes_rows = "rows" in list(inspect.signature(function).parameters)[1:]
@@ -53,8 +58,9 @@ class FunctionOracle:
 
     def __call__(self, rows: NDArray[np.int64]) -> Answer:
         extra = {"rows": rows} if self.takes_rows else {}
+        X = self.shown(rows)
         try:
-            found = self.function(frames.rows_of(self.X, rows), **extra)
+            found = self.function(X, **extra)
         except Exception as error:
             return [None] * len(rows), f"{type(error).__name__}: {error}"
         values = self._checked(found, len(rows))
@@ -85,11 +91,11 @@ class FunctionOracle:
 Oracle = ArrayOracle | FunctionOracle
 
 
-def made(oracle: Any, X: Any, at_once: int) -> Oracle | None:
-    """The oracle that was meant: None, a function, or labels of all rows of X."""
+def made(oracle: Any, shown: Callable[[NDArray[np.int64]], Any], n: int, at_once: int) -> Oracle | None:
+    """The oracle that was meant: None, a function, or labels of all n rows of the pool."""
     if oracle is None:
         return None
-    return FunctionOracle(oracle, X, at_once) if callable(oracle) else ArrayOracle(oracle, frames.height(X))
+    return FunctionOracle(oracle, shown, at_once) if callable(oracle) else ArrayOracle(oracle, n)
 
 
 def _or_none(values: NDArray[np.float64]) -> list[Any]:

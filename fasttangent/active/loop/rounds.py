@@ -15,6 +15,7 @@ from fasttangent.active.loop import diagnostics, oracles
 from fasttangent.active.loop.campaign import Campaign
 from fasttangent.active.loop.choosing import Chooser
 from fasttangent.active.loop.history import compared, history
+from fasttangent.active.loop.pooled import drawn
 from fasttangent.active.loop.settings import LearnerSettings, fingerprint
 from fasttangent.active.loop.sources import Sources
 from fasttangent.active.loop.state import State
@@ -106,7 +107,7 @@ class Rounds:
         """All labelled rows and their labels: those of the beginning, then in the order of asking."""
         rows = self.state.labelled()
         labels = np.array([self.state.labels[row] for row in rows], np.float64)
-        X, known = np.asarray(self.sources.pool[rows]), self.sources.known
+        X, known = self.sources.pool.asked(rows), self.sources.known
         if known is None:
             return X, labels
         return np.concatenate([known[0], X]), np.concatenate(
@@ -125,7 +126,7 @@ class Rounds:
         if model is None:
             batch = {"rows": self.chooser.first(left, k, seed), "strategy": "random", "seed": seed}
         else:
-            failed = bool(state.failed) or not self.sources.finite.all()
+            failed = bool(state.failed) or not self.sources.survey.finite.all()
             batch = self.chooser.batch(model, pool, left, self.labelled()[0], k, seed, failed)
         if batch is None:
             self.exhausted = True
@@ -139,7 +140,7 @@ class Rounds:
             return self.model
         round, threads = len(self.state.rounds), self.settings.threads
         settings = {"seed": self._seed(round, FIT), "threads": threads, **self.fit_settings}
-        settings["columns"] = self.sources.columns
+        settings["columns"] = self.sources.pool.columns
         before = self._model_to_start_from() if self.settings.start == "warm" else None
         if self.state.outlook is None and len(X) >= 2 * diagnostics.FOLDS:
             found = diagnostics.outlook(X, y, settings, self._seed(round, LOOK))
@@ -215,11 +216,10 @@ class Rounds:
 
     def _figures(self, model: Model) -> dict[str, Any]:
         rng = np.random.default_rng(self._seed(0, LOOK))
-        usable = np.flatnonzero(self.sources.usable)
-        rows = np.sort(rng.choice(usable, min(len(usable), LOOKED_AT), replace=False))
+        rows = np.sort(drawn(self.sources.usable, LOOKED_AT, rng))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UntrustedTangentWarning)
-            figures = {"expected_change": diagnostics.expected_change(model, self.sources.pool[rows])}
+            figures = {"expected_change": diagnostics.expected_change(model, self.sources.pool.take(rows))}
         if self.sources.test is not None:
             X, y = self.sources.test
             rmse, mae = diagnostics.errors(model.predict(X, threads=self.settings.threads), y)

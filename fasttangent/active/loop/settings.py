@@ -12,17 +12,18 @@ import numpy as np
 
 from fasttangent.active import selection
 from fasttangent.active.asked import check_noise_is_of_use
+from fasttangent.active.loop.pooled import Pooled
 from fasttangent.active.pool import excluded
 from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.active.terms import terms_of
 from fasttangent.common import checks
-from fasttangent.common.columns import Columns
 from fasttangent.model.prepared import prepare
 from fasttangent.model.settings import SETTINGS
 
 LIMITS = ("exclude", "groups", "per_group", "cost", "max_cost", "noise")
 SELECT_ELSEWHERE = ("model", "pool", "k", "strategy", "labeled", "seed", "threads")
 OF_POOL = ("categorical", "transform")  # arguments of `fit` that go into its columns
+PIECE = 1 << 16
 IN_DOUBT = ("error", "ask", "failed")
 
 
@@ -67,17 +68,15 @@ class LearnerSettings:
             object.__setattr__(self, name, value)
 
 
-def fit_settings(
-    given: Mapping[str, Any], n_features: int, names: Sequence[str] | None, columns: Columns | None
-) -> dict[str, Any]:
+def fit_settings(given: Mapping[str, Any], pool: Pooled) -> dict[str, Any]:
     """Arguments of `fit`, tried with made-up labels."""
     _known("fit", given, [*SETTINGS, "feature_names", "categorical", "transform"])
     settings = {name: value for name, value in given.items() if name not in OF_POOL}
-    if names is not None:
-        settings.setdefault("feature_names", names)
+    if pool.names is not None:
+        settings.setdefault("feature_names", pool.names)
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(64, n_features)), rng.normal(size=64)
-    prepare(X, y, **settings, columns=columns)
+    X, y = rng.normal(size=(64, pool.width)), rng.normal(size=64)
+    prepare(X, y, **settings, columns=pool.columns)
     return settings
 
 
@@ -104,7 +103,14 @@ def fingerprint(limits: Mapping[str, Any]) -> dict[str, Any]:
     """Limits as a campaign remembers them: numbers as they are, of what is said of rows a digest."""
 
     def digest(values: Any) -> str:
-        return hashlib.sha256(repr(np.asarray(values).tolist()).encode()).hexdigest()
+        given = np.asarray(values)
+        if given.ndim != 1:
+            return hashlib.sha256(repr(given.tolist()).encode()).hexdigest()
+        found = hashlib.sha256(b"[")  # of what a list is written as, in pieces
+        for start in range(0, len(given), PIECE):
+            found.update((", " * (start > 0) + repr(given[start : start + PIECE].tolist())[1:-1]).encode())
+        found.update(b"]")
+        return found.hexdigest()
 
     return {
         name: value if name in ("per_group", "max_cost") else digest(value) for name, value in limits.items()

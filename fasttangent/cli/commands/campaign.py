@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fasttangent.active.loop.folder import REMEMBERED, check_records, records
-from fasttangent.cli.options import CATEGORICAL, FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS
+from fasttangent.active.loop.folder import REMEMBERED, check_records
+from fasttangent.active.loop.folder import records as records_of
+from fasttangent.cli.excluded import table_of
+from fasttangent.cli.options import CATEGORICAL, FIT, INPUT, JSON, OUTPUT, QUIET, TABLE, THREADS, limits
 from fasttangent.cli.output import FailedError, aligned, say, shown, shows_progress
+from fasttangent.common import records
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from fasttangent.active.loop.learner import ActiveLearner
-    from fasttangent.common.tables.reading import Table
-    from fasttangent.model.model import Model
+    from fasttangent.cli.begun import Begun
 
+SOURCES = records.Rule(
+    "a source or a list of them",
+    lambda v: records.TEXT.holds(v) or records.several(records.TEXT, least=1).holds(v),
+)
+FILES = records.several(
+    records.Rule(
+        "a file and its number of rows",
+        lambda v: (
+            isinstance(v, list) and len(v) == 2 and records.TEXT.holds(v[0]) and records.whole(0).holds(v[1])
+        ),
+    ),
+    least=1,
+)
 FOLDER = click.option(
     "--folder", required=True, type=click.Path(file_okay=False), help="Where the campaign is kept."
 )
 
 
 @click.command("next", short_help="Pick the rows to label next, round by round.")
-@click.argument("pool", metavar="[POOL]", required=False, type=INPUT)
+@click.argument("pool", metavar="[POOL...]", nargs=-1)
 @FOLDER
 @click.option("-k", "k", type=click.IntRange(min=1), help="How many rows to pick.")
 @click.option(
@@ -45,7 +59,8 @@ FOLDER = click.option(
     "--start", type=click.Choice(["cold", "warm"]), default="cold", show_default=True,
     help="Whether a fit starts anew or from the model before.",
 )  # fmt: skip
-@click.option("--budget", type=click.IntRange(min=1), help="Labels to get in all.")
+@click.option("--budget", type=click.IntRange(min=1), help="Labels to get in all, over all rounds.")
+@limits("--group-by", "group_by")
 @click.option("--skip", is_flag=True, help="Go on without the rows that have no label yet.")
 @click.option("--status", is_flag=True, help="Only show where the campaign is.")
 @CATEGORICAL
@@ -56,14 +71,21 @@ FOLDER = click.option(
 @JSON
 @click.pass_context
 def next_rows(
-    ctx: click.Context, pool: str | None, folder: str, k: int | None, output: str | None, as_json: bool,
+    ctx: click.Context, pool: Sequence[str], folder: str, k: int | None, output: str | None, as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Fit the labels so far, pick K rows of the table POOL, and write them with an empty column to fill in.
+    """Fit the labels so far, pick K rows of POOL, and write them with an empty column to fill in.
+
+    POOL is a table, or several: files, a folder, a glob in quotes ('pool/*.parquet') or URLs. It is passed through in
+    chunks; rows are numbered through all files, in the order of their names, and must stay the same.
 
     The first call begins a campaign in the folder; later ones need only --folder, -k and -o. Rows that were
     asked and have no label yet are written again.
+
+    Limits (--exclude, --group-by, --cost) and --noise hold for every round and are remembered: --max-cost is what the
+    picks of one round may cost together, while --budget counts the labels of all rounds, whatever they cost.
     """
+    from fasttangent.cli.begun import named_pool
     from fasttangent.common.errors import CampaignError
 
     skip, status, threads, quiet = (options.pop(name) for name in ("skip", "status", "threads", "quiet"))
@@ -82,8 +104,10 @@ def next_rows(
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
     }
     asked = {**options, **_remembered(folder), **given}
-    asked["pool"] = os.path.abspath(pool) if pool is not None else asked.get("pool")
-    asked["labeled"] = os.path.abspath(asked["labeled"]) if asked["labeled"] is not None else None
+    asked["pool"] = named_pool(pool) if pool else asked.get("pool")
+    for name in ("labeled", "exclude"):
+        if (path := asked.get(name)) is not None and (name == "labeled" or table_of(path)):
+            asked[name] = os.path.abspath(path)
     if asked["pool"] is None:
         raise click.UsageError("Missing argument 'POOL'; the first call names the pool.", ctx)
     try:
@@ -95,24 +119,24 @@ def next_rows(
 def _next(
     asked: dict[str, Any], folder: str, k: int, output: str, skip: bool, threads: int | None, quiet: bool, as_json: bool
 ) -> None:  # fmt: skip
+    from fasttangent.cli.begun import begun, files_of, limits_of, opened_pool
     from fasttangent.cli.outputs import WITH_TEXT, Input, Output, check_outputs
     from fasttangent.cli.tables.picks import untold, write_picks
     from fasttangent.common.progress import reporting
-    from fasttangent.common.tables.reading import open_table
 
-    read = [Input("the pool", asked["pool"]), Input("the table of --labeled", asked["labeled"])]
-    own = [Input("a record of the campaign", record) for record in records(folder)]
+    table = opened_pool(asked)
+    read = [
+        *(Input("the pool", place) for place in table.places),
+        Input("the table of --labeled", asked["labeled"]),
+        Input("the table of --exclude", table_of(asked.get("exclude"))),
+    ]
+    own = [Input("a record of the campaign", record) for record in records_of(folder)]
     check_outputs([Output("--output", output, WITH_TEXT)], [*read, *own])
-    table = open_table(asked["pool"], asked["header"])
-    rows = _rows(table, asked)
     with reporting(shows_progress(quiet)) as report:
-        learner = _learner(rows, asked, folder, k, threads, report)
-        names = rows["label_names"]
-        remembered = {name: value for name, value in asked.items() if name != "budget"}
-        _remember(
-            folder,
-            {**remembered, "budget": asked["budget"], **{n: rows[n] for n in ("names", "label_names")}},
-        )
+        known, within = begun(table, asked, report), limits_of(table, asked)
+        learner = _learner(known, within, asked, folder, k, threads, report)
+        names = known.labels_in
+        _remember(folder, asked | {"names": known.names, "label_names": names, "files": files_of(table)})
         waiting = untold(output, names, learner.campaign.state.open)
         if waiting:
             raise ValueError(
@@ -128,48 +152,22 @@ def _next(
     document = {
         **learner.summary(), "picked": len(picks), "again": again, "skipped": skipped, "labels_in": names,
         "output": output if len(picks) else None, "model": None if model is None else str(model),
+        **_costs(within.get("cost"), picks, learner.campaign.state.place),
     }  # fmt: skip
     say(as_json, document, _next_in_words(document, folder))
     learner.close()
 
 
-def _rows(table: Table, asked: dict[str, Any]) -> dict[str, Any]:
-    """Pool, labelled rows and the names of their columns."""
-    from fasttangent.cli.columns import alike, columns_left, feature_columns, feature_rows, training_rows
-    from fasttangent.common.tables.reading import open_table
-
-    targets, labels_are = list(asked["target"]), asked.get("categorical", ())
-    reshaped = asked.get("transform") is not None
-    if asked["labeled"] is not None:
-        first = open_table(asked["labeled"], asked["header"])
-        known = training_rows(first, targets, None, asked["drop"], labels_are, reshaped)
-        model = SimpleNamespace(feature_names=known["feature_names"], n_features=known["X"].shape[1])
-        drop = [name for name in asked["drop"] if name in table.names or not table.named]
-        columns = feature_columns(cast("Model", model), table, drop)
-        labels = targets or (
-            [first.names[columns_left(first, asked["drop"])[-1]]] if first.named else ["label"]
-        )
-        X, y, names = known["X"], known["y"], known["feature_names"]
-    else:
-        labels = targets or ["label"]
-        drop = [*asked["drop"], *(name for name in labels if table.named and name in table.names)]
-        columns = columns_left(table, drop)
-        if not columns:
-            raise ValueError(
-                f"{table.path} has no column left for the features; it has {len(table.names)} in all"
-            )
-        X, y, names = None, None, [table.names[i] for i in columns] if table.named else None
-    pool = feature_rows(table, columns, labels_are, gaps=True, as_table=reshaped)
-    pool, X = alike(pool, X, [table.names[i] for i in columns])
-    return {
-        "pool": pool, "X": X, "y": y, "feature_names": names, "label_names": labels,
-        "names": [table.names[i] for i in columns],
-    }  # fmt: skip
+def _costs(cost: Any, picks: Any, asked: Mapping[int, Any]) -> dict[str, float]:
+    """What labels of these picks cost, and of all rows that were ever asked."""
+    if cost is None:
+        return {}
+    return {"cost": float(sum(cost[picks])), "cost_so_far": float(sum(cost[list(asked)]))}
 
 
 def _learner(
-    rows: dict[str, Any], asked: dict[str, Any], folder: str, k: int, threads: int | None, report: Any
-) -> ActiveLearner:
+    rows: Begun, limits: dict[str, Any], asked: dict[str, Any], folder: str, k: int, threads: int | None, report: Any
+) -> ActiveLearner:  # fmt: skip
     import inspect
 
     import fasttangent as ft
@@ -183,8 +181,8 @@ def _learner(
         del fit["members"]
     asked.setdefault("batch", k)
     return ft.ActiveLearner(
-        rows["pool"], rows["X"], rows["y"], strategy=asked["strategy"], batch=asked["batch"], folder=folder,
-        budget=asked["budget"], fit={**fit, "feature_names": rows["feature_names"]}, start=asked["start"],
+        rows.pool, rows.X, rows.y, strategy=asked["strategy"], batch=asked["batch"], folder=folder,
+        budget=asked["budget"], fit={**fit, "feature_names": rows.feature_names}, select=limits, start=asked["start"],
         seed=asked["seed"], threads=threads, progress=report,
     )  # fmt: skip
 
@@ -199,20 +197,20 @@ def _check_folder(folder: str) -> None:
 
 
 def _remembered(folder: str) -> dict[str, Any]:
-    from fasttangent.common import records
-
     path = Path(folder) / REMEMBERED
     if not path.exists():
         return {}
     fields = {
-        "pool": records.TEXT,
+        "pool": SOURCES,
         "header": records.or_null(records.FLAG),
         "names": records.several(records.TEXT, least=1),
         "label_names": records.several(records.TEXT, least=1, distinct=True),
     }
     try:
         found = records.parsed(path.read_text())
-        records.check_fields("it", found, fields, others=records.ANYTHING)
+        records.check_fields(
+            "it", found, {**fields, "files": FILES}, optional={"files"}, others=records.ANYTHING
+        )
     except (ValueError, RecursionError) as error:
         raise FailedError(f"{path} is damaged ({error}); put back a copy of it") from None
     return dict(found)
@@ -235,6 +233,11 @@ def _next_in_words(document: dict[str, Any], folder: str) -> str:
     if not document["picked"]:
         return aligned([*lines, ("nothing to ask", document["stop_reason"])])
     what = "rows that are still open, written again" if document["again"] else "rows"
+    if "cost" in document:
+        paid = (
+            f"{document['cost']:,.10g} for these, {document['cost_so_far']:,.10g} for all rows asked so far"
+        )
+        lines.append(("cost", paid))
     lines.append(("picked", f"{document['picked']:,} {what}: {document['output']}"))
     columns = ", ".join(map(repr, document["labels_in"]))
     lines.append(("next", f"fill in {columns} ('failed' where there is no label; empty: not yet), then run"))
@@ -289,6 +292,7 @@ def tell_labels(picks: str, folder: str, correct: bool, as_json: bool) -> None:
     has no label: it is not asked again. An empty one says: not yet.
     """
     from fasttangent.active.loop.campaign import Campaign, tell
+    from fasttangent.cli.begun import remembered_pool
     from fasttangent.cli.tables.picks import check_own_columns, read_labels
     from fasttangent.common.errors import CampaignError
     from fasttangent.common.files import same_file
@@ -298,18 +302,18 @@ def tell_labels(picks: str, folder: str, correct: bool, as_json: bool) -> None:
     remembered = _remembered(folder)
     if not remembered:
         raise FailedError(f"{folder} holds no campaign of `fasttangent next`; begin one, or name its folder")
-    if any(same_file(picks, record) for record in records(folder)):
+    if any(same_file(picks, record) for record in records_of(folder)):
         raise ValueError(f"{picks} is a record of the campaign itself; name the table that you filled in")
     table = open_table(picks, True)
     names: Sequence[str] = remembered["label_names"]
     labels, waiting = read_labels(table, names)
-    if os.path.exists(remembered["pool"]):
-        pool = open_table(remembered["pool"], remembered["header"])
-        check_own_columns(table, pool, remembered["names"], names)
-    else:
-        warn(f"{remembered['pool']} is gone, so rows were not compared with it")
     try:
         campaign = Campaign(folder)
+        try:
+            pool = remembered_pool(remembered)
+            check_own_columns(table, pool, remembered["names"], names, campaign.manifest["pool"]["rows"])
+        except FileNotFoundError as error:
+            warn(f"{error.filename or remembered['pool']} is gone, so rows were not compared with it")
         new = tell(campaign, labels, correct=correct)
     except CampaignError as error:
         raise FailedError(str(error)) from error

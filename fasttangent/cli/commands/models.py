@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fasttangent.cli.output import FailedError, aligned
+from fasttangent.cli.table_pool import no_features
 
 if TYPE_CHECKING:
     from fasttangent.common.tables.table import Table
@@ -23,8 +24,7 @@ def model_and_pool(
     from fasttangent.common.tables.encoded_table import as_read_by
 
     model = scorable(model_path)
-    fitted = model.feature_names if table.named and model.feature_names is not None else ()
-    others = [name for name in beside if table.names[table.column(name)] not in fitted]
+    others = no_features(table, beside, model.feature_names)
     columns = feature_columns(model, table, [*drop, *others])
     return model, as_read_by(model, table, columns), columns
 

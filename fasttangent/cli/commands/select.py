@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.cli.commands.models import model_and_pool
+from fasttangent.cli.excluded import excluded_rows, table_of
 from fasttangent.cli.options import INPUT, JSON, OUTPUT, QUIET, SELECT, TABLE, THREADS
 from fasttangent.cli.output import say, shows_progress
+from fasttangent.cli.table_pool import OF_ROWS, TablePool, of_rows, where
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fasttangent.active.selection import Selection
-    from fasttangent.common.progress import Report
-    from fasttangent.common.tables.joined import JoinedTable
-    from fasttangent.common.tables.table import Table
     from fasttangent.model.model import Model
-
-CHUNK_ROWS = 1 << 17
-MOST_ROWS = 1 << 53  # that float64 can number
-OF_NUMBERS = ("cost", "noise")  # options that name a column of the pool
-LISTED = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*")  # row numbers
 
 
 @click.command(short_help="Pick the rows of a pool to label next.")
@@ -64,26 +56,21 @@ def select(
     labeled, drop, header = (settings.pop(name) for name in ("labeled", "drop", "header"))
     _check_use(settings)
     exclude = settings["exclude"]
-    listed = exclude is not None and LISTED.fullmatch(exclude) is not None
     files = places(pool)
     read = [
         *(Input("the pool", one) for one in files),
         Input("the model", model_path),
         Input("the table of --labeled", labeled),
-        Input("the table of --exclude", None if listed else exclude),
+        Input("the table of --exclude", table_of(exclude)),
     ]
     check_outputs([Output("--output", output, WRITTEN)], read)
-    beside = [settings[name] for name in ("groups", *OF_NUMBERS) if settings[name] is not None]
+    beside = [settings[name] for name in OF_ROWS if settings[name] is not None]
     joined = JoinedTable(files, header)
     model, table, columns = model_and_pool(model_path, joined, drop, beside)
     settings["labeled"] = None if labeled is None else _labeled_rows(model, labeled, header)
     if exclude is not None:
-        settings["exclude"] = _numbers_in_words(exclude) if listed else _rows_in_table(exclude)
-    if settings["groups"] is not None:
-        settings["groups"] = table.labels(table.column(settings["groups"]))
-    for name in OF_NUMBERS:
-        if settings[name] is not None:
-            settings[name] = table.read([table.column(settings[name])])[:, 0]
+        settings["exclude"] = excluded_rows(exclude)
+    settings |= of_rows(table, {name: settings[name] for name in OF_ROWS})
     if settings["prefilter"] == "none":
         settings["prefilter"] = None
     started = time.perf_counter()
@@ -91,7 +78,7 @@ def select(
         rows = TablePool(table, columns, report)
         picked, tally = selected(model, rows, Asked(k, **settings))
     picks = picked.indices
-    found = {"row": picks, "score": picked.scores, **_where(joined, picks)}
+    found = {"row": picks, "score": picked.scores, **where(joined, picks)}
     own = {f"pool_{name}" if name in found else name: c for name, c in table.take(picks).items()}
     write_table(output, found | own)
     document = {
@@ -127,16 +114,6 @@ def _words(picked: Selection) -> str:
     return f"a row might have gained up to {picked.shortfall:.1%} more than one picked (--passes)"
 
 
-def _where(pool: JoinedTable, rows: np.ndarray) -> dict[str, Any]:
-    """Of several files the one that holds each row, and the row's number in it."""
-    import numpy as np
-
-    if len(pool.places) == 1:
-        return {}
-    file, row = pool.file_of(rows)
-    return {"file": np.array([str(pool.places[i]) for i in file]), "row_in_file": row}
-
-
 def _check_use(settings: dict[str, Any]) -> None:
     """Refuse options that a strategy has no use for, in the words of the command line."""
     strategy = STRATEGIES[settings["strategy"]]
@@ -147,30 +124,6 @@ def _check_use(settings: dict[str, Any]) -> None:
     for name, of_use in (("weight", strategy.takes_weight), ("embedding", strategy.any_embedding)):
         if settings[name] is not None and not of_use:
             raise ValueError(f"--{name} is of no use to --strategy {strategy.name}; leave it out")
-
-
-class TablePool:
-    """A pool on disk, read as often as needed: see `fasttangent.active.pool.Pool`."""
-
-    def __init__(self, table: Table, columns: list[int], report: Report) -> None:
-        self.table, self.columns, self.report = table, columns, report
-
-    def __len__(self) -> int:
-        return self.table.count()
-
-    def chunks(self) -> Iterator[tuple[int, np.ndarray]]:
-        from fasttangent.common.handing import ahead
-        from fasttangent.common.tables.table import height
-
-        total, rows_at_once = self.table.rows or 0, height(CHUNK_ROWS, self.table.width(self.columns))
-        self.report("reading", 0, total)
-        with ahead(self.table.chunks(rows_at_once, self.columns)) as chunks:
-            for start, rows in chunks:
-                yield start, rows
-                self.report("reading", start + len(rows), total)
-
-    def take(self, numbers: np.ndarray) -> np.ndarray:
-        return self.table.values(numbers, self.columns)
 
 
 def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
@@ -189,31 +142,3 @@ def _labeled_rows(model: Model, path: str, header: bool | None) -> np.ndarray:
         )
     columns = feature_columns(model, table, ())
     return as_read_by(model, table, columns).read(columns)
-
-
-def _numbers_in_words(text: str) -> np.ndarray:
-    import numpy as np
-
-    numbers = [int(word) for word in text.split(",")]
-    return np.array([min(number, MOST_ROWS) for number in numbers], np.int64)
-
-
-def _rows_in_table(path: str) -> np.ndarray:
-    """Row numbers: the column 'row' of a table, or the only one of a table without names."""
-    import numpy as np
-
-    from fasttangent.common.tables.reading import open_table
-
-    if not os.path.isfile(path):
-        raise ValueError(
-            f"--exclude must be a table or row numbers such as 3,17, got {path!r}, which is neither"
-        )
-    table = open_table(path, None)
-    if "row" not in table.names if table.named else len(table.names) > 1:
-        raise ValueError(f"{path} has no column 'row'; give --exclude a table with one, as select writes it")
-    numbers = table.read([table.column("row") if table.named else 0])[:, 0]
-    good = (numbers == np.floor(numbers)) & (numbers >= 0) & (numbers <= MOST_ROWS)
-    if not good.all():
-        i = int(np.argmin(good))
-        raise ValueError(f"{path} must hold row numbers (from 0), got {numbers[i]:g} in row {i}")
-    return numbers.astype(np.int64)

@@ -11,21 +11,31 @@ from typing import Any
 
 import numpy as np
 
+from fasttangent.cli.table_pool import where
 from fasttangent.cli.tables.writing import write_table
+from fasttangent.common.tables.arrow import arrow, numbers
 from fasttangent.common.tables.cells import MISSING, is_number
+from fasttangent.common.tables.joined import JoinedTable
 from fasttangent.common.tables.reading import open_table
 from fasttangent.common.tables.table import Table
+from fasttangent.common.tables.typed import is_text, words_of
 
 EMPTY = {"", "na", "n/a", "#n/a", "nan", "null", "none"}  # no label yet
 FAILED = {"failed", "fail"}  # there will be none
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-def write_picks(path: str, table: Table, rows: np.ndarray, label_names: Sequence[str]) -> None:
-    """Row numbers, the pool's own columns and empty columns for labels."""
-    taken = {"row", *label_names}
-    own = {f"pool_{name}" if name in taken else name: column for name, column in table.take(rows).items()}
-    write_table(path, {"row": rows, **own, **{name: np.full(len(rows), np.nan) for name in label_names}})
+def write_picks(path: str, table: JoinedTable, rows: np.ndarray, label_names: Sequence[str]) -> None:
+    """Row numbers, of several files also file and row in it, the pool's own columns and empty columns for labels."""
+    found = {"row": rows, **where(table, rows)}
+    own = {_called(name, label_names, table): column for name, column in table.take(rows).items()}
+    write_table(path, {**found, **own, **{name: np.full(len(rows), np.nan) for name in label_names}})
+
+
+def _called(name: str, label_names: Sequence[str], pool: JoinedTable) -> str:
+    """A column of the pool as the table of picks has it."""
+    taken = ("row", *label_names, *(("file", "row_in_file") if len(pool.places) > 1 else ()))
+    return f"pool_{name}" if name in taken else name
 
 
 def read_labels(table: Table, label_names: Sequence[str]) -> tuple[dict[int, Any], list[int]]:
@@ -89,27 +99,42 @@ def _cell(table: Table, row: int, value: Any) -> Any:
     return float(word)
 
 
-def check_own_columns(picks: Table, pool: Table, names: Sequence[str], label_names: Sequence[str]) -> None:
+def check_own_columns(
+    picks: Table, pool: JoinedTable, names: Sequence[str], label_names: Sequence[str], n: int
+) -> None:
     """Raise if a row's own columns are not those of the pool: edited, or of another row, as if a part was sorted.
 
-    Programs round numbers when they save them; that much they may differ.
+    Of the pool, which has n rows, only those in the picks are read.  Programs round numbers when they save them; that
+    much they may differ.
     """
-    given = {name: f"pool_{name}" if name in ("row", *label_names) else name for name in names}
     kept = set(picks.names)
-    there = [name for name in names if given[name] in kept]
-    if not there:
-        return
+    given = {name: own for name in names if (own := _called(name, label_names, pool)) in kept}
     rows = picks.read([picks.column("row")])[:, 0].astype(int)
-    words = [name for name in there if not _is_numeric(pool, pool.column(name))]
-    _check_words(picks, pool, rows, {name: given[name] for name in words})
-    there = [name for name in there if name not in words]
-    if not there:
+    inside = np.flatnonzero(rows < n)
+    if not given or not len(inside):
         return
-    values = picks.read([picks.column(given[name]) for name in there])
-    truth = np.full_like(values, np.nan)
-    for start, block in pool.chunks(columns=[pool.column(name) for name in there]):
-        inside = np.flatnonzero((rows >= start) & (rows < start + len(block)))
-        truth[inside] = block[rows[inside] - start]
+    columns = [pool.column(name) for name in given]
+    cells = pool.picked(rows[inside], columns, dict.fromkeys(columns, arrow().string()))
+    truth: dict[str, np.ndarray] = {}
+    words: dict[str, list[Any]] = {}
+    for name, values in zip(given, cells.columns, strict=True):
+        if arrow("types").is_boolean(values.type):
+            words[name] = values.to_pylist()
+            continue
+        try:
+            truth[name] = numbers(words_of(values) if is_text(values) else values)
+        except (ValueError, NotImplementedError):
+            words[name] = values.to_pylist()
+    _check_words(picks, rows[inside], inside, {given[name]: cells for name, cells in words.items()})
+    if truth:
+        called = [given[name] for name in truth]
+        values = picks.read([picks.column(name) for name in called])[inside]
+        _check_numbers(picks, rows[inside], called, values, np.column_stack(list(truth.values())))
+
+
+def _check_numbers(
+    picks: Table, rows: np.ndarray, names: Sequence[str], values: np.ndarray, truth: np.ndarray
+) -> None:
     changed = abs(values - truth) > rounding(values, truth)
     if not changed.any():
         return
@@ -124,25 +149,20 @@ def check_own_columns(picks: Table, pool: Table, names: Sequence[str], label_nam
             f"Put columns and row numbers together again"
         )
     raise ValueError(
-        f"{picks.path}: row {rows[i]} has {float(values[i, j])!r} in column {given[there[j]]!r} and "
+        f"{picks.path}: row {rows[i]} has {float(values[i, j])!r} in column {names[j]!r} and "
         f"{float(truth[i, j])!r} in the pool, to which its label will belong; put the value back, or remove the column"
     )
 
 
-def _is_numeric(pool: Table, column: int) -> bool:
-    try:
-        return all(True for _ in pool.blocks([column]))
-    except ValueError:
-        return False
-
-
-def _check_words(picks: Table, pool: Table, rows: np.ndarray, given: Mapping[str, str]) -> None:
+def _check_words(
+    picks: Table, rows: np.ndarray, inside: np.ndarray, truth: Mapping[str, Sequence[Any]]
+) -> None:
     """The same of text, but for dates, which programs write in their own ways, as they do TRUE."""
-    if not given:
+    if not truth:
         return
-    truth, mine = pool.take(rows), picks.take(np.arange(len(rows)))
-    for name, own in given.items():
-        for row, a, b in zip(rows, mine[own].to_pylist(), truth[name].to_pylist(), strict=True):
+    mine = picks.take(inside)
+    for own, cells in truth.items():
+        for row, a, b in zip(rows, mine[own].to_pylist(), cells, strict=True):
             words = ["" if one is None or str(one).strip() in MISSING else str(one).strip() for one in (a, b)]
             if words[0].casefold() != words[1].casefold() and not DATE.match(words[1]):
                 raise ValueError(

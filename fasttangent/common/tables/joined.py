@@ -24,11 +24,15 @@ class JoinedTable(Table):
     places : sequence of paths
     header : bool, optional
         As for `open_table`.
+    rows : sequence of int, optional
+        Of each file, where that is known.
     """
 
-    def __init__(self, places: Sequence[Place], header: bool | None = None) -> None:
+    def __init__(
+        self, places: Sequence[Place], header: bool | None = None, rows: Sequence[int] | None = None
+    ) -> None:
         self.places, self.header = list(places), header
-        self._rows: list[int | None] = [None] * len(places)
+        self._rows: list[int | None] = [None] * len(places) if rows is None else list(rows)
         self._stamps: list[str | None] = [None] * len(places)
         first = self._opened(0)
         called = str(places[0]) + (f" and {len(places) - 1:,} more" if len(places) > 1 else "")
@@ -76,7 +80,7 @@ class JoinedTable(Table):
             taken = table.take(local)
             found.append(pa.table({name: taken[name] for name in taken}))
             order.append(where)
-        whole = _joined(found, order)
+        whole = _joined(_alike(found), order)
         return {name: whole[name] for name in whole.schema.names}
 
     def labels(self, column: int) -> np.ndarray:
@@ -150,6 +154,22 @@ def _cast(pa: Any, batch: Any, schema: Any) -> Any:
     """A batch whose columns are of other types than those of the first file."""
     columns = [one.cast(kind, safe=False) for one, kind in zip(batch.columns, schema.types, strict=True)]
     return pa.record_batch(columns, schema.names)
+
+
+def _alike(tables: list[Any]) -> list[Any]:
+    """Tables whose columns are of text where others have numbers: of no type if they are empty; else all are text."""
+    pa, out = arrow(), list(tables)
+    for name in dict.fromkeys(name for table in tables for name in table.schema.names):
+        having = [i for i, table in enumerate(tables) if name in table.schema.names]
+        text = {i for i in having if is_text(tables[i][name])}
+        empty = {i for i in text if words_of(tables[i][name]).null_count == tables[i].num_rows}
+        for i in having if text and len(text) < len(having) else ():
+            values, at = tables[i][name], tables[i].schema.get_field_index(name)
+            if empty != text:
+                out[i] = out[i].set_column(at, name, values.cast(pa.string()))
+            elif i in empty:
+                out[i] = out[i].set_column(at, name, pa.nulls(len(values)))
+    return out
 
 
 def _joined(tables: list[Any], order: list[np.ndarray]) -> Any:

@@ -60,6 +60,12 @@ class NpyTable(Table):
         taken = self.take(indices)
         return np.array([taken[self.names[i]] for i in columns], np.float64).reshape(-1, len(indices)).T
 
+    def picked(
+        self, indices: np.ndarray, columns: Sequence[int], kinds: Mapping[int, Any] | None = None
+    ) -> Any:
+        taken = self.take(indices)
+        return arrow().table({self.names[i]: taken[self.names[i]] for i in columns})
+
     def _blocks(self, columns: Sequence[int]) -> Iterator[np.ndarray]:
         rows, n = self._shape
         wanted = list(columns)

@@ -42,9 +42,14 @@ def is_text(values: Any) -> bool:
 
 def is_numeric(values: Any) -> bool:
     """Whether an Arrow array holds numbers, or True and False."""
+    return is_numeric_type(values.type)
+
+
+def is_numeric_type(kind: Any) -> bool:
+    """The same of an Arrow type."""
     kinds = arrow("types")
     tests = (kinds.is_integer, kinds.is_floating, kinds.is_decimal, kinds.is_boolean)
-    return any(test(values.type) for test in tests)
+    return any(test(kind) for test in tests)
 
 
 def words_of(values: Any) -> Any:
