@@ -82,7 +82,7 @@ def next_rows(
     The first call begins a campaign in the folder; later ones need only --folder, -k and -o. Rows that were
     asked and have no label yet are written again.
 
-    Limits (--exclude, --group-by, --cost) and --noise hold for every round and are remembered: --max-cost is what the
+    Limits (--exclude, --group-by, --cost) and --noise are remembered and hold for every round: --max-cost is what the
     picks of one round may cost together, while --budget counts the labels of all rounds, whatever they cost.
     """
     from fasttangent.cli.begun import named_pool
