@@ -17,6 +17,7 @@ from fasttangent.common.columns import Columns
 from fasttangent.common.encoded import Encoded, encoded, told, whole
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
+from fasttangent.common.words import DTYPES
 from fasttangent.model import saving, scores
 from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
@@ -925,6 +926,42 @@ class Model:
         self._refuse_users("to_sklearn")
         alpha = self.objective.strength * self.training.get("rows", 1)
         return to_sklearn(self, alpha, self.input_names)
+
+    def to_onnx(self, path: str | os.PathLike[str] | None = None, *, dtype: str = "float64") -> Any:
+        """What `predict` does as an ONNX graph, of opset 17, for runtimes without Python.
+
+        It takes "X" (n, n_features) in float64, rows as the model takes them.  Of a model of columns of any kind it
+        takes an input (n, 1) for each column by its name: categories as text, empty where missing; all others in
+        float64, nan where missing: True and False as 1 and 0, moments as days since 1970 in UTC, durations as days.
+        It gives "prediction" (n,) or (n, n_outputs), in float64 and the units of y.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Where to write it, too.
+        dtype : {"float64", "float32"}
+            In which the network is computed; its inputs are brought to standard units in float64.  onnxruntime has the
+            erf of "gelu" in float32 alone.
+
+        Returns
+        -------
+        onnx.ModelProto
+
+        Raises
+        ------
+        ImportError
+            Without onnx.
+        ValueError
+            If the model has users, or a column has no name, or that of the output.
+        OSError
+            As for `save`.
+        """
+        from fasttangent.model.onnx_graph import Exported, to_onnx
+
+        self._refuse_users("to_onnx")
+        kind = np.dtype(checks.choice("dtype", dtype, DTYPES))
+        exported = Exported(self.network, self.scaling, self.params, self.columns, self.flat_targets)
+        return to_onnx(exported, kind, path)
 
     def summary(self) -> dict[str, Any]:
         """Network, objective, training and certificate as plain Python values."""

@@ -147,6 +147,7 @@ def test_optional_dependencies_stay_at_the_edges(name):
         "common.tables.stores": {"fsspec"},
         "model.batches": {"pyarrow"},
         "model.exports": {"torch", "sklearn"},
+        "model.onnx_graph": {"onnx"},
         **ENTRIES,
     }
     allowed = CORE | (OPTIONAL if room(name) == EDGE else own.get(name, set()))
