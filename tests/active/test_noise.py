@@ -400,6 +400,30 @@ def test_a_campaign_goes_by_noise_and_its_control_does_not(pool, noise):
     assert noise[second].mean() < noise[rounds[1]["rows"]].mean()
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_campaign_and_its_control_learn_labels_as_much_as_they_tell(begun, pool, noise, monkeypatch):
+    fits, unpatched = [], ft.fit
+
+    def fit(X, y, *, sample_weight=None, **settings):
+        fits.append((X, sample_weight))
+        return unpatched(X, y, sample_weight=sample_weight, **settings)
+
+    monkeypatch.setattr("fasttangent.model.fit.fit", fit)
+    labels, X = pool[:, 0] ** 2 + pool[:, 1], pool[:12] + 0.5
+    known = (X, X[:, 0]) if begun else (None, None)
+    given = {"oracle": labels, "batch": 6, "fit": {"hidden": (4,), "epochs": 20, "strength": 1e-2}}
+    learner = ft.ActiveLearner(pool, *known, **given, select={"noise": noise.tolist()}, random_control=True)
+    learner.run(rounds=3)
+    weights = {tuple(row): 1 / own for row, own in zip(pool, noise, strict=True)}
+    weights |= {tuple(row): 1.0 for row in X}
+    assert len(fits) >= 6
+    for rows, found in fits:
+        np.testing.assert_array_equal(found, [weights[tuple(row)] for row in rows])
+    fits.clear()
+    ft.ActiveLearner(pool, **given).run(rounds=1)
+    assert [found for _, found in fits] == [None]
+
+
 def test_a_campaign_remembers_noise_and_refuses_it_early(pool, noise, tmp_path):
     given = {"oracle": pool[:, 0], "batch": 6, "fit": {"hidden": (4,), "epochs": 20, "strength": 1e-2}}
     learner = ft.ActiveLearner(pool, **given, folder=tmp_path / "c", select={"noise": noise})

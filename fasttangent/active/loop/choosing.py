@@ -16,6 +16,7 @@ from fasttangent.active.loop.diagnostics import DRAWS, redundancy
 from fasttangent.active.loop.pooled import Pooled, drawn
 from fasttangent.active.pool import Screen, Usable, excluded
 from fasttangent.active.smallest import Ranks
+from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.active.terms import Terms, terms_of
 
 if TYPE_CHECKING:
@@ -147,13 +148,16 @@ class Chooser:
     def _selected(
         self, model: Model, pool: Pooled, k: int, labeled: NDArray, seed: int, out: NDArray[np.bool_] | None
     ) -> selection.Selection:
+        limits = {**self.limits, "exclude": out}
+        if not STRATEGIES[self.name].takes_noise:
+            limits.pop("noise", None)
         asked = Asked(
             k,
             strategy=self.name,
             labeled=labeled,
             seed=seed,
             threads=self.threads,
-            **{**self.limits, "exclude": out},
+            **limits,
             **self.settings,
         )
         return selection.selected(model, pool, asked)[0]

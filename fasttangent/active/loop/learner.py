@@ -66,7 +66,8 @@ class ActiveLearner:
         Labels to get in all, those of y not counted.  May be raised later.
     fit, select : mapping, optional
         Arguments of `fit` and `select`.  Without a seed of their own fits have one per round, made of `seed`.  Every
-        batch, the first, too, keeps within `exclude`, `per_group` and `max_cost`, and is smaller where it must.
+        batch, the first, too, keeps within `exclude`, `per_group` and `max_cost`, and is smaller where it must.  By
+        `noise` labels are also learned, with the weight 1 / noise; those of y with 1.
     start : {"cold", "warm"}
         Whether a fit starts from new weights or from the model of the round before.
     patience : int, optional

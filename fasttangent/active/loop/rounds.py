@@ -19,6 +19,7 @@ from fasttangent.active.loop.pooled import drawn
 from fasttangent.active.loop.settings import LearnerSettings, fingerprint
 from fasttangent.active.loop.sources import Sources
 from fasttangent.active.loop.state import State
+from fasttangent.common import checks
 from fasttangent.common.errors import CampaignError, UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.model import fit as fitting
@@ -114,6 +115,14 @@ class Rounds:
             [known[1], labels.reshape(-1, *known[1].shape[1:])]
         )
 
+    def weights(self) -> NDArray | None:
+        """What each of them counts for: 1 / noise, if that is known of the pool's; those of the beginning 1."""
+        noise = self.chooser.limits.get("noise")
+        if noise is None:
+            return None
+        counts = 1 / checks.array("noise", noise)[self.state.labelled()].astype(np.float64)
+        return np.concatenate([np.ones(self.sources.first), counts])
+
     def choose(self, k: int) -> None:
         """Pick the rows of a round and record them."""
         round, state, pool = len(self.state.rounds), self.state, self.sources.pool
@@ -147,7 +156,8 @@ class Rounds:
             self.campaign.record("outlook", **(found or {}))
         started = time.perf_counter()
         warm: dict[str, Any] = {} if before is None else {"start": before}
-        model = fitting.fit(X, y, **settings, **warm, progress=self.settings.progress)
+        warm |= {"sample_weight": self.weights(), "progress": self.settings.progress}
+        model = fitting.fit(X, y, **settings, **warm)
         if model.interrupted:
             raise KeyboardInterrupt
         seconds = time.perf_counter() - started
@@ -167,12 +177,11 @@ class Rounds:
     def control(self) -> Rounds:
         """Random labelling beside this run: the same tables and settings, and no rule to stop but the budget."""
         folder = self.campaign.folder
-        limits = {name: value for name, value in self.chooser.limits.items() if name != "noise"}
         control = Rounds(
             self.sources,
             replace(self.settings, patience=None, min_change=None),
             self.fit_settings,
-            Chooser("random", {}, limits, self.settings.threads),
+            Chooser("random", {}, self.chooser.limits, self.settings.threads),
             None if folder is None else folder / "random",
         )
         control.beside, self.beside = self, control
