@@ -205,6 +205,11 @@ def test_scores_are_those_of_a_label_that_counts_for_less(strategy, model, pool,
         expected = ft.select(model, pool, 30, strategy=strategy, weight=weight, seed=4)
         np.testing.assert_array_equal(found.indices, expected.indices)
         assert found.verified
+        more = {"cost": noise[::-1], "max_cost": 200, "groups": np.arange(300) % 9, "per_group": 4, "seed": 4}
+        found = ft.select(model, pool, 30, strategy=strategy, weight=name, noise=noise, **more)
+        expected = ft.select(model, pool, 30, strategy=strategy, weight=weight, **more)
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        assert found.cost == expected.cost
     default = ft.select(model, pool, 30, strategy=strategy, noise=noise, seed=4)
     expected = ft.select(model, pool, 30, strategy=strategy, weight=curiosity / noise, seed=4)
     np.testing.assert_array_equal(default.indices, expected.indices)
