@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from fasttangent.active.asked import PASSES, PREFILTER, Asked
+from fasttangent.active.asked import PASSES, Asked
 from fasttangent.active.pool import ArrayPool, Passage
 from fasttangent.active.selection import Selection, selected
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES
@@ -124,8 +124,8 @@ def select(
     strategy : str
         As for `fasttangent.select`.
     **options : dict
-        Others of `fasttangent.select`.  `prefilter` is None by default, and ("random", 100_000) for "lcmd" and
-        "kmeans++", which do not compare in parts.  Arrays for all rows, such as `cost`, are arrays in memory.
+        Others of `fasttangent.select`; `prefilter` is None by default.  Arrays for all rows, such as `cost`, are in
+        memory.
 
     Returns
     -------
@@ -145,9 +145,8 @@ def select(
     True
     """
     checks.choice("strategy", strategy, STRATEGIES)
-    parted = STRATEGIES[strategy].parted is not None
     options = {
-        "prefilter": None if parted else PREFILTER,
+        "prefilter": None,
         "passes": PASSES if verify else 2,
         "threads": 1,
         **options,

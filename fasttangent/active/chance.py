@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
     Keys = NDArray[np.uint64]
 
-PICKING, THINNING = 0, 1  # what a draw is for: two of one seed know nothing of each other
+# What a draw is for: two of one seed know nothing of each other.  From DRAWING on, one for each step.
+PICKING, THINNING, DRAWING = 0, 1, 2
 
 
 def chances(keys: Keys, seed: int, purpose: int = PICKING) -> Keys:

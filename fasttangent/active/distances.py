@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fasttangent.active.chance import DRAWING, chances, exponential
 from fasttangent.active.greedy import greedy
 from fasttangent.active.limits import Limits, Picks
 from fasttangent.common import checks, parallel
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
+    Keys = NDArray[np.uint64]
 
 CHUNK, TASKS = 8192, 4  # rows of a task at the most, and of few rows as many tasks as that
 LEAST = 1024  # rows of a task at the least; a multiple of the kernels' BLOCK, as is CHUNK
@@ -69,15 +71,19 @@ def lcmd(
 def k_means_plus_plus(
     E: NDArray,
     k: int,
-    rng: np.random.Generator,
+    keys: Keys,
+    seed: int,
     known: Any = None,
     weight: Any = None,
     *,
     threads: int | None = None,
     limits: Limits | None = None,
 ) -> Rows:
-    """A row with probability in proportion to w d^2, k times; without centres, the first in proportion to w."""
-    return greedy(ByChance(Centres(E, known, weight, threads), Picks(len(E), k, limits), rng))
+    """A row with probability in proportion to w d^2, k times; without centres, the first in proportion to w.
+
+    Chance belongs to the seed and the keys (n,) of rows, so it is the same whichever rows are beside them.
+    """
+    return greedy(ByChance(Centres(E, known, weight, threads), Picks(len(E), k, limits), keys, seed))
 
 
 class Farthest:
@@ -130,18 +136,31 @@ class FarthestOfLargest(Farthest):
 
 
 class ByChance(Farthest):
-    """A row by chance, in proportion to what it gains."""
+    """A row by chance: at each step rows gain w d^2 over an exponential variable of their own, and the largest wins.
 
-    def __init__(self, centres: Centres, picks: Picks, rng: np.random.Generator) -> None:
+    Its chance is in proportion to w d^2, as the smallest of exponential variables of these rates belongs to it.
+    """
+
+    def __init__(self, centres: Centres, picks: Picks, keys: Keys, seed: int) -> None:
         super().__init__(centres, picks)
-        self._rng = rng
+        self._keys, self._seed, self._step = keys, seed, 0
 
     def _found(self) -> int:
         c = self.centres
-        total = np.cumsum(c.weight * (c.squared if c.number else 1.0) * self.picks.free)
-        if not total[-1] > 0:
-            return -1
-        return int(np.searchsorted(total, self._rng.random() * total[-1], side="right"))
+        rates = c.weight * c.squared if c.number else c.weight
+        self._gains = rates / exponential(chances(self._keys, self._seed, DRAWING + self._step))
+        i = int(np.argmax(self._gains * self.picks.free))
+        return i if self._gains[i] > 0 else -1
+
+    def gain(self, i: int) -> float:
+        return float(self._gains[i])
+
+    def gains(self) -> Float:
+        return self._gains
+
+    def take(self, i: int) -> None:
+        super().take(i)
+        self._step += 1
 
 
 class Centres:
@@ -189,21 +208,35 @@ class Centres:
 
     def add(self, i: int) -> None:
         """Row i as a centre."""
+        self._add(self.E[i : i + 1])
+        self.number += 1
+
+    def taken(self, C: NDArray) -> list[tuple[Rows, Float]]:
+        """Of each row of C (m, D), were it the next centre: which rows it takes, and their squared distances."""
+        kept, found = (self.squared.copy(), self.nearest.copy(), self._reach.copy()), []
+        for j in range(len(C)):
+            self._add(np.ascontiguousarray(C[j : j + 1], self.E.dtype))
+            rows = np.flatnonzero(self.nearest == self.number)
+            found.append((rows, self.squared[rows]))
+            for now, then in zip((self.squared, self.nearest, self._reach), kept, strict=True):
+                now[rows] = then[rows]
+        return found
+
+    def _add(self, c: NDArray) -> None:
         from fasttangent.kernels.distances import Candidates, Centre, Heads, Nearest, add_centre
 
         self._forget_norms()
-        heads, rest, norm = self._coordinates(self.E[i : i + 1])
+        heads, rest, norm = self._coordinates(c)
         c_head, c_rest = np.ascontiguousarray(heads[0, :, 0]), np.ascontiguousarray(rest[:, 0])
         nearest = Nearest(self.squared, self.nearest, self._reach)
         candidates = Candidates(self.E, self._norm, self._scale)
         known = Heads(self._heads, self._rest, self._first)
-        centre = Centre(self.E[i : i + 1], c_head, c_rest, norm[0], self.number)
+        centre = Centre(c, c_head, c_rest, norm[0], self.number)
 
         def task(start: int, stop: int) -> None:
             add_centre(nearest, candidates, known, centre, start, stop)
 
         each_chunk(task, len(self.E), self.threads)
-        self.number += 1
 
     def _forget_norms(self) -> None:
         """Before the first centre."""

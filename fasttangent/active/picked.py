@@ -46,7 +46,8 @@ class Selection:
     shortfall : float or None
         Where a bound on `passes` came first: by which share, at the most, a row of the pool would have gained more at
         any step than the row picked, in the strategy's own measure (what the mean variance falls by, the variance, the
-        squared distance; per cost and noise), given the picks before.  0.0 where verified.
+        squared distance, all per cost and noise; of "lcmd" the sum of the cluster, and in the same cluster that), given
+        the picks before.  0.0 where verified; infinite where nothing is known.
     """
 
     indices: Rows

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fasttangent.active import two_level
+from fasttangent.active import clusters, two_level
 from fasttangent.active.asked import Asked
 from fasttangent.active.candidates import Found, Rank, first_of_equals, first_rows
 from fasttangent.active.chance import THINNING, chances
+from fasttangent.active.cluster_parts import Clustering
 from fasttangent.active.limits import Limits
 from fasttangent.active.pool import Pool, Screen, Tally, Usable, passed
 from fasttangent.active.row_sets import RowSet
@@ -55,11 +56,13 @@ def picks_of(
             return _in_parts(batch, screen, comparison, passes)
     how, most = prefilter
     found = _thinned(batch, screen, how, most)
-    rows = np.sort(found.rows.number[: int(min(most, len(batch.pool)))])
+    kept = found.rows.of(np.arange(min(len(found.rows.number), int(min(most, len(batch.pool))))))
+    kept = kept.of(np.argsort(kept.number))
+    rows = kept.number
     whole = found.complete and len(rows) == len(found.rows.number)
     limits = _checked(batch, found, rows, "" if whole else "; raise prefilter, which left them")
     every = asked.prefilter is None or limits is not None  # draws know nothing of those
-    batch = replace(batch, usable=rows, limits=limits, every=every)
+    batch = replace(batch, usable=rows, limits=limits, every=every, keys=kept.key)
     assert strategy.pick is not None
     picks = rows[strategy.pick(batch)]
     compared = whole and not (strategy.drawn is not None and strategy.drawn(batch))
@@ -103,13 +106,13 @@ def _checked(batch: Batch, found: Found, rows: Rows, hint: str) -> Limits | None
     return limits
 
 
-def _is_large(batch: Batch, how: two_level.Comparison) -> bool:
+def _is_large(batch: Batch, how: two_level.Comparison | Clustering) -> bool:
     """Whether the embeddings of the whole pool are more than is held."""
     usual = batch.model.scaling.x_mean[None].astype(batch.model.dtype)
     return how.embed(usual).nbytes * len(batch.pool) > WHOLE
 
 
-def _in_parts(batch: Batch, screen: Screen, how: two_level.Comparison, passes: int) -> Picked:
+def _in_parts(batch: Batch, screen: Screen, how: two_level.Comparison | Clustering, passes: int) -> Picked:
     """What greedy makes of all rows, no more of them in memory than a part and the candidates."""
     pool = batch.pool
     size = max(SAMPLE, 2 * batch.k)
@@ -125,7 +128,8 @@ def _in_parts(batch: Batch, screen: Screen, how: two_level.Comparison, passes: i
             raise ValueError(
                 "weight must be above 0 for some row that can be picked, got 0 for all of a sample"
             )
-        how = replace(how, unit=float(power_of_two(weights.max())))
+        if not isinstance(how, Clustering):
+            how = replace(how, unit=float(power_of_two(weights.max())))
 
     def examine_all(task: two_level.Task) -> two_level.Examined:
         seen = passed(pool, two_level.examining(task))
@@ -137,11 +141,14 @@ def _in_parts(batch: Batch, screen: Screen, how: two_level.Comparison, passes: i
             return rows
         return rows._replace(number=first_of_equals(pool, screen, rows))
 
-    outcome = two_level.compared(how, screen, sample, examine_all, first, passes)
+    if isinstance(how, Clustering):
+        outcome = clusters.compared(how, screen, sample, pool, first, passes)
+    else:
+        outcome = two_level.compared(how, screen, sample, examine_all, first, passes)
     picks = outcome.picks.number
     if len(picks) < how.k and (batch.limits is None or batch.limits.max_cost == np.inf):
         raise ValueError(f"k must be at most {len(picks)}, as per_group leaves no more rows, got {batch.k}")
-    if how.finish is not None:
+    if not isinstance(how, Clustering) and how.finish is not None:
         picks = picks[how.finish(outcome.picks, outcome.average)]
     return Picked(picks, found.tally.usable, found.tally, outcome.passes, outcome.verified, outcome.shortfall)
 

@@ -234,6 +234,10 @@ class Screen:
         numbers = start + places if self._number is None else self._number[start + places]
         return Usable(places, numbers, rows, keys), tally
 
+    def keys(self, rows: NDArray) -> tuple[Keys, Keys]:
+        """Two of each row, by which `Usable` rows are known."""
+        return row_keys(self._in_unit(rows)), row_keys(rows, 1)
+
     def _in_unit(self, rows: NDArray) -> NDArray:
         if self._unit is None:
             return rows

@@ -111,14 +111,13 @@ def select(
         32,768 candidates "error" and "variance" compare 16,384 in full, without `targets`, `per_group`, costs and
         noise: drawn with chances in proportion to their variance by 16 tangents, and weighted so that averages are
         those of all.  With 256 picks the error left was 0 to 2 % above that of comparing all.  None: every row in full,
-        and where embeddings of all would take more than 1 GB, "error", "variance", "bait", "maxdet", "kcenter",
-        "greedy-x" and "greedy-y" pass through the pool part by part, until no row would have gained more at any step
-        than the row picked: these are the picks of comparing all (copies count in averages over such a pool).  What
-        thinning a million rows to a tenth costs in the error after labelling was less than what seeds do
-        (bench/THINNING.md).
+        and where embeddings of all would take more than 1 GB, the pool is passed through part by part, until no row
+        would have gained more at any step than the row picked: these are the picks of comparing all (copies count in
+        averages over such a pool, and in the clusters of "lcmd").  What thinning a million rows to a tenth costs in the
+        error after labelling was less than what seeds do (bench/THINNING.md).
     seed : int
-        Of everything random.  What is drawn of rows by "random", "sample" and a prefilter depends on it and on the
-        values of each row alone: not on the order of the rows or on others that are there.
+        Of everything random.  What is drawn of rows by "random", "sample", "kmeans++" and a prefilter depends on it and
+        on the values of each row alone: not on the order of the rows or on others that are there.
     threads : int, optional
         Default: the model's.  Picks do not depend on it.
     passes : int

@@ -53,7 +53,8 @@ class Comparison:
     embed : callable
         Rows as vectors.
     start : callable
-        The state of greedy before the first pick: of vectors, their weights, `Picks`, and the average, or None.
+        The state of greedy before the first pick: of vectors, their weights, `Picks`, and the average, or None;
+        `by_chance` says that the keys of the rows follow.
     weigh : callable
         A weight for each of some rows, given with their numbers, or None.
     average : Average or None
@@ -70,7 +71,7 @@ class Comparison:
 
     k: int
     embed: Callable[[NDArray], NDArray]
-    start: Callable[[NDArray, Float | None, Picks, Average | None], State]
+    start: Callable[..., State]
     weigh: Callable[[Rows, NDArray], Float | None]
     average: Average | None = None
     averaged: bool = False
@@ -79,11 +80,13 @@ class Comparison:
     threads: int = 1
     finish: Callable[[RowSet, Average | None], Rows] | None = None
     path: Callable[[NDArray, Average], Path] | None = None
+    by_chance: bool = False
 
     def begin(self, rows: RowSet, E: NDArray, average: Average | None) -> State:
         limits = None if self.limits is None else self.limits.of(rows.number)
         picks = Picks(len(E), min(self.k, len(E)), limits)
-        return self.start(E, self.weigh(rows.number, rows.rows), picks, average)
+        keys = (rows.key,) if self.by_chance else ()
+        return self.start(E, self.weigh(rows.number, rows.rows), picks, average, *keys)
 
     def moments(self, E: NDArray, weight: Float) -> Float:
         """Sum of w e e^T."""

@@ -15,6 +15,7 @@ from fasttangent.active.pool import ArrayPool, Screen, Usable, excluded
 from fasttangent.active.smallest import Ranks
 from fasttangent.active.terms import positive, terms_of
 from fasttangent.common import checks
+from fasttangent.common.duplicates import row_keys
 from fasttangent.common.warning import warn
 from fasttangent.problem.scaling import largest_square_root
 
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
     Rows = NDArray[np.int64]
 
 SPREADING: dict[str, Callable[..., Rows]] = {
-    "lcmd": lambda E, k, C, w, rng, how: distances.lcmd(E, k, C, w, **how),
-    "kmeans++": lambda E, k, C, w, rng, how: distances.k_means_plus_plus(E, k, rng, C, w, **how),
-    "kcenter": lambda E, k, C, w, rng, how: distances.k_center(E, k, C, w, **how),
+    "lcmd": lambda E, k, C, w, seed, how: distances.lcmd(E, k, C, w, **how),
+    "kmeans++": lambda E, k, C, w, seed, how: distances.k_means_plus_plus(
+        E, k, row_keys(E), seed, C, w, **how
+    ),
+    "kcenter": lambda E, k, C, w, seed, how: distances.k_center(E, k, C, w, **how),
 }
 TELLING: dict[str, Callable[..., Rows]] = {
     "variance": lambda E, k, noise, T, w, how: covariances.variance_reduction(E, k, noise, T, w, **how),
@@ -157,7 +160,7 @@ def select_embeddings(
         if not scores.any():
             raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
     if strategy in SPREADING:
-        picks = SPREADING[strategy](candidates, k, known, scores, np.random.default_rng(seed), how)
+        picks = SPREADING[strategy](candidates, k, known, scores, seed, how)
     else:
         if known is not None:
             candidates = covariances.conditioned(candidates, known, of_known, threads=threads)

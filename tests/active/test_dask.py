@@ -13,7 +13,7 @@ import pytest
 from dask.delayed import delayed
 
 import fasttangent as ft
-from fasttangent.active import candidates, picking, two_level
+from fasttangent.active import candidates, cluster_parts, picking, two_level
 from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.dask import _packed
 
@@ -41,6 +41,7 @@ def in_parts(monkeypatch):
     monkeypatch.setattr(picking, "WHOLE", 0)
     monkeypatch.setattr(picking, "SAMPLE", 50)
     monkeypatch.setattr(two_level, "PART", 256)
+    monkeypatch.setattr(cluster_parts, "PART", 256)
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,12 @@
 """Spreading strategies against their definitions, row by row."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 
 from fasttangent.active import distances
+from fasttangent.active.chance import DRAWING, chances, exponential
 from fasttangent.active.distances import CHUNK, k_center, k_means_plus_plus, lcmd
 
 # ---- slow twins: all distances, one pick after the other ----
@@ -43,22 +46,25 @@ def farthest_of_largest(E, w, squared, nearest, free):
     return largest(np.where(sums[nearest] == sums.max(), w * squared, 0), free)
 
 
-def by_chance(rng):
+def by_chance(seed):
+    """The row of the smallest exponential variable of the rate w d^2."""
+    steps = count(DRAWING)
+
     def choose(E, w, squared, nearest, free):
-        total = np.cumsum(w * free * (1.0 if squared is None else squared))
-        return int(np.sum(total <= rng.random() * total[-1])) if total[-1] > 0 else None
+        waits = exponential(chances(np.arange(len(E), dtype=np.uint64), seed, next(steps)))
+        return largest(w * (1.0 if squared is None else squared) / waits, free)
 
     return choose
 
 
 def plus_plus(E, k, known=None, weight=None, *, threads=None):
-    return k_means_plus_plus(E, k, np.random.default_rng(3), known, weight, threads=threads)
+    return k_means_plus_plus(E, k, np.arange(len(E), dtype=np.uint64), 3, known, weight, threads=threads)
 
 
 STRATEGIES = {
     "k_center": (k_center, lambda: farthest),
     "lcmd": (lcmd, lambda: farthest_of_largest),
-    "k_means_plus_plus": (plus_plus, lambda: by_chance(np.random.default_rng(3))),
+    "k_means_plus_plus": (plus_plus, lambda: by_chance(3)),
 }
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 
@@ -210,10 +216,20 @@ def test_the_first_two_picks_of_k_means_have_the_right_chances(known):
         chances[i] = first[i] / first.sum() * second / second.sum()
     counts = np.zeros((4, 4))
     for seed in range(draws):
-        i, j = k_means_plus_plus(E, 2, np.random.default_rng(seed), known, w, threads=1)
+        i, j = k_means_plus_plus(E, 2, np.arange(4, dtype=np.uint64), seed, known, w, threads=1)
         counts[i, j] += 1
     deviation = np.sqrt(chances * (1 - chances) / draws) + 0.5 / draws
     assert (abs(counts / draws - chances) <= 4.5 * deviation).all()
+
+
+def test_chance_belongs_to_the_keys_of_rows():
+    """Whatever their order, and whichever rows are beside them."""
+    E, keys = embedding(400, 6), np.arange(7, 407, dtype=np.uint64)
+    picks = k_means_plus_plus(E, 20, keys, 5, E[:2])
+    order = np.random.default_rng(0).permutation(400)
+    np.testing.assert_array_equal(order[k_means_plus_plus(E[order], 20, keys[order], 5, E[:2])], picks)
+    fewer = np.union1d(picks, np.arange(0, 400, 3))
+    np.testing.assert_array_equal(fewer[k_means_plus_plus(E[fewer], 20, keys[fewer], 5, E[:2])], picks)
 
 
 # ---- what must leave no trace ----

@@ -13,6 +13,8 @@ from fasttangent.active.asked import SAMPLES
 from fasttangent.active.strategies import informing, scoring, spreading
 from fasttangent.active.strategies.scoring import pick
 from fasttangent.active.strategies.table import DEFAULT_STRATEGY, STRATEGIES
+from fasttangent.common.duplicates import row_keys
+from fasttangent.common.vectors import power_of_two
 
 SCORED = ("top", "random", "sample")
 SPREADING = {s.name: s.embedding for s in spreading.FAMILY if s.any_embedding}
@@ -190,7 +192,9 @@ def test_spreading(strategy, kind, weighted, posterior, pool, data):
     expected = (
         how(E, 9, C, weight)
         if how
-        else distances.k_means_plus_plus(E, 9, np.random.default_rng(3), C, weight)
+        else distances.k_means_plus_plus(
+            E, 9, row_keys(pool / power_of_two(posterior.scaling.x_scale)), 3, C, weight
+        )
     )
     picks = ft.select(
         posterior, pool, 9, strategy=strategy, embedding=kind, weight=weight, labeled=data[0], seed=3

@@ -5,7 +5,7 @@ import pytest
 from helpers.pools import Chunks, selected
 
 import fasttangent as ft
-from fasttangent.active import candidates, picking, pool, two_level
+from fasttangent.active import candidates, cluster_parts, picking, pool, two_level
 from fasttangent.active.covariances import AverageVariance
 from fasttangent.active.exact_sums import ExactSum
 from fasttangent.active.greedy import along
@@ -14,6 +14,7 @@ from fasttangent.active.linear_model import Average, moments
 from fasttangent.active.paths import Path
 from fasttangent.active.strategies.table import STRATEGIES
 
+AVERAGING = ("error", "variance", "bait", "lcmd")  # over pools in parts, copies count
 PARTED = [name for name, strategy in STRATEGIES.items() if strategy.parted is not None]
 
 
@@ -24,6 +25,7 @@ def in_parts(monkeypatch):
     monkeypatch.setattr(picking, "WHOLE", 0)
     monkeypatch.setattr(picking, "SAMPLE", 30)
     monkeypatch.setattr(two_level, "PART", 64)
+    monkeypatch.setattr(cluster_parts, "PART", 64)
 
 
 def whole(model, rows, k, monkeypatch, **asked):
@@ -53,7 +55,8 @@ def pool_of(seed, n=500):
 
 
 def test_which_strategies_compare_in_parts():
-    assert PARTED == ["error", "variance", "bait", "maxdet", "kcenter", "greedy-x", "greedy-y"]
+    rank = {name for name, strategy in STRATEGIES.items() if strategy.rank is not None}
+    assert set(STRATEGIES) - rank == set(PARTED)
 
 
 @pytest.mark.parametrize("strategy", PARTED)
@@ -61,7 +64,7 @@ def test_which_strategies_compare_in_parts():
 def test_verified_picks_are_those_of_the_whole_pool(strategy, seed, in_parts, linear, monkeypatch):
     model, X = linear
     rows = pool_of(seed)
-    if seed % 3 == 1 and strategy in ("error", "variance", "bait"):
+    if seed % 3 == 1 and strategy in AVERAGING:
         rows = np.unique(rows, axis=0)  # copies count in averages over a pool in parts
     given = {"strategy": strategy, "labeled": X, "seed": seed}
     expected = whole(model, rows, 12, monkeypatch, **given)
@@ -76,12 +79,12 @@ def test_verified_picks_are_those_of_the_whole_pool(strategy, seed, in_parts, li
     np.testing.assert_array_equal(streamed.indices, expected.indices)
 
 
-@pytest.mark.parametrize("strategy", ["error", "maxdet", "kcenter"])
+@pytest.mark.parametrize("strategy", ["error", "maxdet", "kcenter", "lcmd", "kmeans++"])
 @pytest.mark.parametrize("which", ["curiosity", "given"])
 def test_weights(strategy, which, in_parts, linear, monkeypatch):
     model, X = linear
     for seed in range(3):
-        rows = np.unique(pool_of(1), axis=0) if strategy == "error" else pool_of(1)
+        rows = np.unique(pool_of(1), axis=0) if strategy in AVERAGING else pool_of(1)
         weight = np.random.default_rng(seed).exponential(size=len(rows)) if which == "given" else which
         given = {"strategy": strategy, "labeled": X, "weight": weight, "seed": seed}
         expected = whole(model, rows, 12, monkeypatch, **given)
@@ -97,7 +100,7 @@ def test_limits(strategy, in_parts, linear, monkeypatch):
     for seed in range(3):
         rng = np.random.default_rng(seed)
         rows = pool_of(seed)
-        if strategy in ("error", "variance", "bait"):
+        if strategy in AVERAGING:
             rows = np.unique(rows, axis=0)
         n = len(rows)
         for limits in (
@@ -243,7 +246,7 @@ def test_exact_sums_depend_on_no_order():
     np.testing.assert_allclose(expected, np.sum(arrays, axis=0), rtol=1e-9)
 
 
-@pytest.mark.parametrize("strategy", ["error", "kcenter"])
+@pytest.mark.parametrize("strategy", ["error", "kcenter", "lcmd", "kmeans++"])
 def test_parts_may_be_looked_at_in_any_order(strategy, in_parts, linear, monkeypatch):
     model, X = linear
     rows = pool_of(2)
@@ -256,9 +259,11 @@ def test_parts_may_be_looked_at_in_any_order(strategy, in_parts, linear, monkeyp
     assert found.passes == expected.passes
 
 
-def test_threads_do_not_matter(in_parts, linear):
+@pytest.mark.parametrize("strategy", ["error", "lcmd", "kmeans++"])
+def test_threads_do_not_matter(strategy, in_parts, linear):
     model, X = linear
-    one, three = (ft.select(model, pool_of(2), 10, labeled=X, prefilter=None, threads=t) for t in (1, 3))
+    given = {"labeled": X, "prefilter": None, "strategy": strategy}
+    one, three = (ft.select(model, pool_of(2), 10, threads=t, **given) for t in (1, 3))
     np.testing.assert_array_equal(one.indices, three.indices)
 
 
@@ -268,7 +273,7 @@ def test_passes_are_checked(linear):
         ft.select(model, pool_of(2), 10, labeled=X, passes=1)
 
 
-@pytest.mark.parametrize("strategy", ["error", "maxdet", "kcenter", "random", "sample"])
+@pytest.mark.parametrize("strategy", ["error", "maxdet", "kcenter", "lcmd", "kmeans++", "random", "sample"])
 def test_files_do_not_matter(strategy, in_parts, linear, tmp_path):
     model, X = linear
     rows = pool_of(2)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasttangent.active.cluster_parts import Clustering
     from fasttangent.active.limits import Limits
     from fasttangent.active.pool import Pool, Usable
     from fasttangent.active.smallest import Ranks
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
     Rows = NDArray[np.int64]
+    Keys = NDArray[np.uint64]
 
 WEIGHTS = ("curiosity", "sensitivity")
 LEAST_NOISE = 1e-12  # variance in standard units: a model may fit its rows without any residual
@@ -69,7 +71,7 @@ class Strategy:
     help: str
     pick: Callable[[Batch], Rows] | None = None
     rank: Callable[[Batch, Usable], Ranks] | None = None
-    parted: Callable[[Batch], Comparison] | None = None
+    parted: Callable[[Batch], Comparison | Clustering] | None = None
     drawn: Callable[[Batch], bool] | None = None
     embedding: str | None = None
     any_embedding: bool = False
@@ -102,6 +104,7 @@ class Batch:
     threads: int | None
     limits: Limits | None = None  # of the usable rows
     every: bool = False  # whether all usable rows are to be compared in full, whatever it takes
+    keys: Keys | None = None  # of the usable rows, to which their chance belongs
 
     def candidates(self) -> NDArray:
         """The usable rows, in memory unless they are the whole of a mapped pool."""

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fasttangent.active.cluster_parts import Clustering
     from fasttangent.active.distances import Farthest
     from fasttangent.active.limits import Picks
     from fasttangent.active.linear_model import Average
     from fasttangent.active.two_level import Comparison
 
     Float = NDArray[np.float64]
+    Keys = NDArray[np.uint64]
     Rows = NDArray[np.int64]
 
 
@@ -29,14 +31,14 @@ def _lcmd(batch: Batch) -> Rows:
 
 
 def _k_means(batch: Batch) -> Rows:
-    import numpy as np
-
     from fasttangent.active.distances import k_means_plus_plus
 
     weight = batch.some_weights()
     E, C = _in_embedding(batch)
-    rng = np.random.default_rng(batch.seed)
-    return k_means_plus_plus(E, batch.k, rng, C, weight, threads=batch.threads, limits=batch.limits)
+    assert batch.keys is not None
+    return k_means_plus_plus(
+        E, batch.k, batch.keys, batch.seed, C, weight, threads=batch.threads, limits=batch.limits
+    )
 
 
 def _k_center(batch: Batch) -> Rows:
@@ -48,8 +50,7 @@ def _k_center(batch: Batch) -> Rows:
 
 
 def _center_in_parts(batch: Batch) -> Comparison:
-    kind = batch.embedding or "input"
-    return _far_in_parts(batch, lambda rows: batch.embedded(rows, kind))
+    return _far_in_parts(batch, lambda rows: _embedded(batch, rows))
 
 
 def _predictions_in_parts(batch: Batch) -> Comparison:
@@ -68,9 +69,44 @@ def _far_in_parts(batch: Batch, embed: Callable[[NDArray], NDArray]) -> Comparis
     return Comparison(batch.k, embed, start, batch.weigh, limits=batch.limits)
 
 
+def _draws_in_parts(batch: Batch) -> Comparison:
+    from fasttangent.active.distances import ByChance, Centres
+    from fasttangent.active.two_level import Comparison
+
+    known = None if batch.known is None else _embedded(batch, batch.known)
+
+    def start(
+        E: NDArray, weight: Float | None, picks: Picks, average: Average | None, keys: Keys
+    ) -> ByChance:
+        return ByChance(Centres(E, known, weight, batch.threads), picks, keys, batch.seed)
+
+    def embed(rows: NDArray) -> NDArray:
+        return _embedded(batch, rows)
+
+    return Comparison(batch.k, embed, start, batch.weigh, limits=batch.limits, by_chance=True)
+
+
+def _clusters_in_parts(batch: Batch) -> Clustering:
+    from fasttangent.active.cluster_parts import Clustering
+    from fasttangent.common import checks
+
+    known = None if batch.known is None else _embedded(batch, batch.known)
+    return Clustering(
+        batch.k,
+        lambda rows: _embedded(batch, rows),
+        known,
+        batch.weigh,
+        batch.limits,
+        checks.thread_count(batch.threads),
+    )
+
+
 def _in_embedding(batch: Batch) -> tuple[NDArray, NDArray | None]:
-    kind = batch.embedding or "input"
-    return batch.with_known(lambda rows: batch.embedded(rows, kind))
+    return batch.with_known(lambda rows: _embedded(batch, rows))
+
+
+def _embedded(batch: Batch, rows: NDArray) -> NDArray:
+    return batch.embedded(rows, batch.embedding or "input")
 
 
 def _in_predictions(batch: Batch) -> Rows:
@@ -96,6 +132,7 @@ FAMILY = (
         "Holzmueller et al. 2023; up to n D a pick",
         FAR,
         _lcmd,
+        parted=_clusters_in_parts,
         embedding="gradient",
         any_embedding=True,
     ),
@@ -105,6 +142,7 @@ FAMILY = (
         "Arthur & Vassilvitskii 2007, BADGE (Ash et al. 2020); up to n D a pick",
         FAR,
         _k_means,
+        parted=_draws_in_parts,
         embedding="gradient",
         any_embedding=True,
     ),
