@@ -59,10 +59,8 @@ class Clustering:
         """What squared distances are multiplied by."""
         w = self.weigh(rows.number, rows.rows)
         w = np.ones(len(rows.number)) if w is None else w
-        if self.limits is None or isinstance(self.limits.price(), float):
-            return w
-        assert self.limits.cost is not None
-        found: Float = w / (self.limits.cost[rows.number] / self.limits.cost.min())
+        price = 1.0 if self.limits is None else self.limits.price
+        found: Float = w / price[rows.number] if isinstance(price, np.ndarray) else w
         return found
 
     def picking(self, numbers: Rows, picked: Rows) -> Picks:

@@ -33,14 +33,13 @@ def test_they_are_those_of_the_model(model, strategy, weighted):
     E[5] = np.nan
     options = {"labeled": model.embed(X, kind, seed=3)} if spread else {"noise": model.noise}
     found = ft.select_embeddings(E, 8, strategy=strategy, weight=weight, seed=3, **options)
+    expected = ft.select(model, POOL, 8, strategy=strategy, labeled=X, weight=weight, seed=3)
+    picks = expected.indices
     if strategy == "kmeans++":  # whose chance belongs to the values of what it is given
         there = np.setdiff1d(np.arange(len(E)), [5, 9])
         w = None if weight is None else weight[there]
-        drawn = k_means_plus_plus(E[there], 8, row_keys(E[there]), 3, options["labeled"], w)
-        expected = there[drawn]
-    else:
-        expected = ft.select(model, POOL, 8, strategy=strategy, labeled=X, weight=weight, seed=3).indices
-    np.testing.assert_array_equal(found.indices, expected)
+        picks = there[k_means_plus_plus(E[there], 8, row_keys(E[there]), 3, options["labeled"], w)]
+    np.testing.assert_array_equal(found.indices, picks)
     assert (found.embedding, found.candidates, found.trusted) == ("given", 698, False)
     assert (found.verified, found.shortfall) == (expected.verified, expected.shortfall) == (True, 0.0)
     assert np.isnan(found.scores).all()
