@@ -39,6 +39,10 @@ COMMANDS = {  # name: (file, what it says)
     "reliability": ("reliability.command", "an hour of hostile random use, and whatever goes wrong"),
     "parallel": ("parallel.command", "our threads beside prange: a table of faults, and what each costs"),
     "pools": ("scale.pools", "files scored beside what Arrow needs to decode them, and memory by files"),
+    "kills": (
+        "scale.kills",
+        "commands and Dask workers killed at random moments: nothing lost, nothing half-written",
+    ),
     "recipes": ("scale.recipes", "scores on Spark, Ray and Slurm: functions to copy, a script to submit"),
     "conversions": ("conversions", "models from torch and scikit-learn, and back"),
     "estimators": ("estimators", "the estimator inside scikit-activeml and modAL"),

@@ -2,11 +2,8 @@
 
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -344,53 +341,6 @@ def test_a_full_disk_ends_it_and_leaves_whole_files(trained, tmp_path):
         f"fasttangent: error: {tmp_path / 's' / 'p2.parquet'}: File too large; free some space or write elsewhere"
     )
     assert outputs(tmp_path / "s") == ["p0.parquet", "p1.parquet"]
-
-
-def contents(folder):
-    return {name: (folder / name).read_bytes() for name in outputs(folder)}
-
-
-def struck(command, seconds, number):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fasttangent.cli", *map(str, command)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.send_signal(number)
-        process.communicate(timeout=120)
-    return process.returncode
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-@pytest.mark.parametrize(("number", "most"), [(signal.SIGKILL, 40), (signal.SIGINT, 15)])
-def test_kills_lose_nothing(trained, tmp_path, number, most):
-    """Killed at random moments and begun again until it is done: the outputs of work that nobody disturbed."""
-    rng, numbers = random.Random(3), np.random.default_rng(0)
-    (tmp_path / "pool").mkdir()
-    for i in range(60):
-        X = numbers.normal(size=(20_000, 3))
-        write_table(tmp_path / "pool" / f"p{i:02}.parquet", dict(zip(NAMES, X.T, strict=True)))
-    command = ["score", trained / "m.npz", tmp_path / "pool", "-o"]
-    began = time.monotonic()
-    assert struck([*command, tmp_path / "undisturbed"], 300, number) == 0
-    whole, expected = time.monotonic() - began, contents(tmp_path / "undisturbed")
-    kills = halves = runs = 0
-    while kills < most:
-        out, runs = tmp_path / f"run{runs}", runs + 1
-        for _ in range(100):
-            code = struck([*command, out, "--resume"], rng.uniform(0.6, 1.1) * whole, number)
-            if code == 0:
-                break
-            kills += 1
-            there = {name: found for name, found in contents(out).items() if not name.endswith(".tmp")}
-            assert all(expected[name] == found for name, found in there.items())
-            halves += 0 < len(there) < len(expected)
-        assert contents(out) == expected, "nothing half-written is left"
-    assert halves > most / 8, "kills came at telling moments"
 
 
 def test_interrupted_between_files(trained, many, tmp_path, monkeypatch):

@@ -1,0 +1,57 @@
+"""Work that is killed at random moments and begun again: nothing lost, nothing half-written, the same result."""
+
+import signal
+import sys
+
+import pytest
+
+from bench.scale import kills
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals"),
+]
+
+
+@pytest.mark.parametrize(("number", "most"), [(signal.SIGKILL, 40), (signal.SIGINT, 15)])
+def test_score(tmp_path, number, most):
+    found = kills.killed(
+        kills.WORKS["score of 60 files"], tmp_path, most, number=number, seed=3, earliest=0.6
+    )
+    assert found.kills >= most
+    assert found.midway > most / 8, "kills came at telling moments"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_select(tmp_path, number):
+    assert kills.killed(kills.WORKS["select -o"], tmp_path, 5, number=number).kills >= 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_next_and_tell(tmp_path, number):
+    found = kills.killed(kills.WORKS["next and tell, three rounds"], tmp_path, 8, number=number)
+    assert found.kills >= 8
+    assert found.midway > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_workers_of_dask():
+    pytest.importorskip("distributed")
+    from bench.scale import worker_kills
+
+    for found in worker_kills.on_a_cluster(2).values():
+        assert found.kills == 2
+
+
+def test_a_half_written_output_is_found(tmp_path):
+    """The campaign sees what it is to see."""
+
+    def steps(source, place):
+        (place / "out.csv").write_text("a,b\n1,2\n" if place.name == "undisturbed" else "a,b\n1,")
+        yield ["--help"]
+
+    def there(place):
+        return {path.name: path.read_text() for path in place.iterdir()}
+
+    with pytest.raises(kills.WrongError):
+        kills.killed(kills.Work(lambda folder: None, steps, there), tmp_path, 1)
