@@ -56,7 +56,7 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         The network.
     loss, delta, strength, complexity, groups : str, float, float or "auto" or dict, str, str or array_like of int
         What is minimised.
-    optimizer, learning_rate, momentum, epochs, batch_size : str, float or None, float, int, int
+    optimizer, learning_rate, momentum, epochs, batch_size : str, float or None, float, int or None, int
         The minibatch steps.
     tangents, samples, curvature : str or sequence of str or None, int, str
         What is carried along.  ``tangents=("strength", "posterior")`` for ``predict(return_std=True)`` and for batches
@@ -120,7 +120,7 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         optimizer: str = "adam",
         learning_rate: float | None = None,
         momentum: float = 0.9,
-        epochs: int = 200,
+        epochs: int | None = None,
         batch_size: int = 64,
         tangents: str | Sequence[str] | None = "strength",
         samples: int = 256,

@@ -318,7 +318,11 @@ FIT = _several(
         help="At the start; it falls to zero.  [default: 0.01, less for layers of more than 256 units]",
     ),
     _value("--momentum", float, 0.9, "beta of --optimizer momentum, beta 1 of adam."),
-    _value("--epochs", int, 200, "Passes over the rows in the first stage."),
+    click.option(
+        "--epochs",
+        type=int,
+        help="Passes over the rows in the first stage.  [default: 200, fewer of very many rows]",
+    ),
     _value("--batch-size", int, 64, "Rows per step."),
     _choice("--curvature", CURVATURES, "What carries the tangent while training."),
     _value(

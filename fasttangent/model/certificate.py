@@ -249,12 +249,13 @@ def _why_flat(problem: Problem) -> str:
 def _kinks(problem: Problem, theta: Float) -> int:
     """Number of (row, unit) pairs whose pre-activation is zero to rounding while the unit is in use."""
     layout, kinks = problem.network.layout, 0
-    for rows, theta_u in problem.each_user(theta):
-        h = problem.rows.X[rows]
-        for l in range(layout.n_layers - 1):
-            W = layout.weights(theta_u, l)
-            with one_thread():
-                z = h @ W + layout.biases(theta_u, l)
-            kinks += int(np.count_nonzero((np.abs(z) <= KINK) & (np.abs(W).max(axis=0) > KINK)))
-            h = np.maximum(z, 0)
+    for part in problem.parts():
+        for rows, theta_u in part.each_user(theta):
+            h = part.rows.X[rows]
+            for l in range(layout.n_layers - 1):
+                W = layout.weights(theta_u, l)
+                with one_thread():
+                    z = h @ W + layout.biases(theta_u, l)
+                kinks += int(np.count_nonzero((np.abs(z) <= KINK) & (np.abs(W).max(axis=0) > KINK)))
+                h = np.maximum(z, 0)
     return kinks

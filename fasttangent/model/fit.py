@@ -7,7 +7,8 @@ from typing import Any
 
 from fasttangent.common.columns import Columns
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import OF_TABLE, prepare
+from fasttangent.model.prepared import OF_TABLE
+from fasttangent.model.prepared_many import prepare_fit
 from fasttangent.model.settings import SETTINGS
 from fasttangent.model.side_by_side import fit_one
 
@@ -29,7 +30,7 @@ def fit(
     optimizer: str = "adam",
     learning_rate: float | None = None,
     momentum: float = 0.9,
-    epochs: int = 200,
+    epochs: int | None = None,
     batch_size: int = 64,
     tangents: str | Sequence[str] | None = "strength",
     samples: int = 256,
@@ -61,6 +62,9 @@ def fit(
         narwhals reads all but plain numbers of pandas) with columns of any kind: numbers, True and False, text,
         categories, dates, durations, and gaps.  What was made of each is `Model.columns`, which later tables, whose
         columns are found by name, are read with.  An array's masked values are gaps; nan in an array is an error.
+        Of many rows (more than 131,072, of which settling would keep more than 1 GB) an array or a memory map
+        is read in blocks, again and again: memory does not depend on their number, and the model does not depend on
+        which of them they are.  See Notes.
     y : array_like of shape (n,) or (n, n_outputs)
         Labels, in any units from 1e-300 to 1e300.
     hidden : sequence of int
@@ -103,8 +107,9 @@ def fit(
         2.56 over the widest.
     momentum : float
         beta of Nesterov momentum, beta_1 of Adam.
-    epochs, batch_size : int
-        Passes over the rows and rows per step, before settling.
+    epochs, batch_size : int or None, int
+        Passes over the rows and rows per step, before settling.  None: 200 epochs; where rows are read in blocks as
+        many as take the steps of 200 epochs of 131,072 rows, 3 of 10,000,000.
     tangents : "strength", "posterior", "groups", a sequence of them, or None
         "strength": the regularity tangent, carried along.  "posterior": tangents of noise, solved for at the end as
         `Model.with_posterior` does, for deviations, draws from the posterior and batches.  "groups": the tangent of
@@ -178,13 +183,20 @@ def fit(
     >>> model.sensitivity(X[:3]).shape
     (3,)
 
+    Notes
+    -----
+    Rows that are read in blocks: minibatch steps shuffle the rows of pieces that the seed draws from all over the file.
+    Settling lets a sample of the rows propose steps; gradient, tangents and curvature are those of all rows, and so is
+    the certificate.  A pass over 10,000,000 rows takes seconds and settling hundreds of them, so give it an end, such
+    as ``settle=600``.  Rows with `users`, and with tangents "posterior", are held in memory however many they are.
+
     References
     ----------
     Eaton 2024, "Regularity tangents", arXiv 2411.15292; Pearlmutter 1994 for the dual pass; Neal 1996, Williams 1998
     and MacKay 1992 for learned strengths.
     """
     given = locals()
-    prepared = prepare(
+    prepared = prepare_fit(
         X, y, sample_weight, start, threads, users, **{name: given[name] for name in (*SETTINGS, *OF_TABLE)}
     )
     prepared.warn()

@@ -10,7 +10,8 @@ from fasttangent.common import checks
 from fasttangent.common.progress import reporting
 from fasttangent.model.fit import fit
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import Prepared, prepare
+from fasttangent.model.prepared import Prepared
+from fasttangent.model.prepared_many import prepare_fit
 from fasttangent.model.side_by_side import first_error, fit_all
 
 OURS = ("threads", "progress")  # arguments of `fit` that are given for all fits together
@@ -126,4 +127,4 @@ def _prepared(arguments: Any, threads: int | None) -> Prepared:
         if name in arguments:
             raise TypeError(f"{name} is for all fits together; pass it to fit_many")
     inspect.signature(fit).bind(**arguments)
-    return prepare(**arguments, threads=threads)
+    return prepare_fit(**arguments, threads=threads)

@@ -12,7 +12,10 @@ import numpy as np
 from fasttangent.common import checks, parallel
 from fasttangent.common.errors import DivergenceError
 from fasttangent.common.words import CURVATURES, OPTIMIZERS
+from fasttangent.model.feeds import InMemory, Streamed, Window
 from fasttangent.problem.problem import Problem
+from fasttangent.problem.stored_rows import StoredRows
+from fasttangent.problem.streamed_problem import StreamedProblem
 from fasttangent.solvers import norm
 
 if TYPE_CHECKING:
@@ -102,7 +105,7 @@ def train(
     dtype: np.dtype,
     rng: np.random.Generator,
     report: Report,
-    held_back: tuple[Float, Float, Float] | None = None,
+    held_back: tuple[Float, Float, Float] | StoredRows | None = None,
 ) -> Trained:
     """Run minibatch steps, with the tangents carried along.
 
@@ -119,7 +122,7 @@ def train(
         For the order of rows.
     report : callable
         Called as report("training", epoch, epochs, loss=...).
-    held_back : (X, Y, w), optional
+    held_back : (X, Y, w) or StoredRows, optional
         Rows for early stopping; none, or no rows, for none.
 
     Raises
@@ -128,7 +131,14 @@ def train(
         If the parameters run away.
     """
     run = _Run(problem, schedule, start, dtype, rng, report)
-    watch = _EarlyStopping(problem, schedule, held_back) if held_back and len(held_back[0]) else None
+    watch = None
+    if isinstance(held_back, StoredRows):
+        other = StreamedProblem(problem.network, problem.objective, held_back, problem.threads)
+        watch = _EarlyStopping(other, schedule.patience)
+    elif held_back and len(held_back[0]):
+        watch = _EarlyStopping(
+            Problem(problem.network, problem.objective, *held_back, problem.threads), schedule.patience
+        )
     stopped = "done"
     try:
         for epoch in range(schedule.epochs):
@@ -169,7 +179,7 @@ class _Run:
 
         theta, tangents = start
         self.kernels = steps  # looked up once: a small network's epoch takes 40 microseconds
-        self.problem, self.schedule, self.rng, self.report = problem, schedule, rng, report
+        self.given, self.schedule, self.rng, self.report = problem, schedule, rng, report
         self.state: State = steps.State(
             theta.astype(dtype),
             np.zeros(theta.shape, dtype),
@@ -177,20 +187,29 @@ class _Run:
             tangents.astype(dtype),
             np.zeros(tangents.shape, dtype),
         )
-        X, Y, w = problem.rows
-        batch_rows = rows.Rows(X.astype(dtype, copy=False), Y.astype(dtype, copy=False), w)
-        self.data = problem.data_term(schedule.curvature == "gauss-newton")._replace(rows=batch_rows)
+        self.feed: InMemory | Streamed
+        if isinstance(problem, StreamedProblem):
+            self.feed = Streamed(problem, dtype, schedule.batch_size)
+        else:
+            self.feed = InMemory(problem, dtype, schedule.batch_size)
+        #: what first and last losses and residuals of the tangent are measured on
+        self.problem = self.feed.measured
+        self.data = rows.DataTerm(  # of no rows yet
+            rows.Rows(*(np.empty((0, 0), dtype),) * 2, np.empty(0)),
+            problem.network.kernel_view,
+            problem.objective.kernel_loss,
+            schedule.curvature == "gauss-newton",
+        )
         self.penalty = steps.Penalty(problem.mask.astype(dtype), problem.objective.strength)
         self.optimizer = steps.Optimizer(
             steps.CODES[schedule.optimizer], schedule.momentum, 0.999, 1e-8 if dtype == np.float64 else 1e-7
         )
-        self.batch_size = min(schedule.batch_size, len(w))
-        self.n_batches = -(-len(w) // self.batch_size)
+        self.batch_size, self.n_batches = self.feed.batch_size, self.feed.n_batches
         self.slab_rows, self.n_slabs = _slabs(self.batch_size, problem.network.layout.n_params)
         self.done = 0
         self.steps_per_call = 1
         self.kept: Descent | None = None
-        self.first_loss = problem.value_and_gradient(theta)[0]
+        self.first_loss = self.problem.value_and_gradient(theta)[0]
         helpers.take_part()
         self.notes: tuple[str, ...] = ()
         self.history: dict[str, list[float]] = {
@@ -209,21 +228,31 @@ class _Run:
 
     def epoch(self, epoch: int) -> None:
         """All minibatches once, in random order, in calls short enough to be interrupted between."""
-        order = self.rng.permutation(len(self.data.rows.w))
+        loss, rate = 0.0, 0.0
+        with self.feed.epoch(self.rng, self.given.threads) as windows:
+            for window in windows:
+                loss, rate = self._window(window, loss, epoch)
+        self._record(epoch, loss, rate)
+
+    def _window(self, window: Window, loss: float, epoch: int) -> tuple[float, float]:
+        """The minibatches of some rows: the losses of the epoch so far, added up, and the last learning rate."""
+        self.data = self.data._replace(rows=window.rows)
         total_steps = self.schedule.epochs * self.n_batches
-        loss, first = 0.0, 0
-        while first < self.n_batches:
-            n_steps = min(self.steps_per_call, self.n_batches - first)
+        first, n_batches, rates = 0, -(-len(window.order) // self.batch_size), np.empty(0)
+        while first < n_batches:
+            n_steps = min(self.steps_per_call, n_batches - first)
             at = self.done + np.arange(n_steps)
             rates = self.schedule.learning_rate * 0.5 * (1 + np.cos(np.pi * at / total_steps))
             start = time.perf_counter()
-            for of_step in self._steps(order, first, rates):  # one by one: a call may hold any number of them
-                loss += of_step
+            for of_step in self._steps(
+                window.order, first, rates
+            ):  # one by one: a call may hold any number of them
+                loss += of_step * window.share
             first, self.done = first + n_steps, self.done + n_steps
             if time.perf_counter() - start < CALL_SECONDS / 2:
                 self.steps_per_call *= 2
             self._check(loss, epoch)
-        self._record(epoch, loss, float(rates[-1]))
+        return loss, float(rates[-1])
 
     def _steps(self, order: NDArray[np.int64], first: int, rates: Float) -> list[float]:
         """Steps of one call of a kernel, in as many threads as have something to do; each step's sum of row losses."""
@@ -233,7 +262,7 @@ class _Run:
         def steps(_: int) -> None:
             self.kernels.train_steps(descent, self.data, batches)
 
-        n_threads = min(self.problem.threads, self.n_slabs)
+        n_threads = min(self.given.threads, self.n_slabs)
         parallel.run(steps, n_threads, n_threads)
         return descent.slabs.losses.sum(axis=1).tolist()
 
@@ -320,10 +349,8 @@ class _Run:
 class _EarlyStopping:
     """Keep the parameters with the lowest validation loss; stop when it has not fallen for `patience` epochs."""
 
-    def __init__(self, problem: Problem, schedule: Schedule, held_back: tuple[Float, Float, Float]) -> None:
-        X, Y, w = held_back
-        self.problem = Problem(problem.network, problem.objective, X, Y, w, problem.threads)
-        self.patience = schedule.patience
+    def __init__(self, problem: Problem, patience: int) -> None:
+        self.problem, self.patience = problem, patience
         self.best, self.best_epoch = np.inf, -1
         self.kept: tuple[NDArray, NDArray] | None = None
 

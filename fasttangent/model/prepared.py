@@ -61,12 +61,19 @@ def prepare(
     **others: Any,
 ) -> Prepared:
     """Check all arguments of `fit` but `progress`; what is left to do takes little memory until it is run."""
+    return Prepared(*checked(X, y, sample_weight, start, users, **others), start, threads)
+
+
+def checked(
+    X: Any, y: Any, sample_weight: Any, start: Model | Members | None, users: Any, **others: Any
+) -> tuple[FitSettings, Labelled]:
+    """The settings and the rows of a fit."""
     of_table = {name: others.pop(name) for name in OF_TABLE if name in others}
     known = start.columns if isinstance(start, Model | Members) else None
     if known is not None and not known.plain and of_table.get("columns") is None:
         of_table["columns"] = known
     data = Labelled.checked(X, y, sample_weight, users=users, **of_table)
-    return Prepared(FitSettings(**others), data, start, threads)
+    return FitSettings(**others), data
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +178,7 @@ class Prepared:
         check_users(settings, data.users, start)
         self.kind, self.n_threads = np.dtype(settings.dtype), checks.thread_count(threads)
         self.rng = np.random.default_rng(settings.seed)
-        self.keep, self.held_back = _split(data.w, settings.validation, self.rng)
+        self._divide()
         self.users = self._users()
         self.scaling = self._scaling()
         for one in () if start is None else start.models:
@@ -179,6 +186,10 @@ class Prepared:
         self.objective: Objective | None = None  # None: as the settings say
         self.path: Path | None = None  # on which another member learned the strengths
         self._problem: Problem | None = None
+
+    def _divide(self) -> None:
+        """Into rows to train on and rows held back."""
+        self.keep, self.held_back = _split(self.data.w, self.settings.validation, self.rng)
 
     def _users(self) -> Users | None:
         """Those of the rows to train on."""
@@ -335,7 +346,7 @@ class Prepared:
             feature_names=self.data.names,
             columns=self.data.columns,
             flat_targets=self.data.flat,
-            training={"rows": problem.n_rows, **training},
+            training={"rows": problem.n_learned, **training},
             threads=self.threads,
             settings=self.settings,
             users=self.users,
@@ -345,8 +356,11 @@ class Prepared:
 
 def mean_slope_squared(problem: Problem, theta: Float) -> Float:
     """Weighted mean of loss'^2 over the training rows, per output: what curiosity takes for E[loss'^2]."""
-    residual = problem.predictions(theta) - problem.rows.Y
-    return np.sum(problem.rows.w[:, None] * slope(problem.objective, residual) ** 2, axis=0)
+    found = []
+    for part in problem.parts():
+        residual = part.predictions(theta) - part.rows.Y
+        found.append(np.sum(part.rows.w[:, None] * slope(part.objective, residual) ** 2, axis=0))
+    return np.add.reduce(found)
 
 
 def _split(

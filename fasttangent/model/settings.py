@@ -19,6 +19,7 @@ from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 
 KINDS = ("strength", "posterior", "groups")  # of tangents
+EPOCHS = 200  # of rows that memory holds; `prepared_many` has fewer for more
 LEARNING_RATE = 1e-2
 WIDE = 256  # units: above, Adam's steps of a given length move a pre-activation in proportion to the width.  At 1e-2
 # tanh, relu and silu networks of 512 to 1,024 units often ran away; at 2.56 / width they trained.
@@ -44,7 +45,7 @@ class FitSettings:
     optimizer: str = "adam"
     learning_rate: float | None = None  # a number once it is made
     momentum: float = 0.9
-    epochs: int = 200
+    epochs: int | None = EPOCHS  # a number once it is made
     batch_size: int = 64
     tangents: tuple[str, ...] = ("strength",)
     samples: int = 256
@@ -60,6 +61,8 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         hidden, strength = _widths(self.hidden), _strength(self.strength)
+        if self.epochs is None:
+            object.__setattr__(self, "epochs", EPOCHS)
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", LEARNING_RATE * min(1.0, WIDE / max(hidden, default=1)))
         checked = {

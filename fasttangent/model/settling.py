@@ -98,7 +98,7 @@ def _rounds(state: Settling) -> None:
             if state.gradient_norm <= ENOUGH:
                 state.stopped, state.bracket = "settled", bracket
             return
-        if not _leave_saddle(state, bracket.direction):
+        if not leave_saddle(state, bracket.direction):
             return
 
 
@@ -128,7 +128,7 @@ def _approach(state: Settling) -> None:
             return
 
 
-def _leave_saddle(state: Settling, direction: Float) -> bool:
+def leave_saddle(state: Settling, direction: Float) -> bool:
     """To the lowest of some points along the direction, either way, and a little beside it; False if none is lower.
 
     A saddle often has many directions out, one for every unit that fits nothing; a jitter of 0.1 % lets what follows

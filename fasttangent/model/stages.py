@@ -14,7 +14,9 @@ from fasttangent.model.certificate import Certificate, certify, unmeasured
 from fasttangent.model.given_strengths import MOST_LABELS
 from fasttangent.model.minibatch import train
 from fasttangent.model.settling import settle
+from fasttangent.model.settling_many import settle_many
 from fasttangent.model.strengths import learned
+from fasttangent.problem.streamed_problem import StreamedProblem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from fasttangent.model.settling_state import Settling
     from fasttangent.model.strengths import Path
     from fasttangent.problem.problem import Problem
+    from fasttangent.problem.stored_rows import StoredRows
     from fasttangent.solvers.bracket import Bracket
 
     Float = NDArray[np.float64]
@@ -50,7 +53,7 @@ def two_stages(
     start: tuple[Float, Float],
     rng: np.random.Generator,
     report: Callable[..., None],
-    held_back: tuple[Float, Float, Float],
+    held_back: tuple[Float, Float, Float] | StoredRows | None,
 ) -> Stages:
     """Minibatch steps from `start`, parameters and zero tangents; then settling within the budget.
 
@@ -65,12 +68,15 @@ def two_stages(
         notes = first.notes
         if first.stopped == "interrupted":
             notes = (*notes, "training was interrupted; fit again, and let it settle")
-        return Stages(problem, first.theta, first.tangents, first.stopped, notes, first.history, seconds)
+        at = (first.theta, first.tangents, first.stopped, notes, first.history)
+        # the smallest curvature takes a hundred products, of so many rows longer than their training
+        deadline = -np.inf if isinstance(problem, StreamedProblem) else np.inf
+        return Stages(problem, *at, seconds, deadline=deadline)
     # A tangent lost in the first stage starts again from zero: settling solves for it.
     tangents = first.tangents if len(first.tangents) == len(start[1]) else problem.extended(start[1])
     began, theta, path = clock(), first.theta, None
     deadline = began + settings.budget
-    if settings.strength == AUTO and problem.rows.Y.size <= MOST_LABELS:
+    if settings.strength == AUTO and problem.n_labels <= MOST_LABELS:
         problem, theta, path, stopped = learned(problem, theta, deadline, report)
         if stopped != "settled":
             notes = (
@@ -80,7 +86,15 @@ def two_stages(
             return Stages(
                 problem, theta, tangents, stopped, notes, first.history, seconds, None, deadline, path
             )
-    second = settle(problem, theta, tangents, deadline - clock(), report)
+    seconds_left = deadline - clock()
+    if isinstance(problem, StreamedProblem):
+        try:
+            second = settle_many(problem, theta, tangents, seconds_left, report)
+        except KeyboardInterrupt:  # in the first pass, which takes seconds
+            ended = "interrupted", ("settling ended early: interrupted",), first.history
+            return Stages(problem, theta, tangents, *ended, seconds, deadline=-np.inf)
+    else:
+        second = settle(problem, theta, tangents, seconds_left, report)
     notes = notes_of(second)
     seconds["settling_seconds"] = clock() - began
     history = {**first.history, **second.history}

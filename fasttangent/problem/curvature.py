@@ -100,7 +100,12 @@ class System:
         """A (p, p), symmetric to the bit; some p^2 / 3 multiplications a row."""
         from fasttangent.problem.dense_curvature import dense_curvature
 
-        A = dense_curvature(self.problem, self.theta, gauss_newton=self.gauss_newton)
+        matrices = (
+            dense_curvature(part, self.theta, gauss_newton=self.gauss_newton) for part in self.problem.parts()
+        )
+        A = next(matrices)
+        for more in matrices:
+            A += more
         A[np.diag_indices(self.size)] += self.diagonal_term
         return A
 

@@ -15,6 +15,7 @@ import numpy as np
 from fasttangent.common import parallel
 from fasttangent.problem.linearized import Linearized, aligned
 from fasttangent.problem.problem import FLOAT64, Problem
+from fasttangent.problem.streamed_problem import StreamedLinearized, StreamedProblem
 from fasttangent.problem.users_problem import UsersProblem
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 
 def linearized(problem: Problem, theta: Float, dtype: np.dtype = FLOAT64) -> Linearized:
-    """The `Linearized` of a problem, with users or without."""
+    """The `Linearized` of a problem, with users or without, of rows in memory or not."""
+    if isinstance(problem, StreamedProblem):
+        return StreamedLinearized(problem, theta, dtype)
     kind = LinearizedUsers if isinstance(problem, UsersProblem) else Linearized
     return kind(problem, theta, dtype)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,10 @@ class Problem:
     def __init__(
         self, network: Network, objective: Objective, X: Float, Y: Float, w: Float, threads: int
     ) -> None:
+        self._set_objective(network, objective)
+        self._set_rows(X, Y, w, float(w.sum()), threads)
+
+    def _set_objective(self, network: Network, objective: Objective) -> None:
         self.network, self.objective = network, objective
         self.mask = objective.mask(network)
         each, layout = objective.ratio_of_each(network), network.layout
@@ -65,7 +69,6 @@ class Problem:
         #: What solvers take for the diagonal of C'': rho, without what is not a number of each input of a layer.
         self.inputs_ratio = None if plain else groups.by_inputs(each, layout)  # (units,) as in `Layout.table`
         self.metric = each if self.inputs_ratio is None else groups.spread(self.inputs_ratio, layout)  # (p,)
-        self._set_rows(X, Y, w, float(w.sum()), threads)
 
     def _set_rows(self, X: Float, Y: Float, w: Float, total: float, threads: int) -> None:
         from fasttangent.kernels.rows import Chunks, Rows
@@ -90,6 +93,10 @@ class Problem:
         """Some of the rows, their weights times a factor."""
         X, Y, w = (np.ascontiguousarray(a[rows]) for a in self.rows)
         return self.with_rows(X, Y, w * factor, self.threads)
+
+    def parts(self) -> Iterator[Problem]:
+        """Problems of some rows each, their weights divided by S: the data term is the sum of theirs, in this order."""
+        yield self
 
     @property
     def shared(self) -> Problem:
@@ -275,3 +282,13 @@ class Problem:
     @property
     def n_rows(self) -> int:
         return len(self.rows.w)
+
+    @property
+    def n_labels(self) -> int:
+        """Rows times outputs."""
+        return self.rows.Y.size
+
+    @property
+    def n_learned(self) -> int:
+        """Rows that have a weight."""
+        return self.n_rows

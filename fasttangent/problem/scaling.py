@@ -126,8 +126,11 @@ def largest_square_root(dtype: np.dtype) -> float:
     return 2.0**60 if dtype == np.float32 else FARTHEST
 
 
-def check_squares(name: str, A: NDArray, used: NDArray[np.bool_], dtype: np.dtype) -> None:
-    """Raise unless the squares of used rows, which are to be taken as they are, are numbers in `dtype`."""
+def check_squares(name: str, A: NDArray, used: NDArray[np.bool_], dtype: np.dtype, first: int = 0) -> None:
+    """Raise unless the squares of used rows, which are to be taken as they are, are numbers in `dtype`.
+
+    `first` is the number of the first row, for errors.
+    """
     most = largest_square_root(dtype)
     with np.errstate(over="ignore"):  # float16 holds no such number
         bad = np.argwhere(~(abs(A) <= most) & used[:, None])
@@ -135,7 +138,7 @@ def check_squares(name: str, A: NDArray, used: NDArray[np.bool_], dtype: np.dtyp
         i, j = (int(n) for n in bad[0])
         raise ValueError(
             f"{name} must be at most {most:.1e} in size with standardize=False, so that its squares are numbers in "
-            f"{dtype}, got {float(A[i, j]):g} in row {i}, column {j}; leave standardize=True, or divide it by "
+            f"{dtype}, got {float(A[i, j]):g} in row {first + i}, column {j}; leave standardize=True, or divide it by "
             f"{float(A[i, j]):.0e}"
         )
 
@@ -145,10 +148,19 @@ def fit_scaling(X: NDArray, Y: NDArray, w: Float, names: Sequence[str] | None = 
 
     `names` are those of the columns of X, for errors.
     """
+    columns, outputs = places(X, Y, names)
+    return scaling_of(_moments("X", X, w, columns), _moments("y", Y, w, outputs))
+
+
+def places(X: NDArray, Y: NDArray, names: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
+    """How errors say in which column of X, and of Y."""
     columns = [f" in column {name!r}" for name in (range(X.shape[1]) if names is None else names)]
-    outputs = [f" in output {o}" for o in range(Y.shape[1])] if Y.shape[1] > 1 else [""]
-    x_mean, x_scale = _moments("X", X, w, columns)
-    y_mean, y_scale = _moments("y", Y, w, outputs)
+    return columns, [f" in output {o}" for o in range(Y.shape[1])] if Y.shape[1] > 1 else [""]
+
+
+def scaling_of(inputs: tuple[Float, Float], targets: tuple[Float, Float]) -> Scaling:
+    """From means and standard deviations, which are 0 of what is constant."""
+    (x_mean, x_scale), (y_mean, y_scale) = inputs, targets
     if not y_scale.all():
         o = int(np.argmin(y_scale))
         which = f" (output {o})" if len(y_scale) > 1 else ""
@@ -194,25 +206,35 @@ def _moments(name: str, A: NDArray, w: Float, places: Sequence[str]) -> tuple[Fl
         seen = A[w > 0].astype(np.float64)
     v = (w[w > 0] / w.sum())[:, None]
     low, high = seen.min(axis=0), seen.max(axis=0)
-    largest = np.maximum(-low, high)
-    if (large := largest > LARGEST).any():
-        j = int(np.argmax(large))
-        raise ValueError(
-            f"{name} must be at most {LARGEST:.1e} in size, got {seen[np.argmax(abs(seen[:, j])), j]:g}{places[j]}; "
-            f"divide it by 1e100"
-        )
-    exact = power_of_two(largest)
+    exact = unit_of(name, low, high, places)
     seen /= exact
     mean = np.sum(v * seen, axis=0)
     scale = np.sqrt(np.sum(v * (seen - mean) ** 2, axis=0)) * exact
-    if (small := (low < high) & (scale < SMALLEST)).any():
+    return mean * exact, checked_scale(name, scale, low == high, places)
+
+
+def unit_of(name: str, low: Float, high: Float, places: Sequence[str]) -> Float:
+    """The power of two near the largest value of each column, whose values are from `low` to `high`."""
+    largest = np.maximum(-low, high)
+    if (large := largest > LARGEST).any():
+        j = int(np.argmax(large))
+        worst = low[j] if -low[j] > high[j] else high[j]
+        raise ValueError(
+            f"{name} must be at most {LARGEST:.1e} in size, got {worst:g}{places[j]}; divide it by 1e100"
+        )
+    return power_of_two(largest)
+
+
+def checked_scale(name: str, scale: Float, constant: NDArray[np.bool_], places: Sequence[str]) -> Float:
+    """Standard deviations, 0 exactly where a column is constant."""
+    if (small := ~constant & (scale < SMALLEST)).any():
         j = int(np.argmax(small))
         raise ValueError(
             f"{name} must have a standard deviation of at least {SMALLEST:.1e}, or be constant, got "
             f"{scale[j]:g}{places[j]}; multiply it by 1e100"
         )
-    scale[low == high] = 0
-    return mean * exact, scale
+    scale[constant] = 0
+    return scale
 
 
 def _near(name: str, A: NDArray, Z: Float, place: str) -> Float:

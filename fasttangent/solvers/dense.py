@@ -136,6 +136,10 @@ class Cholesky:
         """The rows L^-1 b, so that the squared norm of one is b^T A^-1 b; shapes as in `solve`."""
         return self._each(B, (True,))
 
+    def half_solve_transposed(self, B: Any) -> Float:
+        """The rows L^-T b, whose covariance is A^-1 where that of b is the identity; shapes as in `solve`."""
+        return self._each(B, (False,))
+
     @property
     def log_determinant(self) -> float:
         """log det A."""

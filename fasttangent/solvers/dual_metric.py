@@ -154,7 +154,7 @@ class DualMetric:
 
 def pays(problem: Problem) -> bool:
     """Whether a metric of all rows costs little, or no more than a few products with the Hessian."""
-    rows, table = problem.rows.Y.size, problem.network.layout.table
+    rows, table = problem.n_labels, problem.network.layout.table
     metric = rows * rows * (float(np.sum(table[:, :2])) / 2 + rows / 6)
     product = 6 * problem.n_rows * problem.network.layout.n_params
     return rows <= SAMPLE or metric <= FEW_PRODUCTS * product
@@ -167,8 +167,8 @@ def _or_any(floor: float, dtype: np.dtype) -> float:
 
 def _sample(problem: Problem) -> Problem:
     """The problem, or where it has too many rows a sample of them, whose weights stand for all."""
-    n, n_outputs = problem.rows.Y.shape
-    most = max(1, SAMPLE // n_outputs)
+    n = problem.n_rows
+    most = max(1, SAMPLE * n // problem.n_labels)
     if pays(problem):
         return problem
     sample = np.sort(np.random.default_rng(0).choice(n, most, replace=False))

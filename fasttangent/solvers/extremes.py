@@ -22,6 +22,7 @@ from fasttangent.solvers.dual_metric import DualMetric
 from fasttangent.solvers.factor import leave_out
 from fasttangent.solvers.memory import allowed
 from fasttangent.solvers.metric import Metric
+from fasttangent.solvers.sampled_metric import SampledMetric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +38,7 @@ COPIES = 2.5  # of the dense matrix in memory, at the most
 
 def curvature_bracket(
     system: System,
-    metric: Callable[[], Metric | DualMetric] | None = None,
+    metric: Callable[[], Metric | DualMetric | SampledMetric] | None = None,
     *,
     dense: Float | None = None,
     most: int = 5000,
@@ -86,7 +87,7 @@ def factored(system: System, dense: Float | None = None, change: float = CHANGE)
 
 def unfactored(
     system: System,
-    metric: Callable[[], Metric | DualMetric] | None = None,
+    metric: Callable[[], Metric | DualMetric | SampledMetric] | None = None,
     most: int = 5000,
     deadline: float = np.inf,
 ) -> Bracket:
