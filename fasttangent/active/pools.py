@@ -263,6 +263,27 @@ class Pool:
         wanted = [self._table.names[i] for i in self._wanted()]
         return arrow().Table.from_batches(list(self.to_batches(wanted)))
 
+    def labelled(self, label: str | int | None = None) -> tuple[list[str] | None, int, Iterator[Float]]:
+        """The features, and behind them the labels, of all rows: what `fit` reads.
+
+        Parameters
+        ----------
+        label : str or int, optional
+            The column of the labels, which is no feature.
+
+        Returns
+        -------
+        names : list of str or None
+            Of the features; None where the columns have no names.
+        width : int
+            How many features.
+        blocks : iterator of ndarray of float64, shape (rows, width) or (rows, width + 1)
+        """
+        table, last = _inner(self._table), [] if label is None else [self._table.column(label)]
+        wanted = [i for i in _matched(table, None, self.columns, self._left_out()) if i not in last]
+        names = [table.names[i] for i in wanted] if table.named else None
+        return names, len(wanted), table.blocks([*wanted, *last])
+
     def _left_out(self) -> list[str | int]:
         return [*self._drop, *([] if self.id is None else [self.id])]
 

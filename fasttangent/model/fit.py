@@ -57,16 +57,16 @@ def fit(
 
     Parameters
     ----------
-    X : array_like of shape (n, n_features)
+    X : array_like of shape (n, n_features), or Pool
         Labelled rows, any real dtype, in any units from 1e-300 to 1e300, or a data frame (pandas, polars, Arrow;
         narwhals reads all but plain numbers of pandas) with columns of any kind: numbers, True and False, text,
         categories, dates, durations, and gaps.  What was made of each is `Model.columns`, which later tables, whose
         columns are found by name, are read with.  An array's masked values are gaps; nan in an array is an error.
-        Of many rows (more than 131,072, of which settling would keep more than 1 GB) an array or a memory map
-        is read in blocks, again and again: memory does not depend on their number, and the model does not depend on
+        Of many rows (more than 131,072, of which settling would keep more than 1 GB) an array, a memory map and a Pool
+        are read in blocks, again and again: memory does not depend on their number, and the model does not depend on
         which of them they are.  See Notes.
-    y : array_like of shape (n,) or (n, n_outputs)
-        Labels, in any units from 1e-300 to 1e300.
+    y : array_like of shape (n,) or (n, n_outputs), str or int
+        Labels, in any units from 1e-300 to 1e300; of a Pool also the name, or the number, of the column that has them.
     hidden : sequence of int
         Units of each hidden layer; () for a linear model.
     activation : {"tanh", "silu", "relu", "softplus", "gelu", "identity"}
@@ -188,7 +188,8 @@ def fit(
     Rows that are read in blocks: minibatch steps shuffle the rows of pieces that the seed draws from all over the file.
     Settling lets a sample of the rows propose steps; gradient, tangents and curvature are those of all rows, and so is
     the certificate.  A pass over 10,000,000 rows takes seconds and settling hundreds of them, so give it an end, such
-    as ``settle=600``.  Rows with `users`, and with tangents "posterior", are held in memory however many they are.
+    as ``settle=600``.  Rows with `users`, and with tangents "posterior", are held in memory however many they are.  A
+    Pool is copied to a temporary file, 8 bytes a value, in the folder that the environment variable TMPDIR names.
 
     References
     ----------

@@ -22,6 +22,7 @@ from fasttangent.model.given_strengths import MOST_LABELS, Inputs, check_groups,
 from fasttangent.model.group_tangents import group_tangents
 from fasttangent.model.members import Members
 from fasttangent.model.model import Model
+from fasttangent.model.pool_rows import from_pool, is_pool
 from fasttangent.model.posterior import draw
 from fasttangent.model.scores import slope
 from fasttangent.model.settings import FitSettings
@@ -101,6 +102,10 @@ class Labelled:
         transform: str | None = None,
     ) -> Labelled:
         """From the arguments of `fit`."""
+        if is_pool(X):
+            _check_plain(columns, categorical, transform)
+            X, y, names_there = from_pool(X, y)
+            feature_names = names_there if feature_names is None else feature_names
         given = columns
         if given is None:
             columns = learned(X, sample_weight, feature_names, categorical, transform)
@@ -146,6 +151,15 @@ class Labelled:
         """Some of the rows."""
         users = None if self.users is None else self.users[numbers]
         return replace(self, X=self.X[numbers], Y=self.Y[numbers], w=self.w[numbers], users=users)
+
+
+def _check_plain(columns: Columns | None, categorical: Sequence[str], transform: str | None) -> None:
+    """Raise if columns of a pool are to be anything but numbers."""
+    for name, given in (("columns", columns), ("categorical", categorical or None), ("transform", transform)):
+        if given is not None:
+            raise ValueError(
+                f"{name} must be left out where X is a Pool, whose columns are taken for numbers; fit on a data frame"
+            )
 
 
 class Prepared:
