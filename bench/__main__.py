@@ -34,6 +34,7 @@ COMMANDS = {  # name: (file, what it says)
         "quality.command",
         "errors of the regressor beside what one would use instead (scikit-learn)",
     ),
+    "targets": ("targets", "errors and deviations with a transform of the target"),
     "members": ("members.command", "one model against five members: rankings, errors, batches"),
     "users": ("users.command", "several users of one network: errors beside other ways, and 1,000 of them"),
     "reliability": ("reliability.command", "an hour of hostile random use, and whatever goes wrong"),

@@ -76,6 +76,8 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         Default: the columns of X if it is a data frame.
     categorical, input_transform, columns : sequence of str, str or None, Columns or None
         Of a data frame with columns of any kind.
+    target_transform : {"yeo-johnson"} or None
+        As of `fasttangent.fit`.
 
     Attributes
     ----------
@@ -139,6 +141,7 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         categorical: Sequence[str] = (),
         input_transform: str | None = None,
         columns: Columns | None = None,
+        target_transform: str | None = None,
     ) -> None:
         self.hidden = hidden
         self.activation = activation
@@ -169,6 +172,7 @@ class TangentRegressor(RegressorMixin, BaseEstimator):
         self.categorical = categorical
         self.input_transform = input_transform
         self.columns = columns
+        self.target_transform = target_transform
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> TangentRegressor:
         """Train, settle and certify.

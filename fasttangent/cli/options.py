@@ -310,6 +310,11 @@ FIT = _several(
         type=click.Choice(TRANSFORMS),
         help="Of columns of numbers with heavy tails.  [default: none]",
     ),
+    click.option(
+        "--target-transform",
+        type=click.Choice(TRANSFORMS),
+        help="Of a target with a heavy tail; predictions are medians.  [default: none]",
+    ),
     _choice("--groups", GROUPS, "What has a strength of its own where they are learned."),
     _choice("--optimizer", OPTIMIZERS, "Of the first stage."),
     click.option(

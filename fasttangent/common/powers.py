@@ -40,6 +40,17 @@ def transformed(values: Float, how: Power) -> Float:
         return np.where(z < 0, -down, up)
 
 
+def inverse(transforms: Float, how: Power) -> Float:
+    """The values of which these are the transforms; for powers from 0 to 2 every number is one."""
+    t, p = transforms, how.power
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        size = np.abs(t)
+        up = size if abs(p) < CLOSE else np.log1p(np.maximum(p * size, -1)) / p
+        q = 2 - p
+        down = size if abs(q) < CLOSE else np.log1p(np.maximum(q * size, -1)) / q
+        return how.centre + how.unit * np.where(t < 0, -np.expm1(down), np.expm1(up))
+
+
 def slopes(values: Float, how: Power) -> Float:
     """The derivative of `transformed` in the values."""
     z = (values - how.centre) / how.unit
@@ -47,7 +58,7 @@ def slopes(values: Float, how: Power) -> Float:
         return np.exp(np.where(z < 0, 1 - how.power, how.power - 1) * np.log1p(np.abs(z))) / how.unit
 
 
-def likeliest(values: Float, w: Float) -> Power | None:
+def likeliest(values: Float, w: Float, bounds: tuple[float, float] = (LEAST, LARGEST)) -> Power | None:
     """The power under which the values are nearest to normal; None where that is hardly better than as they are.
 
     The centre is their median, the unit half of the range of the middle half; `w` > 0 counts rows.
@@ -69,8 +80,6 @@ def likeliest(values: Float, w: Float) -> Power | None:
         variance = float(np.sum(v * (t - np.sum(v * t)) ** 2))
         return 0.5 * np.log(variance) - (p - 1) * pull if 0 < variance < np.inf else np.inf
 
-    found = minimize_scalar(
-        minus_log_likelihood, bounds=(LEAST, LARGEST), method="bounded", options={"xatol": 1e-4}
-    )
+    found = minimize_scalar(minus_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     gain = len(values) * (minus_log_likelihood(1.0) - float(found.fun))
     return Power(float(found.x), float(centre), unit) if gain > WORTH else None

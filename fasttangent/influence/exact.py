@@ -32,7 +32,7 @@ from fasttangent.influence.row_blocks import (
     prediction_gradients,
 )
 from fasttangent.influence.stationary import warn_unless_stationary
-from fasttangent.model.members import refuse_several
+from fasttangent.model.members import refuse_several, refuse_transformed
 from fasttangent.model.model import Model
 from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
@@ -117,6 +117,7 @@ def exact(
     (100, 3)
     """
     refuse_several(model, "exact influence")
+    refuse_transformed(model, "exact influence")
     checks.choice("curvature", curvature, CURVATURES)
     checks.choice("solver", solver, ("auto", *SOLVERS))
     problem = model.problem(X, y, sample_weight, threads=threads)

@@ -28,7 +28,7 @@ from fasttangent.influence.exact import Exact
 from fasttangent.influence.leave_one_out import left_out
 from fasttangent.influence.stationary import warn_unless_stationary
 from fasttangent.model.group_tangents import group_tangents
-from fasttangent.model.members import refuse_several
+from fasttangent.model.members import refuse_several, refuse_transformed
 from fasttangent.model.settling import settle
 from fasttangent.model.strengths import minus_log_evidence
 from fasttangent.problem.curvature import System
@@ -142,6 +142,7 @@ def hypergradient(
     (['all'], True)
     """
     refuse_several(model, "a hypergradient")
+    refuse_transformed(model, "a hypergradient")
     checks.choice("criterion", criterion, CRITERIA)
     problem = model.problem(X, y, sample_weight, threads=threads)
     if model.objective.strength == 0:

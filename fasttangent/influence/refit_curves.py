@@ -11,7 +11,7 @@ import numpy as np
 from fasttangent.common import checks
 from fasttangent.influence.changes import Change, listed
 from fasttangent.influence.refits import refit
-from fasttangent.model.members import refuse_several
+from fasttangent.model.members import refuse_several, refuse_transformed
 from fasttangent.model.model import Model
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def refit_curves(
     True
     """
     refuse_several(model, "refits")
+    refuse_transformed(model, "refits")
     parts = np.unique([checks.number("fractions", f, above=0) for f in fractions])
     if len(parts) == 0:
         raise ValueError("fractions must have at least 1 number > 0, got none")

@@ -22,7 +22,7 @@ from fasttangent.common.progress import reporting
 from fasttangent.influence.agreement import Agreement, agreement
 from fasttangent.influence.changes import Change, Experiment, experiment, listed
 from fasttangent.influence.following import WORDS, Arrival, follow, starting_point
-from fasttangent.model.members import refuse_several
+from fasttangent.model.members import refuse_several, refuse_transformed
 from fasttangent.model.model import Model
 from fasttangent.problem.problem import Problem
 from fasttangent.solvers import Solver, norm
@@ -178,6 +178,7 @@ def refit(
     Koh & Liang 2017, arXiv 1703.04730; Sherman-Morrison for the second order, as in Cook 1977.
     """
     refuse_several(model, "refits")
+    refuse_transformed(model, "refits")
     problem = model.problem(X, y, sample_weight, threads=threads)
     checks.choice("solver", solver, WORDS)
     experiments = [experiment(model, problem, c, change) for c, change in enumerate(listed(changes))]

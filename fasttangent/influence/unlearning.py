@@ -25,7 +25,7 @@ from fasttangent.common.warning import warn
 from fasttangent.influence.changes import check_numbers
 from fasttangent.influence.following import WORDS, follow, prepared, solved
 from fasttangent.model.certificate import LARGEST_GRADIENT, certify, gradient_at
-from fasttangent.model.members import refuse_several
+from fasttangent.model.members import refuse_several, refuse_transformed
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import mean_slope_squared
 from fasttangent.problem.problem import Problem
@@ -208,6 +208,7 @@ def unlearn(
     Warnecke, Pirch, Wressnegger & Rieck 2021, arXiv 2108.11577.
     """
     refuse_several(model, "unlearning")
+    refuse_transformed(model, "unlearning")
     if order not in (1, 2) or isinstance(order, bool):
         raise ValueError(f"order must be 1 or 2, got {order!r}")
     steps = checks.integer("steps", steps, at_least=1)

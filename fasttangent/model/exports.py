@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.model.scores import Parameters
+from fasttangent.problem.target_scaling import NOT_YET, power_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,8 @@ IN_SKLEARN = ("tanh", "relu", "identity")
 def layers(model: Parameters) -> tuple[list[Float], list[Float]]:
     """Weights (n_in, n_out) and biases (n_out,) of each layer, for inputs and targets in the units of the user."""
     layout, scaling = model.network.layout, model.scaling
+    if power_of(scaling) is not None:
+        raise ValueError(f"to_torch or to_sklearn {NOT_YET}, or use to_onnx")
     every = range(layout.n_layers)
     W = [layout.weights(model.params, l).copy() for l in every]
     b = [layout.biases(model.params, l).copy() for l in every]

@@ -49,6 +49,7 @@ def fit(
     categorical: Sequence[str] = (),
     transform: str | None = None,
     columns: Columns | None = None,
+    target_transform: str | None = None,
 ) -> Model:
     """Train a multilayer perceptron together with its regularity tangent.
 
@@ -155,6 +156,13 @@ def fit(
     columns : Columns, optional
         What to make of the columns, as `learn_columns` or another model has it; X may then also hold the inputs made
         by it, as an array.  Default: those of `start`, or learned from X.
+    target_transform : {"yeo-johnson"}, optional
+        Of one target with a heavy tail: learned from the labels, with a power from 0, about a logarithm, to 2, or that
+        of `start`; none where it makes them less than e^4 times as likely.  The network learns its transform, in whose
+        standard deviations losses, strengths, influence and curiosity are.  Predictions come back in the units of y as
+        medians of a label, not means, deviations as half the distance between its quantiles of 15.9 and 84.1 %, and the
+        sensitivity is the derivative of that prediction.  Not for several outputs or members, exact influence, refits,
+        unlearning and `to_torch`; `to_onnx` has it.  ``bench/TARGETS.md`` says where it helps, and where not.
 
     Returns
     -------

@@ -40,21 +40,20 @@ from fasttangent.model.certificate import Certificate
 from fasttangent.model.columns_in_files import columns_of
 from fasttangent.model.members import Members
 from fasttangent.model.model import Model
-from fasttangent.model.saving import FORMAT, HEADER, SCALING, SEVERAL, SINGLE
+from fasttangent.model.saving import FORMAT, HEADER, SCALING, SEVERAL
 from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
+from fasttangent.model.target_in_files import FORMATS, TARGET_POWER, check_format, scaling_of
 from fasttangent.model.users_in_files import check_users, own_parameters, users_of
 from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
-from fasttangent.problem.scaling import FARTHEST, Scaling
+from fasttangent.problem.scaling import FARTHEST
 
 SMALL_HEADER = 2**20  # bytes; a larger one is no larger than the file
 MEASURED = or_nan(number(0, infinite=True))
 RECORD = Rule("a record of fields by name", lambda v: isinstance(v, dict))
 
 FIELDS = {
-    "format": Rule(
-        f"1 to {SINGLE}, or {FORMAT}", lambda v: type(v) is int and v in (*range(1, SINGLE + 1), FORMAT)
-    ),
+    "format": FORMATS,
     "version": TEXT,
     "sizes": several(whole(1), least=2),
     "activation": one_of(ACTIVATIONS),
@@ -70,6 +69,7 @@ FIELDS = {
     "arrays": several(TEXT, distinct=True),
     "columns": RECORD,
     "users": RECORD,
+    "target_power": TARGET_POWER,
 }
 OF_SEVERAL = {
     "format": whole(SEVERAL, FORMAT),
@@ -78,7 +78,14 @@ OF_SEVERAL = {
     "interrupted": FLAG,
     "members": several(RECORD, least=1),
 }
-LATER = ("settings", "noise", "arrays", "columns", "users")  # fields that files of 0.1.0 may lack
+LATER = (
+    "settings",
+    "noise",
+    "arrays",
+    "columns",
+    "users",
+    "target_power",
+)  # fields that files of 0.1.0 may lack
 OBJECTIVE = {
     "loss": one_of(LOSSES),
     "delta": number(above=0),
@@ -89,12 +96,8 @@ OBJECTIVE = {
     "of_inputs": several(whole(0)),
     "users": number(above=0),
 }
-SINCE_3 = (
-    "groups",
-    "ratios",
-    "of_inputs",
-    "users",
-)  # of the objective, or later; groups of the settings, too
+# Of the objective, or later; groups of the settings, too.
+SINCE_3 = ("groups", "ratios", "of_inputs", "users")
 CERTIFICATE = {
     "gradient_norm": MEASURED,
     "tangent_residual": MEASURED,
@@ -158,7 +161,12 @@ TANGENTS = {
     "tangent/groups": Values("Kp", *PARAMETERS),
 }
 HISTORY = "history/"
-SETTINGS_SINCE = ("groups", "members", "user_layers")  # that older files, or such without them, lack
+SETTINGS_SINCE = (
+    "groups",
+    "members",
+    "user_layers",
+    "target_transform",
+)  # that older files, or such without them, lack
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -247,7 +255,12 @@ def _members(header: dict[str, Any], archive: Archive) -> Members:
     )
     settings = header["settings"]
     if settings is not None:
-        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=("user_layers",))
+        check_fields(
+            "settings",
+            settings,
+            dict.fromkeys(SETTINGS, ANYTHING),
+            optional=("user_layers", "target_transform"),
+        )
         settings = FitSettings(**settings)
     return Members(models, settings, header["interrupted"])
 
@@ -268,10 +281,7 @@ def _check_agreement(header: dict[str, Any]) -> None:
     (d, *hidden, m), names, certificate = header["sizes"], header["feature_names"], header["certificate"]
     columns = columns_of(header)
     of_inputs = () if columns is None or columns.plain else columns.of_inputs
-    if (len(of_inputs) > 0 or "users" in header) != (header["format"] == FORMAT):
-        raise ValueError(
-            f"'format' must be {FORMAT} where columns are encoded or users are known, and only there"
-        )
+    check_format(header, len(of_inputs) > 0)
     if columns is not None and len(columns.inputs) != d:
         raise ValueError(f"'columns' must make {d} inputs, got {len(columns.inputs)}")
     if tuple(header["objective"].get("of_inputs", ())) != of_inputs:
@@ -346,7 +356,7 @@ def _model(header: dict[str, Any], arrays: dict[str, NDArray]) -> Model:
     return Model(
         network=network,
         objective=objective,
-        scaling=Scaling(*(arrays[name] for name in SCALING)),
+        scaling=scaling_of(header, arrays),
         params=arrays["params"],
         tangents=_under("tangent/", arrays),
         certificate=Certificate(**certificate),

@@ -28,6 +28,7 @@ from fasttangent.model.framed import framed, wants_frame
 from fasttangent.model.model import Model
 from fasttangent.model.scores import Scores, mean
 from fasttangent.model.settings import FitSettings
+from fasttangent.problem.target_scaling import NOT_YET, power_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -687,6 +688,12 @@ def refuse_several(model: Any, work: str) -> None:
             f"model must be one Model for {work}, got {len(model.models)} members; give one of them, such as "
             f"model.models[0]"
         )
+
+
+def refuse_transformed(model: Any, work: str) -> None:
+    """Raise where work is in the units of y, and they are not those that the network learned."""
+    if power_of(model.scaling) is not None:
+        raise ValueError(f"{work} {NOT_YET}")
 
 
 def _difference(one: Model, other: Model) -> str | None:

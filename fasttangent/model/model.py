@@ -30,6 +30,7 @@ from fasttangent.problem.network import Network
 from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import Scaling
+from fasttangent.problem.target_scaling import power_of
 from fasttangent.problem.users_problem import UsersProblem
 
 if TYPE_CHECKING:
@@ -307,14 +308,19 @@ class Model:
         of = self._of_rows(users, len(rows))
         found = np.empty((len(rows), self.n_outputs), self._output_dtype)
 
+        standard = np.empty(found.shape, self.dtype) if return_std else None
+
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.predictions(f)
+            if standard is not None:
+                standard[part] = f
 
         self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish, of)
         prediction = self._shaped(found)
-        if not return_std:
+        if standard is None:
             return framed(X, prediction=prediction) if as_frame else prediction
-        deviation = self._shaped(self.scaling.changes(np.sqrt(self._label_variance(rows, threads, of))))
+        spread = np.sqrt(self._label_variance(rows, threads, of))
+        deviation = self._shaped(self.scaling.deviations(standard, spread))
         return framed(X, prediction=prediction, deviation=deviation) if as_frame else (prediction, deviation)
 
     def posterior(
@@ -366,11 +372,12 @@ class Model:
         found = np.empty((K, len(rows), self.n_outputs), self._output_dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            found[:, part] = self.scaling.predictions(f)
+            found[:, part] = self.scaling.linear(f)
 
         self._each_chunk(rows, np.empty((0, len(self.params))), threads, finish, of)
         for part, E in self._noise_embeddings(rows, K, threads, of):
             found[:, part] += np.moveaxis(E, 2, 0) * (np.sqrt(K) * self.scaling.y_scale)
+        found = self.scaling.brought_back(found).astype(found.dtype, copy=False)
         return found[:, :, 0] if self.flat_targets else found
 
     def with_posterior(
@@ -613,7 +620,7 @@ class Model:
         found = np.empty((len(rows), self.n_outputs), self._output_dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
-            found[part] = self.scaling.changes(ft[:, 0])
+            found[part] = self.scaling.changes_at(f, ft[:, 0])
 
         of = self._of_rows(users, len(rows))
         self._each_chunk(rows, self._tangent(group)[None], threads, finish, of)
@@ -979,6 +986,7 @@ class Model:
             "training": {**self.training, "dtype": self.dtype, "interrupted": self.interrupted},
             "features": list(self.feature_names) if self.feature_names else None,
             **({} if self.columns is None else {"columns": self.columns.summary}),
+            **({} if (power := power_of(self.scaling)) is None else {"target_power": list(power)}),
             "hardly_used": self._hardly_used(),
             "tangents": list(self.tangents),
             "certificate": {**asdict(self.certificate), "reasons": list(self.certificate.reasons)},

@@ -11,6 +11,7 @@ from fasttangent._version import __version__
 from fasttangent.common.columns import Column, Columns
 from fasttangent.common.files import replacing
 from fasttangent.common.powers import CLOSE, Power
+from fasttangent.problem.target_scaling import power_of
 
 if TYPE_CHECKING:
     from fasttangent.problem.network import Network
@@ -117,6 +118,8 @@ def _predicted(graph: Graph, exported: Exported, rows: str, kind: np.dtype) -> s
         h = graph("Add", graph("MatMul", h, graph.constant(W, kind)), graph.constant(b, kind))
     f = _cast(graph, h, np.dtype(np.float64))
     f = graph("Add", graph("Mul", f, graph.constant(scaling.y_scale)), graph.constant(scaling.y_mean))
+    if (power := power_of(scaling)) is not None:
+        f = _brought_back(graph, f, Power(*power))
     return graph("Squeeze", f, graph.constant([1], np.int64)) if exported.flat else f
 
 
@@ -177,3 +180,18 @@ def _transformed(graph: Graph, values: str, how: Power) -> str:
 
     below = graph("Less", z, graph.constant(0))
     return graph("Where", below, graph("Neg", side(2 - how.power)), side(how.power))
+
+
+def _brought_back(graph: Graph, values: str, how: Power) -> str:
+    """As `powers.inverse`, of a power from 0 to 2."""
+    size, one = graph("Abs", values), graph.constant(1)
+
+    def side(p: float) -> str:
+        if abs(p) >= CLOSE:
+            inner = graph("Add", graph("Mul", size, graph.constant(p)), one)
+            return graph("Sub", graph("Exp", graph("Div", graph("Log", inner), graph.constant(p))), one)
+        return graph("Sub", graph("Exp", size), one)
+
+    below = graph("Less", values, graph.constant(0))
+    z = graph("Where", below, graph("Neg", side(2 - how.power)), side(how.power))
+    return graph("Add", graph("Mul", z, graph.constant(how.unit)), graph.constant(how.centre))

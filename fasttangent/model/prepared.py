@@ -15,6 +15,7 @@ from fasttangent.common.columns import Columns
 from fasttangent.common.encoded import encoded, whole
 from fasttangent.common.inputs import Strange
 from fasttangent.common.learned_columns import checked_names, learned
+from fasttangent.common.powers import Power, transformed
 from fasttangent.common.progress import reporting
 from fasttangent.common.warning import warn
 from fasttangent.common.words import AUTO
@@ -38,6 +39,7 @@ from fasttangent.problem.scaling import (
     identity_scaling,
     transferred,
 )
+from fasttangent.problem.target_scaling import learned_power, power_of, with_power
 from fasttangent.problem.users_problem import UsersProblem
 
 if TYPE_CHECKING:
@@ -217,8 +219,30 @@ class Prepared:
         if not self.settings.standardize:
             check_squares("X", X, w > 0, self.kind)
             check_squares("y", Y, w > 0, self.kind)
-            return identity_scaling(X.shape[1], Y.shape[1])
-        return fit_scaling(X[self.keep], Y[self.keep], w[self.keep], self.data.inputs)
+        power = self._power()
+        Y = Y if power is None else transformed(Y.astype(np.float64), power)
+        if not self.settings.standardize:
+            found = identity_scaling(X.shape[1], Y.shape[1])
+        else:
+            found = fit_scaling(X[self.keep], Y[self.keep], w[self.keep], self.data.inputs)
+        return found if power is None else with_power(found, power)
+
+    def _power(self) -> Power | None:
+        """Of the target, if it is to be transformed; as the model to start from has it."""
+        wanted, Y = self.settings.target_transform is not None, self.data.Y
+        if wanted and Y.shape[1] > 1:
+            raise ValueError(
+                f"y must have one output for target_transform, got {Y.shape[1]}; fit a model for each, or leave it out"
+            )
+        if self.start is not None:
+            power = power_of(self.start.models[0].scaling)
+            if power is not None and not wanted:
+                raise ValueError(
+                    "start must be a model without a transform of the target, got one with; pass "
+                    "target_transform='yeo-johnson' to keep it, or leave start out"
+                )
+            return None if power is None else Power(*power)
+        return learned_power(Y[self.keep], self.data.w[self.keep]) if wanted else None
 
     def warn(self) -> None:
         """Tell the caller of columns that are constant."""

@@ -13,8 +13,12 @@ from fasttangent._version import __version__
 from fasttangent.common.files import replacing
 from fasttangent.model.settings import FitSettings
 from fasttangent.problem.scaling import Scaling
+from fasttangent.problem.target_scaling import power_of
 
-FORMAT = 5  # of one model with users or learned columns; raise it when a version writes what an older one cannot read
+FORMAT = (
+    6  # of one model with a transformed target; raise it when a version writes what an older one cannot read
+)
+ENCODED = 5  # of one with users or learned columns, and none of that
 SINGLE = 3  # of one model without
 SEVERAL = 4  # of several members without
 HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
@@ -42,8 +46,9 @@ def save_members(several: Any, path: str | os.PathLike[str]) -> None:
 def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and arrays of a `Model`."""
     encodes = model.columns is not None and not model.columns.plain
+    power = power_of(model.scaling)
     header = {
-        "format": SINGLE if model.users is None and not encodes else FORMAT,
+        "format": FORMAT if power else SINGLE if model.users is None and not encodes else ENCODED,
         "version": __version__,
         "sizes": list(model.network.sizes),
         "activation": model.network.activation,
@@ -62,6 +67,7 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "settings": None if model.settings is None else _of_one(asdict(model.settings)),
         "noise": None if np.isnan(model.noise) else model.noise,
         **({} if model.users is None else {"users": asdict(model.users)}),
+        **({} if power is None else {"target_power": list(power)}),
     }
     arrays: dict[str, Any] = {
         "params": model.params,
@@ -79,7 +85,9 @@ def _of_one(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    return _without(settings, "user_layers", FitSettings().user_layers)
+    for name in ("user_layers", "target_transform"):
+        settings = _without(settings, name, getattr(FitSettings(), name))
+    return settings
 
 
 def _without(record: dict[str, Any], name: str, value: Any) -> dict[str, Any]:

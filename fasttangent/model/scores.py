@@ -239,7 +239,7 @@ def _scored(model: Trained, rows: NDArray, threads: int | None) -> Scored:
 
     def keep(part: slice, f: NDArray, ft: NDArray) -> None:
         prediction[part] = model.scaling.predictions(f)
-        sensitivity[part] = model.scaling.changes(ft[:, 0])
+        sensitivity[part] = model.scaling.changes_at(f, ft[:, 0])
         curious[part] = curiosity(model.slope_squared, ft[:, 0])
 
     n_threads = checks.thread_count(model.threads if threads is None else threads)

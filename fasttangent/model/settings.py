@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fasttangent.common import checks
-from fasttangent.common.words import AUTO, DTYPES
+from fasttangent.common.words import AUTO, DTYPES, TRANSFORMS
 from fasttangent.model.minibatch import Schedule
 from fasttangent.problem import groups
 from fasttangent.problem.deviations import checked_layers
@@ -57,6 +57,7 @@ class FitSettings:
     dtype: str = "float32"
     members: int = 1
     user_layers: tuple[int, ...] = (-1,)
+    target_transform: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -80,6 +81,13 @@ class FitSettings:
             "user_layers": _layers(self.user_layers, len(hidden) + 1),
             "seed": checks.seed(self.seed),
         }
+        if self.target_transform is not None:
+            checks.choice("target_transform", self.target_transform, TRANSFORMS)
+            if checked["members"] > 1:
+                raise ValueError(
+                    f"members must be 1 with target_transform, got {self.members}; members are not there yet for a "
+                    f"transformed target: fit models of several seeds"
+                )
         self.network(1, 1)
         for name, value in checked.items():
             object.__setattr__(self, name, value)

@@ -84,6 +84,26 @@ class Scaling:
         with np.errstate(over="ignore"):
             return D * self.y_scale
 
+    def linear(self, F: NDArray) -> Float:
+        """Predictions before they are `brought_back`, where targets are transformed."""
+        return self.predictions(F)
+
+    def brought_back(self, T: NDArray) -> NDArray:
+        """From transforms of targets, here themselves, to the units of y."""
+        return T
+
+    def changes_at(self, F: NDArray, D: NDArray) -> Float:
+        """`changes` of predictions whose standard outputs are F."""
+        return self.changes(D)
+
+    def standard_changes(self, D: NDArray, predictions: NDArray) -> Float:
+        """Changes of these predictions in standard units."""
+        return np.asarray(D / self.y_scale)
+
+    def deviations(self, F: NDArray, deviations: Float) -> Float:
+        """Standard deviations around standard outputs F, in the units of y."""
+        return self.changes(deviations)
+
     def standard_variance(self, v: Float) -> Float:
         """A variance in units of y squared in standard units; inf beyond the range of float64."""
         exact = power_of_two(self.y_scale)

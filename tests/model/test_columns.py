@@ -280,7 +280,7 @@ def test_a_file_keeps_what_was_learned(model, tmp_path):
     assert again.strengths == model.strengths
     np.testing.assert_array_equal(again.curiosity(pl.from_pandas(POOL)), model.curiosity(POOL))
     header = header_of(path)
-    assert header["format"] == saving.FORMAT == 5
+    assert header["format"] == saving.ENCODED == 5
     with np.load(path, allow_pickle=False) as archive:
         assert all(archive[name].dtype != object for name in archive.files)
     plain = tmp_path / "plain.npz"

@@ -138,7 +138,8 @@ class Batch:
         scores = scored(self.model, rows, self.threads).scores
         if name == WEIGHTS[0]:
             return scores.curiosity
-        s = scores.sensitivity.reshape(len(rows), -1).astype(np.float64) / self.model.scaling.y_scale
+        s = scores.sensitivity.reshape(len(rows), -1).astype(np.float64)
+        s = self.model.scaling.standard_changes(s, scores.prediction.reshape(s.shape))
         found: Float = np.sqrt(np.sum(s * s, axis=1))
         return found
 

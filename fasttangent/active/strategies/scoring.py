@@ -159,8 +159,9 @@ def _gradient_length(batch: Batch, rows: Usable) -> Ranks:
     from fasttangent.model.scores import mean
 
     model = batch.model
-    _, deviation = model.predict(rows.rows, return_std=True, threads=batch.threads)
-    spread = np.square(deviation.reshape(len(rows.rows), -1) / model.scaling.y_scale).mean(axis=1)
+    found = model.predict(rows.rows, return_std=True, threads=batch.threads)
+    prediction, deviation = (values.reshape(len(rows.rows), -1) for values in found)
+    spread = np.square(model.scaling.standard_changes(deviation, prediction)).mean(axis=1)
     n_threads = checks.thread_count(model.threads if batch.threads is None else batch.threads)
     noise = _noise(batch, rows)
     if isinstance(noise, np.ndarray) or noise != 1:
