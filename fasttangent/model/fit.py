@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fasttangent.common.columns import Columns
+from fasttangent.model.labelled import OF_TABLE
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import OF_TABLE
 from fasttangent.model.prepared_many import prepare_fit
 from fasttangent.model.settings import SETTINGS
 from fasttangent.model.side_by_side import fit_one

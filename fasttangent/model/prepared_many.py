@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.model.given_strengths import objective_of
+from fasttangent.model.labelled import Labelled
 from fasttangent.model.members import Members
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import Labelled, Prepared, checked
+from fasttangent.model.prepared import Prepared, checked
 from fasttangent.model.settings import EPOCHS, FitSettings
 from fasttangent.model.stages import Stages, two_stages
 from fasttangent.problem.scaling import Scaling, check_squares, identity_scaling

@@ -19,7 +19,7 @@ from fasttangent.active.learned_losses.head import HeadLayout, LossHead, kernel_
 from fasttangent.active.learned_losses.measures import close_pairs
 from fasttangent.kernels import learning_loss as kernels
 from fasttangent.kernels import rows, steps
-from fasttangent.model.prepared import Labelled
+from fasttangent.model.labelled import Labelled
 from fasttangent.problem.network import Network
 from fasttangent.problem.scaling import identity_scaling
 

@@ -26,9 +26,9 @@ from fasttangent.active.learned_losses.head import (
 )
 from fasttangent.active.learned_losses.training import LEAST_ROWS, HeadTraining, kernel_pairs
 from fasttangent.common import checks
+from fasttangent.model.labelled import Labelled
 from fasttangent.model.members import refuse_several
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import Labelled
 from fasttangent.model.settings import checked_names
 
 if TYPE_CHECKING:

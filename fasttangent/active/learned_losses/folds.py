@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.common import checks, forked
-from fasttangent.model.prepared import Labelled, Prepared
+from fasttangent.model.labelled import Labelled
+from fasttangent.model.prepared import Prepared
 from fasttangent.model.scores import outputs_of_rows
 from fasttangent.model.settings import SETTINGS, FitSettings
 

@@ -15,8 +15,9 @@ from fasttangent.active.learned_losses.training import LEAST_ROWS, HeadTraining,
 from fasttangent.common import checks
 from fasttangent.common.errors import DivergenceError
 from fasttangent.model.certificate import unmeasured
+from fasttangent.model.labelled import OF_TABLE
 from fasttangent.model.model import Model
-from fasttangent.model.prepared import OF_TABLE, Prepared, prepare
+from fasttangent.model.prepared import Prepared, prepare
 from fasttangent.model.settings import SETTINGS
 
 if TYPE_CHECKING:

@@ -65,9 +65,8 @@ class ActiveLearner:
     budget : int, optional
         Labels to get in all, those of y not counted.  May be raised later.
     fit, select : mapping, optional
-        Arguments of `fit` and `select`.  Without a seed of their own fits have one per round, made of `seed`.  Every
-        batch, the first, too, keeps within `exclude`, `per_group` and `max_cost`, and is smaller where it must.  By
-        `noise` labels are also learned, with the weight 1 / noise; those of y with 1.
+        Arguments of both.  Fits without a seed have one per round, made of `seed`.  Every batch keeps within `exclude`,
+        `per_group` and `max_cost`, smaller where it must.  By `noise` labels weigh 1 / noise in fits, those of y 1.
     start : {"cold", "warm"}
         Whether a fit starts from new weights or from the model of the round before.
     patience : int, optional
