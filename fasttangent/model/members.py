@@ -21,7 +21,7 @@ from fasttangent.common.columns import Columns
 from fasttangent.common.encoded import told
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
-from fasttangent.model import saving, scores
+from fasttangent.model import bad_rows, saving, scores
 from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.framed import framed, wants_frame
@@ -401,7 +401,7 @@ class Members:
         rows = self._first._rows(X)
         found = scores.scored(self, rows, threads)
         self._warn_of_mistrust()
-        self._first._warn_of_bad(rows, found.bad)
+        bad_rows.warn_of(self._first, rows, found.bad)
         told(rows)
         return found.scores
 

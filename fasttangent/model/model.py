@@ -18,7 +18,7 @@ from fasttangent.common.encoded import Encoded, encoded, told, whole
 from fasttangent.common.errors import UntrustedTangentWarning
 from fasttangent.common.warning import warn
 from fasttangent.common.words import DTYPES
-from fasttangent.model import saving, scores
+from fasttangent.model import bad_rows, by_user, saving, scores
 from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.framed import framed, wants_frame
@@ -31,7 +31,6 @@ from fasttangent.problem.objective import Objective
 from fasttangent.problem.problem import Problem
 from fasttangent.problem.scaling import Scaling
 from fasttangent.problem.target_scaling import power_of
-from fasttangent.problem.users_problem import UsersProblem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,7 +101,7 @@ class Model:
     @property
     def shared(self) -> Model:
         """Of a model with users, that of a user it does not know: what all share.  Else the model itself."""
-        return self._alone(SHARED)
+        return by_user.alone(self, SHARED)
 
     def of_user(self, user: int | str) -> Model:
         """The model of one user: parameters and tangents are what is shared plus its own.
@@ -138,41 +137,7 @@ class Model:
         """
         if self.users is None:
             raise ValueError("the model has no users; fit with users=")
-        return self._alone(self.users.number(user))
-
-    def _alone(self, number: int) -> Model:
-        if self.users is None:
-            return self
-        every = self.users.deviations(self.network.layout)
-        tangents = {
-            name: every.of_user(np.atleast_2d(values), number).reshape(*values.shape[:-1], every.n_params)
-            for name, values in self.tangents.items()
-        }
-        if "groups" in tangents:
-            tangents["groups"] = tangents["groups"][:-1]  # the last is that of users
-        (params,) = every.of_user(self.params[None], number)
-        objective = replace(self.objective, users=None)
-        return replace(self, params=params, tangents=tangents, objective=objective, users=None, settings=None)
-
-    def _by_user(self, of: NDArray[np.int64] | None, n: int) -> Iterator[tuple[Model, NDArray[np.int64]]]:
-        """The models of the users, and which of n rows are theirs."""
-        of = np.full(n, SHARED) if of is None else of
-        order = np.argsort(of, kind="stable")
-        users, first = np.unique(of[order], return_index=True)
-        if not n:
-            return
-        for user, mine in zip(users, np.split(order, first[1:]), strict=True):
-            yield self._alone(int(user)), mine
-
-    def _of_rows(self, users: Any, n: int) -> NDArray[np.int64] | None:
-        """The number of each row's user, from an argument."""
-        if users is None:
-            return None
-        if self.users is None:
-            raise ValueError(
-                "users are for a model that was fitted with users=; this one knows none: leave it out"
-            )
-        return self.users.numbers("users", users, n)
+        return by_user.alone(self, self.users.number(user))
 
     @property
     def n_features(self) -> int:
@@ -305,7 +270,7 @@ class Model:
         sample 1         0.9
         """
         as_frame, rows = wants_frame(X, output), self._rows(X)
-        of = self._of_rows(users, len(rows))
+        of = by_user.numbers_of(self, users, len(rows))
         found = np.empty((len(rows), self.n_outputs), self._output_dtype)
 
         standard = np.empty(found.shape, self.dtype) if return_std else None
@@ -368,7 +333,7 @@ class Model:
                 f"samples must be at most {drawn}, the model's tangents of noise, got {K}; "
                 f"draw more: model.with_posterior(X, y, samples={K})"
             )
-        of = self._of_rows(users, len(rows))
+        of = by_user.numbers_of(self, users, len(rows))
         found = np.empty((K, len(rows), self.n_outputs), self._output_dtype)
 
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
@@ -561,29 +526,20 @@ class Model:
         if wants_frame(X, output):
             return framed(X, **{kind: self.embed(X, kind, dim, seed=seed, users=users, threads=threads)})
         rows, n_threads = self._rows(X), checks.thread_count(self.threads if threads is None else threads)
-        of = self._of_rows(users, len(rows))
+        of = by_user.numbers_of(self, users, len(rows))
         if of is not None and kind == "gradient":
             raise ValueError(
                 "kind must be another than 'gradient' with users, whose own gradients the sketch does not tell apart; "
                 "use 'posterior', or model.of_user(user).embed"
             )
         if self.users is not None:
-            return self._embedded(rows, kind, dim, seed, of, n_threads)
+            return by_user.embedded(
+                self, rows, of, lambda one, own: one.embed(own, kind, dim, seed=seed, threads=n_threads)
+            )
         found = embeddings.embed(self, rows, kind, dim=dim, seed=seed, threads=n_threads)
-        self._refuse(rows, found.bad)
+        bad_rows.refuse(self, rows, found.bad)
         told(rows)
         return found.E
-
-    def _embedded(
-        self, rows: NDArray, kind: str, dim: int | None, seed: int, of: NDArray | None, threads: int
-    ) -> NDArray:
-        """`embed` for the rows of users."""
-        E: NDArray | None = None
-        for one, mine in self._by_user(of, len(rows)):
-            own = one.embed(rows[mine], kind, dim, seed=seed, threads=threads)
-            E = np.empty((len(rows), own.shape[1]), own.dtype) if E is None else E
-            E[mine] = own
-        return self.shared.embed(rows, kind, dim, seed=seed, threads=threads) if E is None else E
 
     def sensitivity(
         self, X: Any, *, group: str | None = None, users: Any = None, threads: int | None = None
@@ -622,7 +578,7 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = self.scaling.changes_at(f, ft[:, 0])
 
-        of = self._of_rows(users, len(rows))
+        of = by_user.numbers_of(self, users, len(rows))
         self._each_chunk(rows, self._tangent(group)[None], threads, finish, of)
         return self._shaped(found)
 
@@ -663,7 +619,9 @@ class Model:
         def finish(part: slice, f: NDArray, ft: NDArray) -> None:
             found[part] = scores.influence(self.objective, f, y_standard[part], ft[:, 0])
 
-        self._each_chunk(rows, self._tangent(group)[None], threads, finish, self._of_rows(users, len(rows)))
+        self._each_chunk(
+            rows, self._tangent(group)[None], threads, finish, by_user.numbers_of(self, users, len(rows))
+        )
         return found
 
     def curiosity(
@@ -702,7 +660,7 @@ class Model:
             As for `sensitivity`, or if the variance is negative or of another shape.
         """
         rows, by_posterior = self._rows(X), isinstance(variance, str)
-        of = self._of_rows(users, len(rows))
+        of = by_user.numbers_of(self, users, len(rows))
         if by_posterior:
             checks.choice("variance", variance, ("posterior",))
         slope_squared = self._slope_squared(None if by_posterior else variance, len(rows))
@@ -750,9 +708,9 @@ class Model:
         if wants_frame(X, output):
             return self.score(X, users=users, threads=threads).to_frame(X)
         rows = self._rows(X)
-        found = self._scored(rows, self._of_rows(users, len(rows)), threads)
+        found = by_user.scored(self, rows, by_user.numbers_of(self, users, len(rows)), threads)
         self._warn_of_mistrust()
-        self._warn_of_bad(rows, found.bad)
+        bad_rows.warn_of(self, rows, found.bad)
         told(rows)
         return found.scores
 
@@ -800,19 +758,6 @@ class Model:
         """
         return score_batches(self, batches, keep, threads)
 
-    def _scored(self, rows: NDArray, of: NDArray[np.int64] | None, threads: int | None) -> scores.Scored:
-        """Rows of one user after another."""
-        if of is None or not len(rows):
-            return scores.scored(self, rows, threads)
-        parts = [
-            (scores.scored(one, rows[mine], threads), mine) for one, mine in self._by_user(of, len(rows))
-        ]
-        back = np.argsort(np.concatenate([mine for _, mine in parts]))
-        each = [
-            np.concatenate(values)[back] for values in zip(*(part.scores for part, _ in parts), strict=True)
-        ]
-        return scores.Scored(Scores(*each), np.sort(np.concatenate([mine[part.bad] for part, mine in parts])))
-
     def problem(
         self,
         X: Any,
@@ -853,21 +798,8 @@ class Model:
         w = checks.row_weights("sample_weight", sample_weight, len(rows))
         near = self.scaling.near_inputs("X", rows), self.scaling.near_targets("y", labels), w
         n_threads = checks.thread_count(self.threads if threads is None else threads)
-        of = self._of_rows(users, len(rows))
-        if self.users is None:
-            return Problem(self.network, self.objective, *near, n_threads)
-        if of is None:
-            raise ValueError(
-                "rows of a model with users need users=, whose they are; where that cannot be passed, as to exact "
-                "influence, refits and unlearning, models with users cannot be taken yet"
-            )
-        if (of == SHARED).any():
-            raise ValueError(
-                f"users must be ones that the model was fitted on, got another in row {int(np.argmin(of))}; leave such "
-                f"rows out, or fit again"
-            )
-        every = self.users.deviations(self.network.layout)
-        return UsersProblem(self.network, self.objective, near, n_threads, every, of)
+        of = by_user.numbers_of(self, users, len(rows))
+        return by_user.problem_of(self, near, of, n_threads)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one ``.npz`` file, which `load` reads; it holds no pickled objects.
@@ -1084,43 +1016,11 @@ class Model:
     ) -> None:
         """Call finish(part, f, ft) for chunks of rows, which are all to be finite; `of` are the numbers of users."""
         n_threads = checks.thread_count(self.threads if threads is None else threads)
-        if self.users is None:
-            self._refuse(rows, scores.each_chunk(self, tangents, rows, n_threads, finish))
-            told(rows)
+        if self.users is not None:
+            bad_rows.refuse(self, rows, by_user.each_chunk(self, tangents, rows, of, n_threads, finish))
             return
-        bad = [np.empty(0, np.int64)]
-        along = replace(self, tangents={"along": tangents})
-        for one, mine in along._by_user(of, len(rows)):
-
-            def finish_mine(part: slice, f: NDArray, ft: NDArray, mine: NDArray = mine) -> None:
-                finish(mine[part], f, ft)
-
-            wrong = scores.each_chunk(one, one.tangents["along"], rows[mine], n_threads, finish_mine)
-            bad.append(mine[wrong])
-        self._refuse(rows, np.sort(np.concatenate(bad)))
-
-    def _refuse(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
-        """Raise if any row number is `bad`: not finite, or too far away for the dtype of the model."""
-        if len(bad):
-            i = int(bad[0])
-            if np.isfinite(rows[i]).all():
-                raise ValueError(self._beyond(rows, i))
-            raise ValueError(checks.non_finite_message("X", rows, i, np.isfinite(rows[i : i + 1])))
-
-    def _beyond(self, rows: NDArray, i: int) -> str:
-        """What to say of a row that is finite and too far from the training rows for the dtype of the model."""
-        x, away = rows[i].astype(np.float64), self.scaling.inputs(rows[i : i + 1], np.dtype(np.float64))[0]
-        fits = abs(x).max() <= np.finfo(self.dtype).max
-        if self.dtype == "float64":
-            return (
-                "X must be so near to the training rows that squares of what the model computes are numbers, got "
-                f"{x[np.argmax(abs(away))]:g} in row {i}; drop or correct such rows"
-            )
-        unit = ", in standard deviations of the training rows" if fits else ""
-        return (
-            f"X must be within the range of {self.dtype}, in which the model computes{unit}, got "
-            f'{x[np.argmax(abs(away if fits else x))]:g} in row {i}; fit with dtype="float64", or drop such rows'
-        )
+        bad_rows.refuse(self, rows, scores.each_chunk(self, tangents, rows, n_threads, finish))
+        told(rows)
 
     def _tangent(self, group: str | None = None) -> Float:
         tangent = scores.strength_tangent(self) if group is None else self._group_tangent(group)
@@ -1137,13 +1037,6 @@ class Model:
     def _warn_of_mistrust(self) -> None:
         if not self.certificate.trusted:
             warn(self.certificate.warning, UntrustedTangentWarning)
-
-    def _warn_of_bad(self, rows: NDArray, bad: NDArray[np.int64]) -> None:
-        if len(bad):
-            count = "1 row holds" if len(bad) == 1 else f"{len(bad)} rows hold"
-            far = np.isfinite(rows[bad]).all(axis=1).any()
-            where = f", or too far away for {self.dtype}" if far else ""
-            warn(f"{count} a value that is not finite{where} (first: row {bad[0]}); scores there are nan")
 
     def _standard_predictions(self, rows: NDArray, threads: int | None) -> NDArray:
         """f (n, n_outputs) in `dtype`."""
@@ -1184,13 +1077,16 @@ class Model:
         self, rows: NDArray, K: int, threads: int | None, of: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[slice, NDArray]]:
         """Posterior embeddings of some rows at a time, each (rows, n_outputs, K)."""
+
+        def embed(one: Model, own: NDArray) -> NDArray:
+            return one.embed(own, "posterior", dim=K, threads=threads)
+
         for start in range(0, len(rows), EMBEDDED_ROWS):
             part = slice(start, min(start + EMBEDDED_ROWS, len(rows)))
             if self.users is None:
-                E = self.embed(rows[part], "posterior", dim=K, threads=threads)
+                E = embed(self, rows[part])
             else:
-                n_threads = checks.thread_count(self.threads if threads is None else threads)
-                E = self._embedded(rows[part], "posterior", K, 0, None if of is None else of[part], n_threads)
+                E = by_user.embedded(self, rows[part], None if of is None else of[part], embed)
             yield part, E.reshape(len(E), self.n_outputs, K)
 
     def _label_variance(
