@@ -26,6 +26,10 @@ COMMANDS = {  # name: (file, what it says)
         "selection.thinning",
         "what thinning a large pool costs in the error after labelling",
     ),
+    "selection-large": (
+        "selection.large",
+        "select on up to 10,000,000 rows beside bmdal_reg: seconds, and RMSE after",
+    ),
     "selection-sizes": ("selection.sizes", "seconds and memory of select by the size of the pool, streamed"),
     "selection-picks": ("selection.picks", "whether LCMD picks what bmdal_reg picks"),
     "learned-losses": ("errors.learned_losses", "which score finds the rows with large errors"),

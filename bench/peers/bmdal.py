@@ -19,6 +19,7 @@ class Bmdal:
     def __init__(self, python: Path | str) -> None:
         self.python = str(python)
         self.process: subprocess.Popen | None = None
+        self.cpu_seconds = 0.0  # of the last selection
 
     def lcmd(self, model, candidates: np.ndarray, labeled: np.ndarray, k: int, seed: int) -> np.ndarray:
         """Row numbers of k candidates, by the gradients of this very network (silu, one output)."""
@@ -36,6 +37,7 @@ class Bmdal:
             says, model.predict(candidates[:10]), rtol=1e-3, atol=1e-3 * model.scaling.y_scale[0]
         ):
             raise AssertionError("the network at the other end is another one: its predictions differ")
+        self.cpu_seconds = float(found["cpu_seconds"])
         return found["picks"]
 
     def _ask(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,9 +1,10 @@
 """Seconds and memory of `select` by the size of the pool, which is generated while it is read.
 
-    python -m bench selection-sizes [--sizes N ...] [--output bench/results/selection_sizes.json]
+    python -m bench selection-sizes [--sizes N ...] [--hidden 16 16] [--output bench/results/selection_sizes.json]
 
 32 normal features, a silu network 64-64 in its first stage on 500 rows, float32, 64 picks, one thread.  Every cell is a
-process of its own; what reading (generating) the pool takes once is told beside.  Memory: the process at its height.
+process of its own; what reading (generating) the pool takes once is told beside.  Memory: the process at its height,
+and twice a second what is its own alone (RssAnon), of which the table has the most in each tenth of the time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ import numpy as np
 
 import fasttangent as ft
 from bench.common import options
+from bench.common.machine import resident
 from fasttangent.active.asked import Asked
 from fasttangent.active.selection import selected
 
@@ -35,7 +38,10 @@ CALLS = {
     "error, every row": {"strategy": "error", "prefilter": None},
     "maxdet, every row": {"strategy": "maxdet", "prefilter": None},
     "kcenter, every row": {"strategy": "kcenter", "prefilter": None},
+    "lcmd, every row": {"strategy": "lcmd", "prefilter": None},
+    "kmeans++, every row": {"strategy": "kmeans++", "prefilter": None},
 }
+TENTHS = 10
 
 
 class Generated:
@@ -59,14 +65,36 @@ class Generated:
             yield start, self.take(np.arange(start, min(start + CHUNK, self.n)))
 
 
-def one(title: str, n: int) -> None:
+class Curve:
+    """What the process has for itself alone while it works, in MB."""
+
+    def __enter__(self) -> Curve:
+        self.seen, self._done = [resident("RssAnon")], threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while not self._done.wait(0.5):
+            self.seen.append(resident("RssAnon"))
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.seen.append(resident("RssAnon"))
+
+    def tenths(self) -> list[float]:
+        return [round(float(part.max())) for part in np.array_split(self.seen, TENTHS) if len(part)]
+
+
+def one(title: str, n: int, hidden: tuple[int, ...]) -> None:
     """Print the figures of one call in this process."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, FEATURES))
     y = np.sin(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * rng.normal(size=500)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        model = ft.fit(X, y, hidden=(64, 64), activation="silu", epochs=30, settle=False, threads=1)
+        model = ft.fit(X, y, hidden=hidden, activation="silu", epochs=30, settle=False, threads=1)
         model = model.with_posterior(X, y, samples=384)
         asked = Asked(BATCH, labeled=X, threads=1, **CALLS[title])
         selected(model, Generated(5000), asked)
@@ -74,29 +102,33 @@ def one(title: str, n: int) -> None:
         for _ in pool.chunks():
             pass
         reading, clock = time.process_time() - clock, time.process_time()
-        found, _ = selected(model, pool, asked)
-    print(
-        json.dumps(
-            {
-                "cpu_seconds": time.process_time() - clock,
-                "reading": reading,
-                "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "passes": found.passes,
-                "verified": found.verified,
-                "shortfall": found.shortfall,
-            }
-        )
-    )
+        with Curve() as curve:
+            found, _ = selected(model, pool, asked)
+    figures = {
+        "cpu_seconds": time.process_time() - clock,
+        "reading": reading,
+        "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "own": curve.tenths(),
+        "passes": found.passes,
+        "verified": found.verified,
+        "shortfall": found.shortfall,
+    }
+    print(json.dumps(figures))
 
 
 def measure(arguments: argparse.Namespace) -> dict:
     results: dict = {}
+    if arguments.output and arguments.output.exists():
+        results = json.loads(arguments.output.read_text())
+    hidden = tuple(arguments.hidden)
     for n in arguments.sizes:
         for title in arguments.calls or CALLS:
-            command = [sys.executable, "-c", f"from bench.selection import sizes; sizes.one({title!r}, {n})"]
+            code = f"from bench.selection import sizes; sizes.one({title!r}, {n}, {hidden})"
+            command = [sys.executable, "-c", code]
             shown = subprocess.run(command, env=os.environ, check=True, capture_output=True, text=True)
-            results.setdefault(title, {})[str(n)] = json.loads(shown.stdout.splitlines()[-1])
-            print(n, title, results[title][str(n)], file=sys.stderr, flush=True)
+            name = title if hidden == (64, 64) else f"{title}, {'-'.join(map(str, hidden))}"
+            results.setdefault(name, {})[str(n)] = json.loads(shown.stdout.splitlines()[-1])
+            print(n, name, results[name][str(n)], file=sys.stderr, flush=True)
             if arguments.output:
                 arguments.output.write_text(json.dumps(results, indent=1) + "\n")
     return results
@@ -105,16 +137,16 @@ def measure(arguments: argparse.Namespace) -> dict:
 def shown(results: dict) -> str:
     """The table in Markdown."""
     lines = [
-        "| call | rows | CPU seconds | reading once | MB | passes | verified |",
-        "|---|---|---|---|---|---|---|",
+        "| call | rows | CPU seconds | reading once | MB | of its own, by tenths of the time | passes | verified |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for title, figures in results.items():
         for n, f in figures.items():
             verified = {True: "yes", False: "no", None: ""}[f["verified"]]
             passes = f"{f['passes']} | {verified}"
-            lines.append(
-                f"| {title} | {int(n):,} | {f['cpu_seconds']:.1f} | {f['reading']:.1f} | {f['mb']:.0f} | {passes} |"
-            )
+            own = " ".join(f"{mb:.0f}" for mb in f.get("own", []))
+            cells = [f"{f['cpu_seconds']:.1f}", f"{f['reading']:.1f}", f"{f['mb']:.0f}", own, passes]
+            lines.append(f"| {title} | {int(n):,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -122,5 +154,6 @@ def main() -> None:
     parser = options.parser(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--calls", nargs="+", help="of them alone")
+    parser.add_argument("--hidden", type=int, nargs="+", default=(64, 64))
     parser.add_argument("--output", type=Path)
     print(shown(measure(parser.parse_args())))
