@@ -7,8 +7,8 @@ Started by `bmdal.py` as ``BMDAL/bin/python bmdal_worker.py``.  Reads messages f
 a message is its length in 8 bytes and that many bytes of an .npz.  Nothing of fasttangent is imported.
 
 Asked: ``sizes``, ``theta`` (each layer's weights (n_in, n_out), then its biases), ``train`` and ``pool`` (rows as the
-network sees them), ``k``, ``seed``.  Answered: ``picks``, ``seconds``, ``cpu_seconds``, and what the network says of the
-first ten rows of the pool, so that the other end sees that it is the same network; or ``error``.
+network sees them), ``k``, ``seed``.  Answered: ``picks``, ``seconds``, ``cpu_seconds``, and what the network says
+of the first ten rows of the pool, so that the other end sees that it is the same network; or ``error``.
 """
 
 from __future__ import annotations
