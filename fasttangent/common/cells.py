@@ -42,8 +42,21 @@ def kind_of(place: str, values: Any) -> Kind:
     if kind == nw.Object:
         return _kind_of_objects(place, values.to_native())
     raise TypeError(
-        f"{place} must hold numbers, text, moments or True and False, got {kind}; convert it, or leave it out"
+        f"{place} must hold numbers, text, moments or True and False, got {unreadable(values)}, or leave it out"
     )
+
+
+def unreadable(values: Any) -> str:
+    """What a series holds that is none of these, and what to do about it."""
+    native = values.to_native()
+    own = str(getattr(native, "dtype", values.dtype))  # narwhals knows no name for some
+    if hasattr(native, "sparse") and own.startswith("Sparse"):
+        return f"{own}; make it dense with .sparse.to_dense()"
+    if own.startswith("complex"):
+        return f"{own}; give the real and imaginary parts as columns"
+    if own.startswith("period"):
+        return f"{own}; convert it with .dt.to_timestamp()"
+    return f"{values.dtype if str(values.dtype) != 'Unknown' else own}; convert it"
 
 
 def _kind_of_objects(place: str, native: Any) -> Kind:

@@ -7,7 +7,7 @@ import heapq
 import math
 import operator
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,9 +121,9 @@ def array(name: str, value: Any) -> NDArray:
         raise TypeError(f"{name} must be dense, got a sparse {type(value).__name__}; pass {name}.toarray()")
     if isinstance(value, (str, bytes, os.PathLike)):
         raise TypeError(f"{name} must be an array or a data frame, got {value!r}; read the file first")
-    if isinstance(value, Iterator):
+    if other := _no_array(name, value):
         raise TypeError(
-            f"{name} must be an array or a data frame, got a {type(value).__name__}; pass list({name})"
+            f"{name} must be an array or a data frame, got a {type(value).__name__}; pass {other}"
         )
     if frames.is_frame(value) or hasattr(value, "to_numpy"):
         value = frames.numbers(name, value)
@@ -136,12 +136,37 @@ def array(name: str, value: Any) -> NDArray:
             f"{name} must hold real numbers, got {a.dtype}; pass the real and imaginary parts as columns"
         )
     if a.dtype.kind not in "buif":
-        raise TypeError(
-            f"{name} must hold numbers, got dtype {a.dtype}; encode text as numbers and convert with "
-            f"astype(float)"
-        )
+        raise TypeError(f"{name} must hold numbers, got {_no_numbers(name, value, a)}")
     check_map(a)
     return a
+
+
+def _no_array(name: str, value: Any) -> str | None:
+    """What to pass in place of something else that has rows."""
+    if hasattr(value, "read_all"):  # of Arrow
+        return f"{name}.read_all()"
+    if hasattr(value, "to_table") and not frames.is_frame(value):
+        return f"{name}.to_table()"
+    if isinstance(value, Iterator):
+        return f"list({name})"
+    if isinstance(value, np.lib.npyio.NpzFile):
+        return f"one of its arrays: {', '.join(value.files[:3])}"
+    records = isinstance(value, Sequence) and len(value) > 0 and isinstance(value[0], Mapping)
+    return f"pandas.DataFrame({name})" if isinstance(value, Mapping) or records else None
+
+
+def _no_numbers(name: str, value: Any, a: NDArray) -> str:
+    """What an array holds, and what to do about it."""
+    if a.ndim == 0 and a.dtype.kind == "O":
+        return f"{type(value).__name__}; pass an array or a data frame"
+    if a.dtype.names is not None:
+        return f"records of {', '.join(a.dtype.names[:3])}; pass pandas.DataFrame({name})"
+    if a.dtype.kind in "mM":
+        return f"dtype {a.dtype}; give days, or seconds, since some moment, or pass a data frame"
+    return (
+        f"dtype {a.dtype}; convert it with astype(float), or pass a data frame, whose columns may hold text, "
+        f"such as pandas.DataFrame({name}).infer_objects()"
+    )
 
 
 def matrix(name: str, value: Any, *, min_rows: int = 0) -> NDArray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fasttangent.common.cells import doubles
+from fasttangent.common.cells import doubles, unreadable
 from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
@@ -98,6 +98,14 @@ def height(X: Any) -> int:
     return int(X.num_rows) if hasattr(X, "num_rows") else len(X) if hasattr(X, "__len__") else 0
 
 
+def eager(name: str, X: Any) -> Any:
+    """The frame, unless it is lazy, or of no library that is known."""
+    import narwhals.stable.v1 as nw
+
+    _opened(name, X, nw)
+    return X
+
+
 def rows_of(X: Any, numbers: NDArray[np.int64]) -> Any:
     """Some rows of a frame, as a frame of the same kind, or of an array, as a copy."""
     if not is_frame(X):
@@ -109,6 +117,15 @@ def rows_of(X: Any, numbers: NDArray[np.int64]) -> Any:
 
 def like(X: Any, columns: Mapping[str, NDArray[Any]]) -> Any:
     """A frame of the kind of another one and, of pandas, with its index."""
+    if hasattr(X, "to_native"):  # narwhals' own
+        import narwhals.stable.v1 as nw
+
+        found = like(X.to_native(), columns)
+        if isinstance(X, nw.DataFrame):
+            return nw.from_native(found)
+        import narwhals
+
+        return narwhals.from_native(found)
     if hasattr(X, "iloc"):
         return type(X)(dict(columns), index=X.index)
     if hasattr(X, "from_pydict"):
@@ -132,7 +149,7 @@ def _opened(name: str, X: Any, nw: Any) -> Any:
 
         X = pa.Table.from_batches([X])
     native = nw.from_native(X, eager_only=True, allow_series=True, pass_through=True)
-    if native is X and is_frame(X):
+    if native is X and is_frame(X) and not isinstance(X, nw.DataFrame):
         lazy = "; collect() it first" if type(X).__name__ == "LazyFrame" else ""
         raise TypeError(f"{name} must be an array or a data frame, got {type(X).__name__}{lazy}")
     return native
@@ -148,7 +165,8 @@ def _column(name: str, column: Any, values: Any, nw: Any) -> NDArray[Any]:
         return _of_objects(place, values.to_numpy())
     if kind in (nw.Datetime, nw.Date, nw.Duration):
         raise TypeError(f"{place} must hold numbers, got {kind}; give days, or seconds, since some moment")
-    raise TypeError(f"{place} must hold numbers, got {kind}; encode it as numbers, or leave it out")
+    what = unreadable(values) if str(kind) == "Unknown" else f"{kind}; encode it as numbers"
+    raise TypeError(f"{place} must hold numbers, got {what}, or leave it out")
 
 
 def _of_objects(place: str, values: NDArray[Any]) -> NDArray[np.float64]:

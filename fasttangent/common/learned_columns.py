@@ -152,8 +152,9 @@ def learned(
         feature_names = (
             checked_names(feature_names, n_features, given=True) if feature_names is not None else None
         )
-        if n_features == 0 or frames.height(X) < 2 or not frames.has_narwhals():
+        if n_features == 0 or not frames.has_narwhals():
             return None  # `checks.matrix` says what is wrong, if anything is
+        checks.enough_rows("X", frames.eager("X", X), 2)
     return learn_columns(
         X,
         sample_weight=sample_weight,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset
 import pytest
 import scipy.sparse
 
@@ -98,8 +99,75 @@ WRONG = {
     "path": (lambda: "rows.csv", "X must be an array or a data frame, got 'rows.csv'; read the file first"),
     "generator": (lambda: (row for row in X), "X must be an array or a data frame, got a generator"),
     "empty": (lambda: pd.DataFrame({"a": []}), "X must have at least 2 rows"),
+    "empty, with text": (lambda: pl.DataFrame({"a": [1.0], "b": ["u"]})[:0], "X must have at least 2 rows, got 0"),
+    "one row, with text": (lambda: pd.DataFrame({"a": [1.0], "b": ["u"]}), "X must have at least 2 rows, got 1"),
     "no columns": (lambda: pd.DataFrame(index=range(60)), "X must have at least one column"),
 }  # fmt: skip
+
+
+FOR_ALL = {
+    "sparse": (lambda: scipy.sparse.coo_matrix(X), r"dense, got a sparse coo_matrix; pass (X|pool).toarray\(\)"),
+    "sparse column": (
+        lambda: pd.DataFrame(X, columns=NAMES).assign(b=pd.arrays.SparseArray(X[:, 1])),
+        r"column 'b', must hold numbers.* got Sparse\[float64, nan\]; make it dense with .sparse.to_dense\(\)",
+    ),
+    "complex column": (
+        lambda: pd.DataFrame(X, columns=NAMES).assign(b=1j),
+        "column 'b', must hold numbers.* got complex128; give the real and imaginary parts as columns, or leave it out",
+    ),
+    "periods": (
+        lambda: pd.DataFrame(X, columns=NAMES).assign(b=pd.period_range("2020", periods=60, freq="D")),
+        r"column 'b', must hold numbers.* got period\[D\]; convert it with .dt.to_timestamp\(\), or leave it out",
+    ),
+    "nothing": (lambda: None, "must hold numbers, got NoneType; pass an array or a data frame"),
+    "a set": (lambda: {1.0, 2.0}, "must hold numbers, got set; pass an array or a data frame"),
+    "columns in a dict": (lambda: columns(X), r"array or a data frame, got a dict; pass pandas.DataFrame\((X|pool)\)"),
+    "records": (
+        lambda: pd.DataFrame(X, columns=NAMES).to_dict("records"),
+        r"must be an array or a data frame, got a list; pass pandas.DataFrame\((X|pool)\)",
+    ),
+    "structured": (
+        lambda: pd.DataFrame(X, columns=NAMES).to_records(index=False),
+        r"must hold numbers, got records of a, b, flag; pass pandas.DataFrame\((X|pool)\)",
+    ),
+    "moments": (lambda: np.zeros((60, 3), "datetime64[s]"), "got dtype datetime64.*; give days, or seconds, since"),
+    "text": (lambda: X.astype(str), "got dtype <U.*; convert it with .* or pass a data frame, whose columns may"),
+    "batches": (lambda: pa.table(columns(X)).to_reader(), r"got a RecordBatchReader; pass (X|pool).read_all\(\)"),
+    "a data set": (lambda: pa.dataset.dataset(pa.table(columns(X))), r"Dataset; pass (X|pool).to_table\(\)"),
+    "lazy": (lambda: pl.DataFrame(columns(X)).lazy(), r"got LazyFrame; collect\(\) it first"),
+    "path": (lambda: "rows.csv", "must be an array or a data frame, got 'rows.csv'; read the file first"),
+    "generator": (lambda: (row for row in X), r"got a generator; pass list\((X|pool)\)"),
+    "mixed": (
+        lambda: pd.DataFrame(X, columns=NAMES).astype({"b": object}).assign(b=[*["u"] * 59, 3.5]),
+        "column 'b', must hold numbers.* got objects of str and float",
+    ),
+    "twice": (lambda: pd.DataFrame(X, columns=["a", "b", "a"]), "columns must have different names, got 'a' twice"),
+}  # fmt: skip
+CALLS = {
+    "fit": lambda model, rows: ft.fit(rows, Y, **HOW),
+    "predict": lambda model, rows: model.predict(rows),
+    "score": lambda model, rows: model.score(rows),
+    "embed": lambda model, rows: model.embed(rows, "hidden"),
+    "select": lambda model, rows: ft.select(model, rows, 5, strategy="top"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("what", FOR_ALL)
+@pytest.mark.filterwarnings("ignore:Determining the column names of a LazyFrame")
+def test_what_is_no_table_is_named_wherever_rows_go(model, what, call):
+    make, words = FOR_ALL[what]
+    with pytest.raises((TypeError, ValueError), match=words):
+        CALLS[call](model, make())
+
+
+def test_an_archive_of_numpy_is_none(tmp_path):
+    np.savez(tmp_path / "rows.npz", X=X, y=Y)
+    with (
+        np.load(tmp_path / "rows.npz") as file,
+        pytest.raises(TypeError, match="NpzFile; pass one of its arrays: X"),
+    ):
+        ft.fit(file, Y, **HOW)
 
 
 @pytest.mark.parametrize("what", WRONG)

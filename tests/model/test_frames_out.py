@@ -1,5 +1,7 @@
 """`output="frame"`: a table of the kind of the rows, with their index and the numbers that arrays have."""
 
+import narwhals
+import narwhals.stable.v1
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -72,6 +74,14 @@ def test_names_of_any_kind(columns):
     found = ft.fit(X, Y, **HOW).score(X, output="frame")
     assert found.columns.tolist() == ["prediction", "sensitivity", "curiosity"]
     assert found["curiosity"].index is not None
+
+
+def test_a_frame_of_narwhals():
+    for library in (narwhals, narwhals.stable.v1):
+        X = library.from_native(KINDS["pandas"](CELLS))
+        found = ft.fit(X, Y, **HOW).predict(X, output="frame")
+        assert type(found) is type(X)
+        pd.testing.assert_index_equal(found.to_native().index, INDEX)
 
 
 def test_users():
