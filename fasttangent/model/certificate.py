@@ -63,6 +63,10 @@ class Certificate:
         Of a strength that was learned: standard deviation of its logarithm by the curvature of the criterion, that is
         how flat the optimum is; inf if it is at none, as the criterion still falls at the last strength tried.  None of
         a strength that was given.  Scores are what they claim at any strength: `trusted` does not depend on it.
+    curvature_rows : int, optional
+        Of a model of many rows, if there was no time for all of them: how many rows, drawn by chance, the curvature was
+        measured on, and with it the condition and the bound on the tangent's error.  It is not trusted then.  None:
+        all rows, as for gradient and tangent always.
     """
 
     gradient_norm: float
@@ -75,6 +79,7 @@ class Certificate:
     curvature_bound: float = np.nan
     flat_directions: int = 0
     strength_error: float | None = None
+    curvature_rows: int | None = None
 
     @property
     def warning(self) -> str:
@@ -106,6 +111,7 @@ def certify(
     *,
     bracket: Bracket | None = None,
     deadline: float = np.inf,
+    curvature_of: System | None = None,
 ) -> Certificate:
     """Measure the certificate of parameters (p,) and tangents (K, p).
 
@@ -119,6 +125,8 @@ def certify(
         Of the smallest curvature there, if known.
     deadline : float
         Of `time.perf_counter`.  Once time is up the smallest curvature is no longer looked for; all else is measured.
+    curvature_of : System, optional
+        Whose `bracket` it is, of a sample of the rows.
     """
     system = System(problem, theta)
     gradient_norm, _ = gradient_at(problem, theta)
@@ -127,10 +135,11 @@ def certify(
         bracket = curvature_bracket(system, most=most, deadline=deadline)
     smallest, condition = _smallest(bracket), np.nan
     if not np.isnan(smallest):
-        condition = largest_curvature(system) / smallest if smallest > 0 else np.inf
+        condition = largest_curvature(curvature_of or system) / smallest if smallest > 0 else np.inf
     tangent = _tangent(system, tangents, bracket.lower)
     reasons = (
         *notes,
+        *_why_not_of_all(problem, curvature_of),
         *_why_not_stationary(problem, theta, gradient_norm),
         *_why_not_definite(problem, bracket, gradient_norm),
         *_why_not_exact(problem, theta, tangent, smallest > 0),
@@ -145,6 +154,7 @@ def certify(
         reasons,
         float(bracket.lower) if np.isfinite(bracket.lower) else np.nan,
         len(system.flat_biases),
+        curvature_rows=None if curvature_of is None else curvature_of.problem.n_rows,
     )
 
 
@@ -183,6 +193,15 @@ def _tangent(system: System, tangents: Float, lower: float) -> _Tangent | None:
     if not (lower > 0 and length > 0):
         return _Tangent(float(residual / pull), np.inf)
     return _Tangent(float(residual / pull), float((off / lower + DEAD * astray) / length))
+
+
+def _why_not_of_all(problem: Problem, curvature_of: System | None) -> list[str]:
+    if curvature_of is None:
+        return []
+    return [
+        f"the smallest curvature is that of {curvature_of.problem.n_rows:,} of {problem.n_rows:,} rows, as the time "
+        f"allowed was up; settle longer (settle=seconds)"
+    ]
 
 
 def _why_not_stationary(problem: Problem, theta: Float, gradient_norm: float) -> list[str]:

@@ -109,11 +109,13 @@ CERTIFICATE = {
     "curvature_bound": or_nan(number()),
     "flat_directions": whole(0),
     "strength_error": or_null(number(0, infinite=True)),
+    "curvature_rows": or_null(whole(1)),
 }
 SINCE_2 = (
     "curvature_bound",
     "flat_directions",
     "strength_error",
+    "curvature_rows",
 )  # of the certificate; older files lack them
 TRAINING = {
     "rows": whole(1),

@@ -222,6 +222,7 @@ class Members:
             reasons=_reasons(each),
             flat_directions=max(one.flat_directions for one in each),
             strength_error=each[0].strength_error,
+            curvature_rows=min((one.curvature_rows for one in each if one.curvature_rows), default=None),
         )
 
     @overload

@@ -22,6 +22,7 @@ from fasttangent.model import bad_rows, by_user, saving, scores
 from fasttangent.model.batches import score_batches
 from fasttangent.model.certificate import Certificate
 from fasttangent.model.framed import framed, wants_frame
+from fasttangent.model.pool_rows import check_names, from_pool, is_pool
 from fasttangent.model.scores import Scores
 from fasttangent.model.settings import FitSettings
 from fasttangent.model.strengths import Path
@@ -999,6 +1000,9 @@ class Model:
         ValueError
             If they do not fit each other or the model, or a label is not finite.
         """
+        if is_pool(X):
+            X, y, names = from_pool(X, y)
+            check_names(names, self.feature_names)
         rows = self.matrix("X", X)
         Y = checks.targets("y", y, len(rows))
         checks.finite("y", Y)

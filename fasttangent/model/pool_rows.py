@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
@@ -46,6 +46,15 @@ def from_pool(pool: LabelledPool, y: Any) -> tuple[NDArray, Any, list[str] | Non
     names, width, blocks = pool.labelled(label)
     rows = _stored(len(pool), width + (label is not None), blocks)
     return rows[:, :width], y if label is None else rows[:, width], names
+
+
+def check_names(names: Sequence[str] | None, wanted: Sequence[str] | None) -> None:
+    """Raise where a model was fitted on columns of other names, or in another order."""
+    if names is not None and wanted is not None and list(names) != list(wanted):
+        raise ValueError(
+            f"X must have the columns that the model was fitted on, in their order, got a Pool of "
+            f"{', '.join(map(repr, names))}; make it with columns={list(wanted)}"
+        )
 
 
 def _stored(n: int, width: int, blocks: Iterator[Float]) -> Float:

@@ -15,6 +15,7 @@ from fasttangent.model.model import Model
 from fasttangent.model.prepared import Prepared, checked
 from fasttangent.model.settings import EPOCHS, FitSettings
 from fasttangent.model.stages import Stages, two_stages
+from fasttangent.problem.network import Network
 from fasttangent.problem.scaling import Scaling, check_squares, identity_scaling
 from fasttangent.problem.stored_rows import StoredRows, blocks, stored_scaling
 from fasttangent.problem.streamed_problem import StreamedProblem
@@ -31,14 +32,16 @@ PASSED = (
 )  # rows that steps are taken with, if epochs are not given: as many as of the most rows held
 
 
-def is_many(settings: FitSettings, data: Labelled) -> bool:
-    """Whether rows are to be read in blocks: the number of rows and units decides, not where rows are.
+def many(n_rows: int, network: Network) -> bool:
+    """Whether rows are to be read in blocks: their number and the units decide, not where they are."""
+    units = int(np.sum(network.layout.table[:, 0] + 1))
+    return n_rows > MANY and 40 * units * n_rows > MOST_KEPT
 
-    Users, and tangents of noise, need them all at once.
-    """
-    units = data.X.shape[1] + 1 + sum(n + 1 for n in settings.hidden)
-    streams = data.users is None and "posterior" not in settings.tangents
-    return streams and len(data.X) > MANY and 40 * units * len(data.X) > MOST_KEPT
+
+def is_many(settings: FitSettings, data: Labelled) -> bool:
+    """Whether a fit is to read rows in blocks; users, and tangents of noise, need them all at once."""
+    network = settings.network(data.X.shape[1], data.Y.shape[1])
+    return data.users is None and "posterior" not in settings.tangents and many(len(data.X), network)
 
 
 def usual_epochs(n_rows: int) -> int:

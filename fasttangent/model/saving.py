@@ -53,7 +53,7 @@ def _parts(model: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "sizes": list(model.network.sizes),
         "activation": model.network.activation,
         "objective": _without(_without(asdict(model.objective), "of_inputs", ()), "users", None),
-        "certificate": asdict(model.certificate),
+        "certificate": _without(asdict(model.certificate), "curvature_rows", None),
         "dtype": model.dtype,
         "feature_names": model.feature_names,
         **(

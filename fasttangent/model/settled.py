@@ -13,8 +13,13 @@ from fasttangent.common import checks
 from fasttangent.common.progress import reporting
 from fasttangent.model.model import Model
 from fasttangent.model.prepared import mean_slope_squared
+from fasttangent.model.prepared_many import many
 from fasttangent.model.settling import settle as settled
+from fasttangent.model.settling_many import settle_many
 from fasttangent.model.stages import Stages, certified, notes_of
+from fasttangent.problem.problem import Problem
+from fasttangent.problem.stored_rows import StoredRows
+from fasttangent.problem.streamed_problem import StreamedProblem
 
 
 def settle(
@@ -39,8 +44,9 @@ def settle(
     ----------
     model : Model
         Not changed.
-    X : array_like of shape (n, n_features)
-    y : array_like of shape (n,) or (n, n_outputs)
+    X : array_like of shape (n, n_features), or Pool
+        Many rows are read in blocks, as by `fit`.
+    y : array_like of shape (n,) or (n, n_outputs), str or int
     sample_weight : array_like of shape (n,), optional
     users : array_like of shape (n,), optional
         Whose rows they are, of a model with users.
@@ -78,12 +84,22 @@ def settle(
     budget = np.inf if seconds is None else checks.number("seconds", seconds, above=0)
     if strength is not None:
         model = _under(model, checks.number("strength", strength, above=0))
-    problem, began = model.problem(X, y, sample_weight, users=users, threads=threads), time.perf_counter()
+    problem, began = _problem(model, X, y, sample_weight, users, threads), time.perf_counter()
     with reporting(progress) as report:
         start = np.zeros((1, len(model.params)))
-        found = settled(problem, model.params, start, budget, report)
+        if isinstance(problem, StreamedProblem):
+            found = settle_many(problem, model.params, start, budget, report)
+        else:
+            found = settled(problem, model.params, start, budget, report)
         ended = (found.theta, found.tangents, found.stopped, notes_of(found), found.history)
-        run = Stages(problem, *ended, seconds={}, bracket=found.bracket, deadline=began + budget)
+        run = Stages(
+            problem,
+            *ended,
+            seconds={},
+            bracket=found.bracket,
+            deadline=began + budget,
+            curvature_of=found.curvature_of,
+        )
         certificate = certified(run, "settle")
     return replace(
         model,
@@ -94,12 +110,29 @@ def settle(
         interrupted=run.stopped == "interrupted",
         noise=np.nan,
         training={
-            "rows": problem.n_rows,
+            "rows": problem.n_learned,
             "stopped": run.stopped,
             "settling_seconds": time.perf_counter() - began,
         },
         history={name: np.array(values) for name, values in found.history.items() if len(values)},
     )
+
+
+def _problem(
+    model: Model, X: Any, y: Any, sample_weight: Any, users: Any, threads: int | None
+) -> Problem | StreamedProblem:
+    """Of the rows in memory, or of many rows where they are."""
+    if model.users is None:
+        rows, labels = model.labelled_rows(X, y)
+        if isinstance(rows, np.ndarray) and many(len(rows), model.network):
+            checks.finite("X", rows)
+            w = checks.row_weights("sample_weight", sample_weight, len(rows))
+            n_threads = checks.thread_count(model.threads if threads is None else threads)
+            stored = StoredRows(rows, labels, w, model.scaling)
+            return StreamedProblem(model.network, model.objective, stored, n_threads)
+        if isinstance(rows, np.ndarray):  # of a pool they are read already
+            X, y = rows, labels
+    return model.problem(X, y, sample_weight, users=users, threads=threads)
 
 
 def _under(model: Model, strength: float) -> Model:

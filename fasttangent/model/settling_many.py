@@ -27,14 +27,15 @@ from fasttangent.problem.problem import Problem
 from fasttangent.problem.streamed_problem import StreamedProblem
 from fasttangent.problem.tilted import TiltedProblem
 from fasttangent.solvers import conjugate_gradients
-from fasttangent.solvers.extremes import unfactored
-from fasttangent.solvers.sampled_metric import sampled_metric
+from fasttangent.solvers.extremes import factored, unfactored
+from fasttangent.solvers.sampled_metric import SampledMetric, sampled_metric
 from fasttangent.solvers.steihaug import Path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fasttangent.solvers.bracket import Bracket
+    from fasttangent.solvers.dual_metric import DualMetric
     from fasttangent.solvers.preconditioners import Preconditioner
 
     Float = NDArray[np.float64]
@@ -67,7 +68,6 @@ def settle_many(
     try:
         sample = problem.sample(sample_rows(problem))
         _rounds(state, sample)
-        _solve_tangents(state, sample)
         state.show()
     except OutOfTime:
         state.stopped = "out of time"
@@ -87,20 +87,24 @@ def _rounds(state: Settling, sample: Problem) -> None:
         _descend(state, sample)
         if state.gradient_norm > FLAT:
             return
-        bracket = _bracket(state, sample)
+        metric = sampled_metric(System(sample, state.theta))
+        _solve_tangents(state, metric)
+        bracket = _bracket(state, metric)
         if not bracket.negative:
             if state.gradient_norm <= ENOUGH:
                 state.stopped = "settled"
             state.bracket = bracket
+            if bracket.stopped and isinstance(metric, SampledMetric) and metric.positive:
+                state.curvature_of = System(sample, state.theta)
+                state.bracket = factored(state.curvature_of, metric.matrix)
             return
         if not leave_saddle(state, bracket.direction):
             state.bracket = bracket
             return
 
 
-def _bracket(state: Settling, sample: Problem) -> Bracket:
+def _bracket(state: Settling, metric: SampledMetric | DualMetric) -> Bracket:
     """Of the smallest curvature of all rows."""
-    metric = sampled_metric(System(sample, state.theta))
     return unfactored(System(state.problem, state.theta), lambda: metric, MOST_PRODUCTS, state.deadline)
 
 
@@ -185,9 +189,8 @@ def _stepped(state: Settling, path: Path, radius: float) -> float:
     return 0.0
 
 
-def _solve_tangents(state: Settling, sample: Problem) -> None:
+def _solve_tangents(state: Settling, metric: Preconditioner) -> None:
     """(H + strength C'') tau = -grad C at the final point, H of all rows."""
-    metric = sampled_metric(System(sample, state.theta))
     problem, theta = state.problem, state.theta
     product = state.heeding(lambda V: problem.product(theta, V))
     for _ in range(3 if len(state.tangents) else 0):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fasttangent.model.certificate import relative_gradient
+from fasttangent.problem.curvature import System
 from fasttangent.problem.problem import Problem
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Settling:
         "seconds", "gradient_norm", "objective" after each step.
     bracket : Bracket or None
         Of the smallest curvature at theta, where it settled.
+    curvature_of : System or None
+        Whose it is, if it is that of a sample of the rows.
     """
 
     problem: Problem
@@ -52,6 +55,7 @@ class Settling:
     gradient: Float = field(init=False)
     stopped: str = "no further progress"
     bracket: Bracket | None = None  # of the curvature where it settled
+    curvature_of: System | None = None  # whose the bracket is, if there was no time for that of all rows
     history: dict[str, list[float]] = field(init=False)
 
     def __post_init__(self) -> None:

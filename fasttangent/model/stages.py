@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fasttangent.model.settings import FitSettings
     from fasttangent.model.settling_state import Settling
     from fasttangent.model.strengths import Path
+    from fasttangent.problem.curvature import System
     from fasttangent.problem.problem import Problem
     from fasttangent.problem.stored_rows import StoredRows
     from fasttangent.solvers.bracket import Bracket
@@ -45,6 +46,7 @@ class Stages:
     bracket: Bracket | None = None  # of the smallest curvature there, if settling found it
     deadline: float = np.inf  # of the budget of settling, which the certificate shares
     path: Path | None = None  # of strengths that were tried
+    curvature_of: System | None = None  # whose the bracket is, if of a sample of the rows
 
 
 def two_stages(
@@ -109,6 +111,7 @@ def two_stages(
         second.bracket,
         deadline,
         path,
+        second.curvature_of,
     )
 
 
@@ -124,7 +127,13 @@ def certified(run: Stages, again: str = "fit") -> Certificate:
     """
     try:
         found = certify(
-            run.problem, run.theta, run.tangents, run.notes, bracket=run.bracket, deadline=run.deadline
+            run.problem,
+            run.theta,
+            run.tangents,
+            run.notes,
+            bracket=run.bracket,
+            deadline=run.deadline,
+            curvature_of=run.curvature_of,
         )
         return found if run.path is None else replace(found, strength_error=run.path.error)
     except KeyboardInterrupt:

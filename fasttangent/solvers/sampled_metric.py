@@ -38,7 +38,7 @@ class SampledMetric:
             except NotPositiveDefinite:
                 added = max(4 * added, LEAST * float(diagonal.max()))
                 A[places] = diagonal + added
-        self.matrix = A
+        self.matrix, self.positive = A, added == 0  #: (p, p), and whether it is the sample's own
 
     def solve(self, v: Float) -> Float:
         """M^-1 v, for v (p,)."""

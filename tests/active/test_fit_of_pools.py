@@ -90,6 +90,23 @@ def test_the_model_scores_the_pool_that_it_was_fitted_on(wanted, tmp_path):
     assert np.array_equal(picks.indices, best.indices)
 
 
+def test_what_takes_training_rows_takes_the_pool(wanted, tmp_path):
+    pool = written(tmp_path, [500], "parquet")
+    model = ft.fit(pool, "target", **QUICK)
+    again = ft.settle(model, pool, "target")
+    assert again.certificate.trusted
+    assert np.array_equal(again.params, ft.settle(model, ROWS[:, :3], ROWS[:, 3]).params)
+    exact = ft.exact(model, pool, "target").influence(ROWS[:5, :3], ROWS[:5, 3])
+    assert np.array_equal(
+        exact, ft.exact(model, ROWS[:, :3], ROWS[:, 3]).influence(ROWS[:5, :3], ROWS[:5, 3])
+    )
+    other = ft.Pool(tmp_path, columns=["c", "b", "a"])
+    with pytest.raises(
+        ValueError, match=r"got a Pool of 'c', 'b', 'a'; make it with columns=\['a', 'b', 'c'\]"
+    ):
+        ft.settle(model, other, "target")
+
+
 def test_a_pool_that_changes_is_an_error(wanted):
     now = [N]
     pool = ft.Pool(lambda: iter([ROWS[: now[0]]]))

@@ -2,6 +2,7 @@
 
 import signal
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,6 +74,24 @@ def test_settled_it_is_a_minimum_on_all_rows(many, more):
     np.testing.assert_allclose(
         again.certificate.smallest_curvature, model.certificate.smallest_curvature, rtol=0.5
     )
+
+
+def test_settle_reads_many_rows_in_blocks(many, mapped, monkeypatch):
+    first = ft.fit(*mapped, **QUICK, settle=False)
+    monkeypatch.setattr(ft.Model, "problem", lambda *_, **__: pytest.fail("rows were held"))
+    model = ft.settle(first, *mapped)
+    assert model.certificate.trusted
+    np.testing.assert_allclose(model.predict(X[:50]), ft.fit(*mapped, **QUICK).predict(X[:50]), atol=1e-6)
+
+
+def test_what_knows_training_rows_by_other_means_works_on_such_a_model(many, mapped):
+    model = ft.fit(*mapped, **QUICK)
+    scale = np.abs(model.influence(X[:20], Y[:20])).max()
+    exact = ft.exact(model, *mapped).influence(X[:20], Y[:20])
+    np.testing.assert_allclose(exact, model.influence(X[:20], Y[:20]), atol=1e-4 * scale)
+    assert model.with_posterior(*mapped, samples=4).predict(X[:3], return_std=True)[1].shape == (3,)
+    refitted = ft.refit(model, *mapped, [ft.Change.leave_out(0).times(0.1)])
+    assert np.isfinite(refitted.complexity).all()
 
 
 def test_large_networks_settle_too(many, monkeypatch):
@@ -178,6 +197,36 @@ def test_what_there_was_no_time_for_is_not_vouched_for(many, monkeypatch):
     first = ft.fit(X, Y, **QUICK, settle=False)
     assert "smallest curvature was not measured" in " ".join(first.certificate.reasons)
     assert first.certificate.gradient_norm > 0
+
+
+def test_a_curvature_of_a_sample_is_told_and_not_trusted(many, monkeypatch, tmp_path):
+    monkeypatch.setattr(settling_many, "sample_rows", lambda problem: 2000)
+    whole = ft.fit(X, Y, **QUICK)
+
+    def late(*arguments):
+        return replace(settling_many_unfactored(*arguments), lower=-np.inf, stopped="out of time")
+
+    settling_many_unfactored = settling_many.unfactored
+    monkeypatch.setattr(settling_many, "unfactored", late)
+    model = ft.fit(X, Y, **QUICK)
+    certificate = model.certificate
+    assert certificate.curvature_rows == 2000
+    (reason,) = certificate.reasons
+    assert "the smallest curvature is that of 2,000 of 3,000 rows" in reason
+    assert not certificate.trusted
+    assert certificate.gradient_norm == whole.certificate.gradient_norm
+    assert certificate.tangent_residual == whole.certificate.tangent_residual
+    assert 0.3 < certificate.smallest_curvature / whole.certificate.smallest_curvature < 3
+    model.save(tmp_path / "m.npz")
+    assert ft.load(tmp_path / "m.npz").certificate == certificate
+    whole.save(tmp_path / "w.npz")
+    assert ft.load(tmp_path / "w.npz").certificate == whole.certificate
+    header = bytes(np.load(tmp_path / "w.npz")["fasttangent"])
+    assert b"curvature_rows" not in header  # which older versions do not know
+    monkeypatch.setattr(settling_many, "sample_rows", lambda problem: 200)  # whose own is not positive
+    model = ft.fit(X, Y, **QUICK)
+    assert np.isnan(model.certificate.smallest_curvature)
+    assert model.certificate.curvature_rows is None
 
 
 def test_rows_are_not_held(many, mapped):
