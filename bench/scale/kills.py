@@ -34,7 +34,8 @@ from fasttangent.cli.tables.writing import write_table
 
 NAMES = [f"x{i}" for i in range(8)]
 QUICK = ["--hidden", "8", "--epochs", "20", "--strength", "0.01", "--quiet"]
-TRIES, PATIENCE = 200, 300  # of one command; seconds, never a measure of speed
+TRIES, PATIENCE = 9, 600  # of one command; seconds, never a measure of speed
+OF_A_STEP = 4  # kills, before it is let go on: all steps are to be killed, also where a machine has become slower
 EARLIEST, LATEST = 0.4, 1.1  # moments, in the time that a command takes; before lies the start of Python
 
 
@@ -78,8 +79,9 @@ def killed(
         place.mkdir()
         found = found._replace(runs=found.runs + 1)
         for i, command in enumerate(work.steps(source, place)):
-            for _ in range(TRIES):
-                moment = rng.uniform(earliest, LATEST) * seconds[i] if found.kills < most else PATIENCE
+            for attempt in range(TRIES):
+                strike = found.kills < most and attempt < OF_A_STEP
+                moment = rng.uniform(earliest, LATEST) * seconds[i] if strike else PATIENCE
                 if _struck(command, moment, number) == 0:
                     break
                 there = work.there(place)

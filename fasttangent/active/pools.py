@@ -22,6 +22,7 @@ from fasttangent.common.tables.learning import learned_from
 from fasttangent.common.tables.matching import Model, feature_columns, table_width
 from fasttangent.common.tables.memory import ArrayTable, DatasetTable, StreamTable
 from fasttangent.common.tables.table import CHUNK_ROWS, Table, height
+from fasttangent.common.tables.where import Condition, conditions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +57,10 @@ class Pool:
         Whether the first line of a CSV file names the columns.  By default it does unless its cells are all numbers.
     storage_options : mapping, optional
         For the stores of URLs, as fsspec takes them.
+    where : tuple or list of tuples, optional
+        Conditions on columns of files, such as ``("site", "==", "A")``, all of which must hold; operators are ==, !=,
+        <, <=, >, >=, "in" and "not in".  Other rows are as if they were not there, but `identify` counts them in a
+        file.  Row groups of Parquet whose statistics rule them out are not read.  A data set has its own `filter`.
 
     Attributes
     ----------
@@ -100,12 +105,13 @@ class Pool:
         drop: Sequence[str | int] = (),
         header: bool | None = None,
         storage_options: Mapping[str, Any] | None = None,
+        where: Any = None,
     ) -> None:
         if isinstance(columns, (str, int)):
             raise TypeError(f"columns must be a sequence of names or numbers, got {columns!r}")
         self.columns = None if columns is None else list(columns)
         self.id, self._drop = id, list(drop)
-        self._table = _opened(source, header, storage_options)
+        self._table = _opened(source, header, storage_options, () if where is None else conditions(where))
         self._model: Model | None = None
         self._features: list[int] | None = None
         joined = self._table if isinstance(self._table, JoinedTable) else None
@@ -211,7 +217,7 @@ class Pool:
             values = table.picked(wanted, [column]).column(0).to_pylist() if len(wanted) else []
             return {table.names[column]: np.array(values)}
         if isinstance(table, JoinedTable):
-            file, row = table.file_of(wanted)
+            file, row = table.origin(wanted)
             return {"file": np.array(self.files, object)[file], "row": row}
         return {"file": np.full(len(wanted), self.files[0], object), "row": wanted}
 
@@ -357,15 +363,22 @@ def _inner(table: Table) -> Table:
     return table.table if isinstance(table, (EncodedTable, FramedTable)) else table
 
 
-def _opened(source: Any, header: bool | None, options: Mapping[str, Any] | None) -> Table:
+def _opened(
+    source: Any, header: bool | None, options: Mapping[str, Any] | None, where: Sequence[Condition]
+) -> Table:
     """The table that a source is."""
+    several = source if isinstance(source, (list, tuple)) else [source]
+    if all(isinstance(one, (str, os.PathLike)) for one in several):
+        return JoinedTable(places(source, options), header, where=where)
+    if where:
+        raise ValueError(
+            f"where is for files, got a {type(source).__name__}; of a data set pass dataset.filter(...), of others the "
+            f"rows that are meant"
+        )
     if hasattr(source, "get_fragments"):
         return DatasetTable(source)
     if callable(source):
         return StreamTable(source, "the function")
-    several = source if isinstance(source, (list, tuple)) else [source]
-    if all(isinstance(one, (str, os.PathLike)) for one in several):
-        return JoinedTable(places(source, options), header)
     if frames.is_frame(source):
         return StreamTable(lambda: [source], "the frame")
     return ArrayTable(source)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from fasttangent.common.tables.arrow import arrow, encoded
+from fasttangent.common.tables.filtered_table import FilteredTable
 from fasttangent.common.tables.reading import open_table
 from fasttangent.common.tables.stores import Place, stamp
 from fasttangent.common.tables.table import Table
 from fasttangent.common.tables.typed import is_text, words_of
+from fasttangent.common.tables.where import Condition
 
 
 class JoinedTable(Table):
@@ -26,12 +28,18 @@ class JoinedTable(Table):
         As for `open_table`.
     rows : sequence of int, optional
         Of each file, where that is known.
+    where : sequence of Condition
+        Rows for which one does not hold are left out and not counted.
     """
 
     def __init__(
-        self, places: Sequence[Place], header: bool | None = None, rows: Sequence[int] | None = None
+        self,
+        places: Sequence[Place],
+        header: bool | None = None,
+        rows: Sequence[int] | None = None,
+        where: Sequence[Condition] = (),
     ) -> None:
-        self.places, self.header = list(places), header
+        self.places, self.header, self._where = list(places), header, where
         self._rows: list[int | None] = [None] * len(places) if rows is None else list(rows)
         self._stamps: list[str | None] = [None] * len(places)
         first = self._opened(0)
@@ -107,12 +115,22 @@ class JoinedTable(Table):
         file = np.searchsorted(starts[1:], indices, side="right")
         return file, indices - starts[file]
 
+    def origin(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same, where rows that are left out of a file count."""
+        file, local = self.file_of(indices)
+        if self._where:
+            for where, own, table in self._holding(indices):
+                assert isinstance(table, FilteredTable)
+                local[where] = table.origin(own)
+        return file, local
+
     def _opened(self, i: int) -> Table:
         now = stamp(self.places[i])
         if self._stamps[i] not in (None, now):
             raise OSError(f"{self.places[i]} is another file than it was before; begin again")
         self._stamps[i] = now
-        return open_table(self.places[i], self.header)
+        table = open_table(self.places[i], self.header)
+        return FilteredTable(table, self._where) if self._where else table
 
     def _found(self, i: int, rows: int) -> None:
         if self._rows[i] not in (None, rows):

@@ -13,6 +13,7 @@ from fasttangent.common.tables.arrow import arrow, opened, readable
 from fasttangent.common.tables.arrow_table import ArrowTable
 from fasttangent.common.tables.stores import Place
 from fasttangent.common.tables.table import CHUNK_ROWS, height
+from fasttangent.common.tables.where import Condition
 
 CELLS = 1_000_000  # of a row group; to decode fewer takes longer on several threads than on one
 BUFFER = 1 << 18  # bytes of a column of a file on a disk, which is not read whole
@@ -32,12 +33,32 @@ class ParquetTable(ArrowTable):
         if not len(schema.names):
             raise ValueError(f"{path} has no columns")
         super().__init__(path, schema.names, True, rows)
+        self._kinds = dict(zip(schema.names, schema.types, strict=True))
         index = (schema.pandas_metadata or {}).get("index_columns", [])
         self.index = frozenset(i for i, name in enumerate(self.names) if name in index)
 
-    def numbered(self, columns: Sequence[int], wanted: np.ndarray | None = None) -> Iterator[tuple[int, Any]]:
+    def groups_of(self, where: Sequence[Condition]) -> np.ndarray:
+        """Row groups that may hold a row for which all conditions hold, by their statistics."""
+        metadata = self._metadata
+        leaves = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+        known = [(one, leaves[one.column]) for one in where if one.column in leaves]
+
+        def may_hold(group: int) -> bool:
+            about = metadata.row_group(group)
+            return all(
+                one.may_hold(about.column(leaf).statistics, self._kinds[one.column]) for one, leaf in known
+            )
+
+        return np.array([g for g in range(len(self.starts) - 1) if may_hold(g)], np.int64)
+
+    def numbered(
+        self,
+        columns: Sequence[int],
+        wanted: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+    ) -> Iterator[tuple[int, Any]]:
         names = [self.names[i] for i in columns]
-        groups = np.arange(len(self.starts) - 1)
+        groups = np.arange(len(self.starts) - 1) if groups is None else groups
         if wanted is not None:  # row groups without such a row are not read at all
             groups = np.intersect1d(groups, np.searchsorted(self.starts[1:], wanted, side="right"))
         with _reading(self.path, self._metadata) as file:
