@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from fasttangent.active.limits import Limits
 from fasttangent.active.pool import Passage, Pool, Screen, Tally, Usable, passed
 from fasttangent.active.smallest import Kept, Ranks, Smallest
 from fasttangent.common.duplicates import row_keys
+from fasttangent.common.warning import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +29,23 @@ class Found(NamedTuple):
     rows: Kept
     complete: bool  # whether these are all different rows that can be picked
     tally: Tally
+
+    def within(self, limits: Limits | None, k: int, rows: Rows, hint: str = "") -> Limits | None:
+        """The limits of some of these rows, of which there must be enough; a warning of what cannot be picked."""
+        if self.tally.bad:
+            warn(self.tally.warning())
+        if k > len(rows):
+            raise self.tally.shortage(k, len(rows))
+        if limits is None:
+            return None
+        found = limits.among(rows)
+        found.check(k, hint)
+        return found
+
+
+def as_they_come(rows: Usable) -> Ranks:
+    """In the order of their numbers."""
+    return Ranks(np.zeros(len(rows.numbers)), np.zeros(len(rows.numbers), np.uint64))
 
 
 def first_rows(pool: Pool, screen: Screen, m: int, rank: Rank, alike: bool = True) -> Found:

@@ -13,7 +13,6 @@ from fasttangent.active.asked import Asked
 from fasttangent.active.candidates import Found, Rank, first_of_equals, first_rows
 from fasttangent.active.chance import THINNING, chances
 from fasttangent.active.cluster_parts import Clustering
-from fasttangent.active.limits import Limits
 from fasttangent.active.pool import Pool, Screen, Tally, Usable, passed
 from fasttangent.active.row_sets import RowSet
 from fasttangent.active.smallest import Kept, Ranks
@@ -60,7 +59,8 @@ def picks_of(
     kept = kept.of(np.argsort(kept.number))
     rows = kept.number
     whole = found.complete and len(rows) == len(found.rows.number)
-    limits = _checked(batch, found, rows, "" if whole else "; raise prefilter, which left them")
+    hint = "" if whole else "; raise prefilter, which left them"
+    limits = found.within(batch.limits, batch.k, rows, hint)
     every = asked.prefilter is None or limits is not None  # draws know nothing of those
     batch = replace(batch, usable=rows, limits=limits, every=every, keys=kept.key)
     assert strategy.pick is not None
@@ -75,7 +75,7 @@ def _in_order(batch: Batch, screen: Screen, rank: Callable[[Batch, Usable], Rank
     alike = batch.limits is None and not isinstance(batch.weight, np.ndarray)
     found = first_rows(batch.pool, screen, m, lambda rows: rank(batch, rows), alike)
     rows = found.rows.number
-    batch = replace(batch, limits=_checked(batch, found, rows, ""))
+    batch = replace(batch, limits=found.within(batch.limits, batch.k, rows))
     seen = len(rows) if found.complete else found.tally.usable
     return Picked(rows[first_picks(batch, found.rows)], seen, found.tally, 1, True, 0.0)
 
@@ -93,19 +93,6 @@ def _thinned(batch: Batch, screen: Screen, how: str, m: float) -> Found:
     return first_rows(batch.pool, screen, int(min(m, len(batch.pool))), rank)
 
 
-def _checked(batch: Batch, found: Found, rows: Rows, hint: str) -> Limits | None:
-    """The limits of the rows, of which there are enough."""
-    if found.tally.bad:
-        warn(found.tally.warning())
-    if batch.k > len(rows):
-        raise found.tally.shortage(batch.k, len(rows))
-    if batch.limits is None:
-        return None
-    limits = batch.limits.among(rows)
-    limits.check(batch.k, hint)
-    return limits
-
-
 def _is_large(batch: Batch, how: two_level.Comparison | Clustering) -> bool:
     """Whether the embeddings of the whole pool are more than is held."""
     usual = batch.model.scaling.x_mean[None].astype(batch.model.dtype)
@@ -118,7 +105,7 @@ def _in_parts(batch: Batch, screen: Screen, how: two_level.Comparison | Clusteri
     size = max(SAMPLE, 2 * batch.k)
     found = _thinned(batch, screen, "random", size)
     if found.complete:
-        _checked(batch, found, found.rows.number, "")
+        found.within(batch.limits, batch.k, found.rows.number)
     elif found.tally.bad:
         warn(found.tally.warning())
     sample = _row_set(pool, found.rows.of(np.arange(min(size, len(found.rows.number)))))

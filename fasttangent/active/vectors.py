@@ -9,14 +9,13 @@ import numpy as np
 
 from fasttangent.active import covariances, distances
 from fasttangent.active.asked import given_weight
-from fasttangent.active.candidates import first_rows
+from fasttangent.active.candidates import as_they_come, first_rows
 from fasttangent.active.picked import Selection
-from fasttangent.active.pool import ArrayPool, Screen, Usable, excluded
-from fasttangent.active.smallest import Ranks
+from fasttangent.active.pool import ArrayPool, Screen, excluded
+from fasttangent.active.strategies.record import somewhere
 from fasttangent.active.terms import positive, terms_of
 from fasttangent.common import checks
 from fasttangent.common.duplicates import row_keys
-from fasttangent.common.warning import warn
 from fasttangent.problem.scaling import largest_square_root
 
 if TYPE_CHECKING:
@@ -149,16 +148,12 @@ def select_embeddings(
     screen = Screen(
         lambda part: checks.finite_rows(part, largest_square_root(part.dtype)), known, out, order=terms.order
     )
-    able = _usable(rows, screen, k)
-    limits = None if terms.limits is None else terms.limits.among(able)
-    if limits is not None:
-        limits.check(k)
-    how = {"threads": threads, "limits": limits}
+    found = first_rows(ArrayPool(rows), screen, len(rows), as_they_come)
+    able = found.rows.number
+    how = {"threads": threads, "limits": found.within(terms.limits, k, able)}
     candidates = terms.numbered(ArrayPool(rows)).take(able)
     if scores is not None:
-        scores = terms.of(scores)[able]
-        if not scores.any():
-            raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
+        scores = somewhere(terms.of(scores)[able])
     if strategy in SPREADING:
         picks = SPREADING[strategy](candidates, k, known, scores, seed, how)
     else:
@@ -202,20 +197,6 @@ def _of_known(strategy: str, known: NDArray | None, given: Any, noise: Any) -> F
     if np.ndim(given):
         return positive("labeled_noise", given, len(known), "labeled")
     return checks.number("labeled_noise", given, above=0)
-
-
-def _usable(E: NDArray, screen: Screen, k: int) -> Rows:
-    """Numbers of the different rows that can be picked, ascending; at least k."""
-
-    def as_they_come(rows: Usable) -> Ranks:
-        return Ranks(np.zeros(len(rows.numbers)), np.zeros(len(rows.numbers), np.uint64))
-
-    found = first_rows(ArrayPool(E), screen, len(E), as_they_come)
-    if found.tally.bad:
-        warn(found.tally.warning())
-    if k > len(found.rows.number):
-        raise found.tally.shortage(k, len(found.rows.number))
-    return found.rows.number
 
 
 def _vectors(name: str, given: Any, like: NDArray | None, finite: bool = False) -> NDArray:

@@ -10,12 +10,11 @@ import numpy as np
 
 from fasttangent.active import selection
 from fasttangent.active.asked import Asked
-from fasttangent.active.candidates import first_rows
+from fasttangent.active.candidates import as_they_come, first_rows
 from fasttangent.active.limits import Picks
 from fasttangent.active.loop.diagnostics import DRAWS, redundancy
 from fasttangent.active.loop.pooled import Pooled, drawn
-from fasttangent.active.pool import Screen, Usable, excluded
-from fasttangent.active.smallest import Ranks
+from fasttangent.active.pool import Screen, excluded
 from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.active.terms import Terms, terms_of
 
@@ -137,7 +136,7 @@ class Chooser:
         terms = self._terms(len(pool), k)
         screen = Screen(lambda rows: np.ones(len(rows), bool), labeled, ~left, order=terms.order)
         most = len(pool) if self._limited else k
-        numbers = first_rows(terms.numbered(pool), screen, most, _by_number).rows.number
+        numbers = first_rows(terms.numbered(pool), screen, most, as_they_come).rows.number
         if not self._limited or terms.limits is None or not len(numbers):
             return len(numbers)
         limits = terms.limits.among(numbers)
@@ -161,7 +160,3 @@ class Chooser:
             **self.settings,
         )
         return selection.selected(model, pool, asked)[0]
-
-
-def _by_number(rows: Usable) -> Ranks:
-    return Ranks(np.zeros(len(rows.numbers)), np.zeros(len(rows.numbers), np.uint64))

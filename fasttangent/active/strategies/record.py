@@ -125,9 +125,7 @@ class Batch:
     def some_weights(self) -> Float | None:
         """The same, above 0 for some row."""
         weights = self.weights()
-        if weights is not None and not weights.any():
-            raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
-        return weights
+        return None if weights is None else somewhere(weights)
 
     def score(self, name: str, rows: NDArray) -> Float:
         """Curiosity, or the length of s(x) in standard units, of rows."""
@@ -158,6 +156,13 @@ class Batch:
     def with_known(self, of: Callable[[NDArray], Any]) -> tuple[Any, Any]:
         """(of the candidates, of the rows with a label or None)."""
         return of(self.candidates()), None if self.known is None else of(self.known)
+
+
+def somewhere(weights: Float) -> Float:
+    """Weights of rows, above 0 for some."""
+    if not weights.any():
+        raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all")
+    return weights
 
 
 def _with_some_noise(model: Model | Members) -> Model | Members:
