@@ -40,9 +40,7 @@ class Limits(NamedTuple):
     cost: Float | None = None  # (n,)
     max_cost: float = np.inf
     price: Float | float = 1.0  # (n,) what a gain is divided by; 1.0 where all are alike
-    noise: Float | float = (
-        1.0  # (n,) how many times the usual variance a label has; a number where all are alike
-    )
+    noise: Float | float = 1.0  # (n,) times that a label's variance is the usual one; a number: all are alike
 
     def of(self, places: Any) -> Limits:
         """Those of some of the candidates."""
