@@ -8,6 +8,7 @@ from importlib import import_module
 COMMANDS = {  # name: (file, what it says)
     "scoring": ("cost.scoring", "rows per second, memory and the first call"),
     "settling": ("cost.settling", "what settling changes, and what carrying a tangent costs"),
+    "columns": ("columns", "rows per second of tables with text and gaps (pandas, polars, pyarrow)"),
     "speed": ("speed.command", "all sections of speed beside peers, into results/results.json"),
     "speed-scoring": ("speed.scoring", "scores per second (jax, torch)"),
     "training": ("speed.training", "seconds of a training step (jax, torch, scikit-learn)"),
@@ -50,6 +51,10 @@ COMMANDS = {  # name: (file, what it says)
     ),
     "recipes": ("scale.recipes", "scores on Spark, Ray and Slurm: functions to copy, a script to submit"),
     "conversions": ("conversions", "models from torch and scikit-learn, and back"),
+    "embeddings": (
+        "embeddings",
+        "batches by leaves of trees and hidden layers (scikit-learn, LightGBM, torch)",
+    ),
     "estimators": ("estimators", "the estimator inside scikit-activeml and modAL"),
     "identity": ("identity", "digests of what a user can see, to compare two checkouts"),
     "render": ("render", "results into RESULTS.md and README.md"),

@@ -26,6 +26,7 @@ PEERS = {
     "pydvl",
     "skactiveml",
     "modAL",
+    "lightgbm",
 }
 ASK = """
 import sys
