@@ -35,7 +35,9 @@ from fasttangent.cli.tables.writing import write_table
 NAMES = [f"x{i}" for i in range(8)]
 QUICK = ["--hidden", "8", "--epochs", "20", "--strength", "0.01", "--quiet"]
 TRIES, PATIENCE = 9, 600  # of one command; seconds, never a measure of speed
-OF_A_STEP = 4  # kills, before it is let go on: all steps are to be killed, also where a machine has become slower
+OF_A_STEP = (
+    4  # kills, before it is let go on: all steps are to be killed, also where a machine has become slower
+)
 EARLIEST, LATEST = 0.4, 1.1  # moments, in the time that a command takes; before lies the start of Python
 
 

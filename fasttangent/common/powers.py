@@ -77,7 +77,8 @@ def likeliest(values: Float, w: Float, bounds: tuple[float, float] = (LEAST, LAR
 
     def minus_log_likelihood(p: float) -> float:
         t = transformed(values, Power(p, float(centre), unit))
-        variance = float(np.sum(v * (t - np.sum(v * t)) ** 2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            variance = float(np.sum(v * (t - np.sum(v * t)) ** 2))
         return 0.5 * np.log(variance) - (p - 1) * pull if 0 < variance < np.inf else np.inf
 
     found = minimize_scalar(minus_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-4})

@@ -58,7 +58,7 @@ class TargetScaling(Scaling):
 
     def changes_at(self, F: NDArray, D: NDArray) -> Float:
         """Derivatives D of the network's outputs F as those of predictions, by the chain rule."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return D * (self.y_scale / slopes(self.predictions(F), self._how))
 
     def standard_changes(self, D: NDArray, predictions: NDArray) -> Float:
@@ -69,8 +69,9 @@ class TargetScaling(Scaling):
     def deviations(self, F: NDArray, deviations: Float) -> Float:
         """Half the distance between quantiles of labels whose standard outputs have these deviations."""
         F = np.asarray(F, np.float64)
+        high, low = self.predictions(F + deviations), self.predictions(F - deviations)
         with np.errstate(over="ignore", invalid="ignore"):
-            return (self.predictions(F + deviations) - self.predictions(F - deviations)) / 2
+            return np.where(np.isinf(high) | np.isinf(low), np.inf, (high - low) / 2)
 
     def standard_variance(self, v: Float) -> Float:
         """Not: it would be another for every row."""

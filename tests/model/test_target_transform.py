@@ -111,6 +111,27 @@ def test_units_cost_nothing(model):
         assert one.predict(NEW).dtype == np.float64
 
 
+@pytest.mark.parametrize("largest", [1e12, 1e100, 1e300])
+def test_a_label_far_from_all_others(largest):
+    """The transform takes it nearer; what is beyond the range of numbers is inf, without a word of NumPy's."""
+    one = ft.fit(X, np.append(Y[:-1], largest), tangents=("strength", "posterior"), **WITH)
+    assert (power_of(one.scaling) is None) == (largest == 1e300)  # whose square is no number: as it is
+    far = np.vstack([NEW, [[1e6, -1e6]], [[-1e6, 1e6]]])
+    prediction, deviation = one.predict(far, return_std=True)
+    assert not np.isnan(prediction).any()
+    assert (deviation > 0).all()
+    assert np.isfinite(prediction[:40]).all()
+    one.score(far)
+
+
+def test_predictions_beyond_the_range_are_infinite(model):
+    F = np.array([[1e3], [-1e3], [0.0]])
+    scaling = with_power(model.scaling, (0.0, 0.0, 1e300))
+    np.testing.assert_array_equal(np.isinf(scaling.predictions(F))[:, 0], [True, False, False])
+    assert np.isinf(scaling.deviations(F, np.ones((3, 1)))[0])
+    assert not np.isnan(scaling.changes_at(F, np.ones((3, 1)))).any()
+
+
 def test_weights_are_rows():
     w = RNG.integers(0, 3, 120)
     twice = ft.fit(np.repeat(X, w, axis=0), np.repeat(Y, w), **WITH)
