@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from bench.scale import kills
+from bench.scale.killing import Work, WrongError, killed
 
 pytestmark = [
     pytest.mark.slow,
@@ -15,21 +16,19 @@ pytestmark = [
 
 @pytest.mark.parametrize(("number", "most"), [(signal.SIGKILL, 40), (signal.SIGINT, 15)])
 def test_score(tmp_path, number, most):
-    found = kills.killed(
-        kills.WORKS["score of 60 files"], tmp_path, most, number=number, seed=3, earliest=0.6
-    )
+    found = killed(kills.WORKS["score of 60 files"], tmp_path, most, number=number, seed=3, earliest=0.6)
     assert found.kills >= most
     assert found.midway > most / 8, "kills came at telling moments"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_select(tmp_path, number):
-    assert kills.killed(kills.WORKS["select -o"], tmp_path, 5, number=number).kills >= 5
+    assert killed(kills.WORKS["select -o"], tmp_path, 5, number=number).kills >= 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_next_and_tell(tmp_path, number):
-    found = kills.killed(kills.WORKS["next and tell, three rounds"], tmp_path, 8, number=number)
+    found = killed(kills.WORKS["next and tell, three rounds"], tmp_path, 8, number=number)
     assert found.kills >= 8
     assert found.midway > 0
 
@@ -53,5 +52,5 @@ def test_a_half_written_output_is_found(tmp_path):
     def there(place):
         return {path.name: path.read_text() for path in place.iterdir()}
 
-    with pytest.raises(kills.WrongError):
-        kills.killed(kills.Work(lambda folder: None, steps, there), tmp_path, 1)
+    with pytest.raises(WrongError):
+        killed(Work(lambda folder: None, steps, there), tmp_path, 1)
