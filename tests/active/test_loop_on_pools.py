@@ -359,6 +359,11 @@ def test_files_that_come_and_go(tmp_path, monkeypatch):
     )
     shutil.move("elsewhere.parquet", "pool/p1.parquet")
     run("next", "--folder", "c", "-k", 3, "-o", "q.csv")
+    shutil.move("pool", "moved")
+    run("next", "moved", "--folder", "c", "-k", 3, "-o", "q.csv")
+    run("next", "--folder", "c", "-k", 3, "-o", "q.csv")
+    label("q.csv")
+    run("tell", "q.csv", "--folder", "c")
     assert "no*.parquet matches no file" in refused(
         "next", "no*.parquet", "--folder", "d", "-k", 3, "-o", "q.csv"
     )

@@ -105,6 +105,8 @@ def next_rows(
     }
     asked = {**options, **_remembered(folder), **given}
     asked["pool"] = named_pool(pool) if pool else asked.get("pool")
+    if pool:  # perhaps moved: rows tell whether it is the same
+        asked.pop("files", None)
     for name in ("labeled", "exclude"):
         if (path := asked.get(name)) is not None and (name == "labeled" or table_of(path)):
             asked[name] = os.path.abspath(path)
