@@ -48,7 +48,9 @@ class Pooled:
     def take(self, numbers: Any) -> NDArray:
         """Inputs of some rows, a copy."""
         if not len(numbers):
-            return np.empty((0, self.width))
+            return (
+                self.rows.rows[:0].copy() if isinstance(self.rows, ArrayPool) else np.empty((0, self.width))
+            )
         return np.array(self.rows.take(np.asarray(numbers, np.int64)))
 
     def asked(self, numbers: Sequence[int]) -> NDArray:
