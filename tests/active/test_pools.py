@@ -388,7 +388,7 @@ def test_a_file_that_may_not_be_read(tmp_path, rows):
         (["a.txt"], ValueError, "must end in .csv"),
         (["a.csv", "./a.csv", "a.csv"], ValueError, "a.csv is named twice"),
         (5, ValueError, "shape"),
-        ({"a": 1}, TypeError, "source must hold numbers"),
+        ({"a": 1}, TypeError, "source must be an array or a data frame, got a dict"),
         (lambda: 5, TypeError, "the function must return an iterator"),
         (lambda: [], ValueError, "the function holds no rows"),
         (np.zeros((0, 3)), ValueError, "source must have at least 1 row"),
