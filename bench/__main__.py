@@ -50,6 +50,7 @@ COMMANDS = {  # name: (file, what it says)
         "commands and Dask workers killed at random moments: nothing lost, nothing half-written",
     ),
     "cuts": ("scale.cuts", "picks of a pool however it is cut into files, partitions and workers: digests"),
+    "big": ("scale.big", "fits by rows and parameters: time, memory, errors (scikit-learn)"),
     "recipes": ("scale.recipes", "scores on Spark, Ray and Slurm: functions to copy, a script to submit"),
     "conversions": ("conversions", "models from torch and scikit-learn, and back"),
     "embeddings": (
