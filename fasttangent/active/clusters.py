@@ -57,8 +57,10 @@ class Course:
         self.free = self.picks.free[:n]
         self._first, self._still, self._number = seen.first, seen.sums.total(), task.number
         self._squared, self.cluster = self.rows.squared.copy(), self.rows.cluster.copy()
-        candidates = {kind: j for j, kind in enumerate(_kinds(task.candidates))}
-        self.candidate = np.array([candidates.get(kind, -1) for kind in _kinds(self.rows)], np.int64)
+        self._starts = np.searchsorted(self._line.candidate, np.arange(len(task.candidates.number) + 1))
+        self.candidate = np.full(n, -1)  # which one a row is
+        for j, (key, mark) in enumerate(zip(task.candidates.key, task.candidates.mark, strict=True)):
+            self.candidate[(self.rows.key == key) & (self.rows.mark == mark)] = j
 
     def more(self) -> bool:
         """Whether another row is to be picked."""
@@ -122,19 +124,16 @@ class Course:
         equal = (key == key[choice.place]) & (mark == mark[choice.place])
         self.free[equal] = False
         if self.knows(choice):
-            lines = self._line.candidate == self.candidate[choice.place]
+            j = self.candidate[choice.place]
+            lines = slice(self._starts[j], self._starts[j + 1])
             rows, squared = self._line.member[lines], self._line.squared[lines]
             nearer = squared < self._squared[rows]
             self._squared[rows[nearer]], self.cluster[rows[nearer]] = squared[nearer], self._number
             self._number += 1
 
 
-def _kinds(rows: Members | RowSet) -> list[tuple[int, int]]:
-    return list(zip(rows.key.tolist(), rows.mark.tolist(), strict=True))
-
-
 def _told(seen: Seen) -> tuple[Members, NDArray[np.bool_], Taken]:
-    """Rows in the order of their numbers, which of them are not in the sums of those that stay, and all lines."""
+    """Rows in the order of their numbers, which of them are not in the sums of those that stay, and lines in order."""
     rows = joined_members([*seen.moving, seen.far])
     offsets = np.cumsum([0, *(len(some.number) for some in seen.moving)])
     member = np.concatenate([t.member + at for t, at in zip(seen.taken, offsets, strict=False)])
@@ -142,7 +141,9 @@ def _told(seen: Seen) -> tuple[Members, NDArray[np.bool_], Taken]:
     order = np.argsort(rows.number)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    return rows.of(order), order < offsets[-1], Taken(place[member], candidate, squared)
+    by = np.argsort(candidate, kind="stable")
+    lines = Taken(place[member[by]], candidate[by], squared[by])
+    return rows.of(order), order < offsets[-1], lines
 
 
 def compared(
