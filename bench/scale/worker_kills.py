@@ -10,8 +10,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,46 +61,56 @@ def works() -> dict[str, Callable[[], bytes]]:
     }
 
 
-def killed(name: str, work: Callable[[], bytes], cluster: Any, most: int, seed: int = 0) -> Report:
-    """Kill one of the workers so many times; `midway` counts kills that came before the result."""
-    rng, found = random.Random(seed), Report()
-    expected = work()
-    began = time.monotonic()
-    work()
-    seconds = time.monotonic() - began
-    while found.kills < most:
-        struck, done = list[bool](), threading.Event()
-
-        def strike(struck: list[bool] = struck, done: threading.Event = done) -> None:
-            time.sleep(rng.uniform(0, seconds))
-            pids = [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
-            with suppress(ProcessLookupError, IndexError):  # one that is being replaced
-                os.kill(rng.choice(pids), signal.SIGKILL)
-                struck.append(not done.is_set())
-
-        striking = threading.Thread(target=strike)
-        striking.start()
-        result = work()
-        done.set()
-        striking.join()
-        if result != expected:
-            raise WrongError(f"{name}: another result")
-        found = Report(found.kills + len(struck), found.midway + sum(struck), found.runs + 1)
-    return found
-
-
-def on_a_cluster(most: int, seed: int = 0) -> dict[str, Report]:
-    """Every work, on two processes."""
+@contextmanager
+def cluster() -> Iterator[Any]:
+    """Two processes."""
     import dask
     from distributed import Client, LocalCluster
 
     with (
         tempfile.TemporaryDirectory() as folder,
         dask.config.set({"scheduler": None, "temporary-directory": str(Path(folder))}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two,
+        Client(two),
     ):
-        return {name: killed(name, work, cluster, most, seed) for name, work in works().items()}
+        yield two
+
+
+def killed(name: str, work: Callable[[], bytes], most: int, seed: int = 0) -> Report:
+    """Kill a worker so many times; `midway` counts kills that came before the result.
+
+    Each time of a new cluster: the workers of one that had a dozen kills within a minute were not replaced any more.
+    """
+    rng, found = random.Random(seed), Report()
+    with cluster():
+        expected = work()
+        began = time.monotonic()
+        work()
+        seconds = time.monotonic() - began
+    for _ in range(most):
+        struck, done = list[bool](), threading.Event()
+        with cluster() as two:
+
+            def strike(struck: list[bool] = struck, done: threading.Event = done, two: Any = two) -> None:
+                time.sleep(rng.uniform(0, seconds))
+                pids = [nanny.pid for nanny in two.workers.values() if nanny.pid]
+                struck.append(not done.is_set())
+                os.kill(rng.choice(pids), signal.SIGKILL)
+
+            striking = threading.Thread(target=strike)
+            striking.start()
+            result = work()
+            done.set()
+            striking.join()
+        if result != expected:
+            raise WrongError(f"{name}: another result")
+        found = Report(found.kills + 1, found.midway + sum(struck), found.runs + 1)
+    return found
+
+
+def on_a_cluster(most: int, seed: int = 0) -> dict[str, Report]:
+    """Every work."""
+    return {name: killed(name, work, most, seed) for name, work in works().items()}
 
 
 def table(most: int, seed: int) -> list[list[str]]:
