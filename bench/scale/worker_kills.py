@@ -63,9 +63,12 @@ def works() -> dict[str, Callable[[], bytes]]:
 
 @contextmanager
 def cluster() -> Iterator[Any]:
-    """Two processes."""
+    """Two processes, which need not have this package."""
+    import cloudpickle
     import dask
     from distributed import Client, LocalCluster
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
     with (
         tempfile.TemporaryDirectory() as folder,

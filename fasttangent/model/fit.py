@@ -80,8 +80,8 @@ def fit(
         lambda >= 0, the same for all groups.  Small strengths fit closer and settle slower; at 0 there is usually no
         tangent.  "auto": a strength for each group, learned from the rows: those under which the infinitely wide
         network explains the labels best, their common factor by the evidence of this one, where it is to settle
-        (`Model.path`).  Of more than 3,000 labels nothing is learned, and 1e-3 is taken for all.  A dict: the strength
-        of each group by name, see `Model.strengths`.
+        (`Model.path`).  Of more than 3,000 labels nothing is learned, and 3 over their number, at the
+        least 3e-5, is taken for all.  A dict: the strength of each group by name, see `Model.strengths`.
     complexity : {"l2", "l2-weights"}
         C = ||theta||^2 / 2 over all parameters, or over the weights alone (then units that went dead leave the
         tangent undetermined).
@@ -196,8 +196,8 @@ def fit(
     Rows that are read in blocks: minibatch steps shuffle the rows of pieces that the seed draws from all over the file.
     Settling lets a sample of the rows propose steps; gradient, tangents and curvature are those of all rows, and so is
     the certificate.  A pass over 10,000,000 rows takes seconds and settling hundreds of them, so give it an end, such
-    as ``settle=600``.  The strength that is taken of so many labels, 1e-3, serves scores; errors of predictions are
-    smaller at less (``bench/BIG.md``), where settling takes longer or has no end.  Rows with `users`, and with tangents
+    as ``settle=600``.  The strength that is taken of so many labels, 3e-5, still lets the tangent be carried along; errors
+    of predictions are smaller at less (``bench/BIG.md``), where it may not.  Rows with `users`, and with tangents
     "posterior", are held in memory however many they are.  A Pool is copied to a temporary file, 8 bytes a value, in
     the folder that the environment variable TMPDIR names.
 

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-MOST_LABELS = (
-    3000  # up to which strengths are learned; beyond, they matter less, and a path of them takes minutes
-)
-BEYOND = 1e-3  # the strength there
+MOST_LABELS = 3000  # up to which strengths are learned; a path of them takes minutes beyond
+BEYOND, LEAST = (
+    3.0,
+    3e-5,
+)  # strength times labels there, as a prior that stays has it, and what it does not fall below
 # The mode of a finite network wants the strengths of the infinitely wide one times 5, give or take a factor of 2
 # (45 splits of ten sets at 64 and 320 labels, not those of any report).
 FACTOR, FACTOR_ERROR = 5.0, 0.5  # median, and standard deviation of the logarithm
+
+
+def beyond(labels: int) -> float:
+    """The strength of more labels than strengths are learned of: 1e-3 of 3,000, and less of more."""
+    return max(LEAST, BEYOND / max(labels, MOST_LABELS))
 
 
 class Inputs(NamedTuple):
@@ -76,7 +82,7 @@ def objective_of(
             names = (*names, groups.USERS)
         each = np.array([settings.strength[name] for name in names])
     elif many and users is None:
-        return replace(plain, strength=BEYOND)
+        return replace(plain, strength=beyond(rows[1].size))
     elif settings.strength == AUTO:
         each = infinitely_wide.strengths(network, plain, *rows, users)
         last = len(each) if users is None else -1  # deviations, of one layer, are as those of wide networks
@@ -85,5 +91,5 @@ def objective_of(
         return replace(plain, strength=float(settings.strength))
     if users is not None and many:
         shared = infinitely_wide.level(each, users[0], plain)
-        return replace(plain, strength=BEYOND, users=float(each[-1] / shared))
+        return replace(plain, strength=beyond(rows[1].size), users=float(each[-1] / shared))
     return plain.with_strengths(each)

@@ -213,8 +213,14 @@ def test_of_many_labels_nothing_is_learned(monkeypatch, rows):
     monkeypatch.setattr(given_strengths, "MOST_LABELS", 79)
     monkeypatch.setattr(stages, "MOST_LABELS", 79)
     model = ft.fit(*rows, hidden=(4,), epochs=2)
-    assert set(model.strengths.values()) == {1e-3}
+    assert set(model.strengths.values()) == {given_strengths.beyond(80)}
     assert model.path is None
+
+
+def test_the_strength_of_many_labels_falls_with_their_number():
+    assert given_strengths.beyond(3000) == 1e-3
+    assert given_strengths.beyond(30_000) == 1e-4
+    assert given_strengths.beyond(10**7) == 3e-5
 
 
 def test_time_is_a_bound_for_the_search(rows):
