@@ -196,10 +196,10 @@ def fit(
     Rows that are read in blocks: minibatch steps shuffle the rows of pieces that the seed draws from all over the file.
     Settling lets a sample of the rows propose steps; gradient, tangents and curvature are those of all rows, and so is
     the certificate.  A pass over 10,000,000 rows takes seconds and settling hundreds of them, so give it an end, such
-    as ``settle=600``.  The strength that is taken of so many labels, 3e-5, still lets the tangent be carried along; errors
-    of predictions are smaller at less (``bench/BIG.md``), where it may not.  Rows with `users`, and with tangents
-    "posterior", are held in memory however many they are.  A Pool is copied to a temporary file, 8 bytes a value, in
-    the folder that the environment variable TMPDIR names.
+    as ``settle=600``.  The strength that is taken of so many labels, 3e-5, still lets the tangent be carried along;
+    errors of predictions are smaller at less (``bench/BIG.md``), where it may not.  Rows with `users`, and with
+    tangents "posterior", are held in memory however many they are.  A Pool is copied to a temporary file, 8 bytes a
+    value, in the folder that the environment variable TMPDIR names.
 
     References
     ----------

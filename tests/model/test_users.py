@@ -203,7 +203,7 @@ def test_strengths_of_both_levels_are_learned():
     many = data(n=3300)
     levels = ft.fit(many[0], many[1], users=many[2], settle=False, **settings).strengths
     assert set(levels) - {"users"} == set(alike.strengths) - {"users"}
-    assert levels["x0"] == 1e-3
+    assert levels["x0"] == pytest.approx(3 / 3300)
     assert 1e-5 < levels["users"] < 1e-1
 
 
