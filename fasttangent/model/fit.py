@@ -81,7 +81,7 @@ def fit(
         tangent.  "auto": a strength for each group, learned from the rows: those under which the infinitely wide
         network explains the labels best, their common factor by the evidence of this one, where it is to settle
         (`Model.path`).  Of more than 3,000 labels nothing is learned, and 3 over their number, at the
-        least 3e-5, is taken for all.  A dict: the strength of each group by name, see `Model.strengths`.
+        least 1e-4, is taken for all.  A dict: the strength of each group by name, see `Model.strengths`.
     complexity : {"l2", "l2-weights"}
         C = ||theta||^2 / 2 over all parameters, or over the weights alone (then units that went dead leave the
         tangent undetermined).
@@ -196,10 +196,10 @@ def fit(
     Rows that are read in blocks: minibatch steps shuffle the rows of pieces that the seed draws from all over the file.
     Settling lets a sample of the rows propose steps; gradient, tangents and curvature are those of all rows, and so is
     the certificate.  A pass over 10,000,000 rows takes seconds and settling hundreds of them, so give it an end, such
-    as ``settle=600``.  The strength that is taken of so many labels, 3e-5, still lets the tangent be carried along;
-    errors of predictions are smaller at less (``bench/BIG.md``), where it may not.  Rows with `users`, and with
-    tangents "posterior", are held in memory however many they are.  A Pool is copied to a temporary file, 8 bytes a
-    value, in the folder that the environment variable TMPDIR names.
+    as ``settle=600``.  The strength that is taken of so many labels is 1e-4, at which settling is still to be hoped
+    for; errors of predictions are smaller at less (``bench/BIG.md``).  Rows with `users`, and with tangents
+    "posterior", are held in memory however many they are.  A Pool is copied to a temporary file, 8 bytes a value, in
+    the folder that the environment variable TMPDIR names.
 
     References
     ----------

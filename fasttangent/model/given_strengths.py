@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 MOST_LABELS = 3000  # up to which strengths are learned; a path of them takes minutes beyond
-BEYOND, LEAST = (
-    3.0,
-    3e-5,
-)  # strength times labels there, as a prior that stays has it, and what it does not fall below
+BEYOND = 3.0  # strength times labels there, as a prior that stays has it
+LEAST = 1e-4  # strength of any number of labels: 10,000 were seen to settle
 # The mode of a finite network wants the strengths of the infinitely wide one times 5, give or take a factor of 2
 # (45 splits of ten sets at 64 and 320 labels, not those of any report).
 FACTOR, FACTOR_ERROR = 5.0, 0.5  # median, and standard deviation of the logarithm
