@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from fasttangent.active.distances import Centres
 from fasttangent.active.exact_sums import ExactSum
 from fasttangent.active.limits import Limits, Picks, total
-from fasttangent.active.pool import Passage, Screen
+from fasttangent.active.pool import Passage, Screen, by_parts
 from fasttangent.active.row_sets import RowSet, joined, of_usable
 
 if TYPE_CHECKING:
@@ -194,11 +195,4 @@ def _lines(taken: list[tuple[Rows, Float]], place: Rows) -> Taken:
 
 def examining(task: Task) -> Passage[Seen | None]:
     """The same of all parts of a pool."""
-
-    def add(seen: Seen | None, start: int, rows: NDArray) -> Seen | None:
-        return merge(seen, examine(task, start, rows))
-
-    def merge(one: Seen | None, other: Seen | None) -> Seen | None:
-        return other if one is None else one if other is None else one.merge(other, task.how.k)
-
-    return Passage(lambda: None, add, merge, PART)
+    return by_parts(partial(examine, task), lambda one, other: one.merge(other, task.how.k), PART)

@@ -13,7 +13,7 @@ from fasttangent.active.asked import Asked
 from fasttangent.active.candidates import Found, Rank, first_of_equals, first_rows
 from fasttangent.active.chance import THINNING, chances
 from fasttangent.active.cluster_parts import Clustering
-from fasttangent.active.pool import Pool, Screen, Tally, Usable, passed
+from fasttangent.active.pool import Pool, Screen, Tally, Usable
 from fasttangent.active.row_sets import RowSet
 from fasttangent.active.smallest import Kept, Ranks
 from fasttangent.active.strategies.record import WEIGHTS, Batch, Strategy
@@ -110,33 +110,27 @@ def _in_parts(batch: Batch, screen: Screen, how: two_level.Comparison | Clusteri
         warn(found.tally.warning())
     sample = _row_set(pool, found.rows.of(np.arange(min(size, len(found.rows.number)))))
     weights = how.weigh(sample.number, sample.rows)
-    if weights is not None:
-        if not weights.any() and batch.weight is not None:
-            raise ValueError(
-                "weight must be above 0 for some row that can be picked, got 0 for all of a sample"
-            )
-        if not isinstance(how, Clustering):
-            how = replace(how, unit=float(power_of_two(weights.max())))
-
-    def examine_all(task: two_level.Task) -> two_level.Examined:
-        seen = passed(pool, two_level.examining(task))
-        assert seen is not None
-        return seen
+    if weights is not None and not weights.any() and batch.weight is not None:
+        raise ValueError("weight must be above 0 for some row that can be picked, got 0 for all of a sample")
 
     def first(rows: RowSet) -> RowSet:
         if batch.limits is None and not isinstance(batch.weight, np.ndarray):
             return rows
         return rows._replace(number=first_of_equals(pool, screen, rows))
 
+    finish = None
     if isinstance(how, Clustering):
         outcome = clusters.compared(how, screen, sample, pool, first, passes)
     else:
-        outcome = two_level.compared(how, screen, sample, examine_all, first, passes)
+        finish = how.finish
+        if weights is not None:
+            how = replace(how, unit=float(power_of_two(weights.max())))
+        outcome = two_level.compared(how, screen, sample, pool, first, passes)
     picks = outcome.picks.number
     if len(picks) < how.k and (batch.limits is None or batch.limits.max_cost == np.inf):
         raise ValueError(f"k must be at most {len(picks)}, as per_group leaves no more rows, got {batch.k}")
-    if not isinstance(how, Clustering) and how.finish is not None:
-        picks = picks[how.finish(outcome.picks, outcome.average)]
+    if finish is not None:
+        picks = picks[finish(outcome.picks, outcome.average)]
     return Picked(picks, found.tally.usable, found.tally, outcome.passes, outcome.verified, outcome.shortfall)
 
 

@@ -147,6 +147,17 @@ class Passage(Generic[T]):
         return state
 
 
+def by_parts(
+    examine: Callable[[int, NDArray], T | None], merge: Callable[[T, T], T], size: int
+) -> Passage[T | None]:
+    """A pass that examines parts of so many rows, each by itself, and merges what is known of them."""
+
+    def both(one: T | None, other: T | None) -> T | None:
+        return other if one is None else one if other is None else merge(one, other)
+
+    return Passage(lambda: None, lambda known, start, rows: both(known, examine(start, rows)), both, size)
+
+
 def passed(pool: Pool, passage: Passage[T]) -> T:
     """What is known of all rows of a pool."""
     fold: Callable[[Passage[T]], T] | None = getattr(pool, "fold", None)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from fasttangent.active.greedy import Seen, State, along, greedy
 from fasttangent.active.limits import Limits, Picks
 from fasttangent.active.linear_model import Average
 from fasttangent.active.paths import Path
-from fasttangent.active.pool import Passage, Screen
+from fasttangent.active.pool import Pool, Screen, by_parts, passed
 from fasttangent.active.row_sets import RowSet, joined, of_usable
 from fasttangent.common import parallel
 
@@ -212,16 +213,11 @@ def _nearest(rows: RowSet, ratio: Float) -> Found:
     return Found(rows.of(order), ratio[order])
 
 
-def examining(task: Task) -> Passage[Examined | None]:
+def _examined(pool: Pool, task: Task) -> Examined:
     """The same of all parts of a pool."""
-
-    def add(seen: Examined | None, start: int, rows: NDArray) -> Examined | None:
-        return merge(seen, examine(task, start, rows))
-
-    def merge(one: Examined | None, other: Examined | None) -> Examined | None:
-        return other if one is None else one if other is None else one.merge(other)
-
-    return Passage(lambda: None, add, merge, PART)
+    seen = passed(pool, by_parts(partial(examine, task), Examined.merge, PART))
+    assert seen is not None  # of a part without any row, too, there is something to say
+    return seen
 
 
 class Outcome(NamedTuple):
@@ -234,13 +230,10 @@ class Outcome(NamedTuple):
     shortfall: float
 
 
-Examine = Callable[[Task], Examined]  # of all parts of a pool
 First = Callable[[RowSet], RowSet]  # of all rows of a pool that are equal to some, the first
 
 
-def compared(
-    how: Comparison, screen: Screen, sample: RowSet, examine_all: Examine, first: First, most: int
-) -> Outcome:
+def compared(how: Comparison, screen: Screen, sample: RowSet, pool: Pool, first: First, most: int) -> Outcome:
     """The picks of greedy on all rows of a pool, or what comes near to it in so many passes."""
     found, average, exact = joined([first(sample)])[0], how.average, not how.averaged
     if not exact:
@@ -248,7 +241,7 @@ def compared(
     picks = _picks(how, found, average)
     for passes in range(1, most + 1):
         task = Task(how, screen, picks, average, not exact, passes == 1, _path(how, picks, average))
-        seen = examine_all(task)
+        seen = _examined(pool, task)
         picks = picks._replace(number=seen.number)
         if exact and not seen.better:
             return Outcome(picks, average, passes, True, 0.0)
