@@ -330,7 +330,7 @@ def inputs_of(pool: Pool, columns: Columns | None) -> tuple[Pool, int]:
     if columns is not None:
         names = set(columns.names)
         found._features = wanted = [i for i in wanted if pool._table.names[i] in names]
-        found._table = FramedTable("X_pool", pool._table, columns)
+        found._table = FramedTable("X_pool", pool._table, columns, wanted)
     return found, found._table.width(wanted)
 
 
@@ -360,7 +360,7 @@ def _matched(
 
 
 def _inner(table: Table) -> Table:
-    return table.table if isinstance(table, (EncodedTable, FramedTable)) else table
+    return table.table if isinstance(table, EncodedTable) else table
 
 
 def _opened(

@@ -72,11 +72,17 @@ class EncodedTable(Table):
     def width(self, columns: Sequence[int]) -> int:
         return len(self._columns.inputs) if list(columns) == self._features else len(columns)
 
-    def _arrow_kinds(self, columns: Sequence[int]) -> dict[int, Any]:
+    def _arrow_kinds(self, columns: Sequence[int]) -> dict[int, Any] | None:
+        """As what columns are read."""
         pa = arrow()
         return {i: pa.float64() if i in self._kinds else pa.string() for i in columns}
 
     def _inputs(self, cells: Sequence[Any]) -> np.ndarray:
+        table = arrow().table(self._typed(cells), names=list(self._columns.names))
+        return np.asarray(encoded(self._strange.name, table, self._columns, self._strange)[:])
+
+    def _typed(self, cells: Sequence[Any]) -> list[Any]:
+        """Columns as what their text stands for."""
         pa, typed = arrow(), []
         for i, one, values in zip(self._features, self._columns.used, cells, strict=True):
             if is_text(values):
@@ -91,5 +97,4 @@ class EncodedTable(Table):
                             f"training: {what}; mend them, or leave the cells empty"
                         ) from None
             typed.append(values)
-        table = pa.table(typed, names=list(self._columns.names))
-        return np.asarray(encoded(str(self.path), table, self._columns, self._strange)[:])
+        return typed
