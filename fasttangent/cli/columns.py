@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.common.tables.arrow import arrow
+from fasttangent.common.tables.arrow import arrow, is_text_type
 from fasttangent.common.tables.matching import feature_columns
 from fasttangent.common.tables.npy_file import NpyTable
 from fasttangent.common.tables.table import Table
@@ -75,12 +75,11 @@ def feature_rows(
 
 def numeric(table: Table, features: Sequence[int]) -> bool:
     """Whether `feature_rows` makes an array of all of these columns; text is passed through for that."""
-    pa, types = arrow(), arrow("types")
-    kinds = dict.fromkeys(features, pa.string())
+    kinds = dict.fromkeys(features, arrow().string())
     found = next((batch.schema.types for batch in table.batches(features, kinds)), None)
     if found is None:
         raise ValueError(f"{table.path} holds no rows")
-    text = np.array([types.is_string(kind) or types.is_large_string(kind) for kind in found])
+    text = np.array([is_text_type(kind) for kind in found])
     if not all(words or is_numeric_type(kind) for words, kind in zip(text, found, strict=True)):
         return False
     filled = ~text

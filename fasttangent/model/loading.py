@@ -40,7 +40,7 @@ from fasttangent.model.certificate import Certificate
 from fasttangent.model.columns_in_files import columns_of
 from fasttangent.model.members import Members
 from fasttangent.model.model import Model
-from fasttangent.model.saving import FORMAT, HEADER, SCALING, SEVERAL
+from fasttangent.model.saving import FORMAT, HEADER, NEWER_SETTINGS, SCALING, SEVERAL
 from fasttangent.model.settings import SCHEDULE, SETTINGS, FitSettings
 from fasttangent.model.target_in_files import FORMATS, TARGET_POWER, check_format, scaling_of
 from fasttangent.model.users_in_files import check_users, own_parameters, users_of
@@ -78,14 +78,8 @@ OF_SEVERAL = {
     "interrupted": FLAG,
     "members": several(RECORD, least=1),
 }
-LATER = (
-    "settings",
-    "noise",
-    "arrays",
-    "columns",
-    "users",
-    "target_power",
-)  # fields that files of 0.1.0 may lack
+# Fields that files of 0.1.0 may lack.
+LATER = ("settings", "noise", "arrays", "columns", "users", "target_power")
 OBJECTIVE = {
     "loss": one_of(LOSSES),
     "delta": number(above=0),
@@ -163,12 +157,7 @@ TANGENTS = {
     "tangent/groups": Values("Kp", *PARAMETERS),
 }
 HISTORY = "history/"
-SETTINGS_SINCE = (
-    "groups",
-    "members",
-    "user_layers",
-    "target_transform",
-)  # that older files, or such without them, lack
+SETTINGS_SINCE = ("groups", "members", *NEWER_SETTINGS)  # that older files, or such without them, lack
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -257,12 +246,7 @@ def _members(header: dict[str, Any], archive: Archive) -> Members:
     )
     settings = header["settings"]
     if settings is not None:
-        check_fields(
-            "settings",
-            settings,
-            dict.fromkeys(SETTINGS, ANYTHING),
-            optional=("user_layers", "target_transform"),
-        )
+        check_fields("settings", settings, dict.fromkeys(SETTINGS, ANYTHING), optional=NEWER_SETTINGS)
         settings = FitSettings(**settings)
     return Members(models, settings, header["interrupted"])
 

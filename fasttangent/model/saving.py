@@ -21,6 +21,7 @@ FORMAT = (
 ENCODED = 5  # of one with users or learned columns, and none of that
 SINGLE = 3  # of one model without
 SEVERAL = 4  # of several members without
+NEWER_SETTINGS = ("user_layers", "target_transform")  # written only where they are not the default
 HEADER = "fasttangent"  # the entry that makes an .npz a model: JSON, as bytes
 SCALING = tuple(f.name for f in fields(Scaling))
 
@@ -85,7 +86,7 @@ def _of_one(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    for name in ("user_layers", "target_transform"):
+    for name in NEWER_SETTINGS:
         settings = _without(settings, name, getattr(FitSettings(), name))
     return settings
 

@@ -59,11 +59,17 @@ def numbers(column: Any) -> np.ndarray:
         column = column.dictionary_decode()
     if pa.types.is_temporal(column.type):
         raise pa.ArrowNotImplementedError("a point in time is no number")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if is_text_type(column.type):
         column = pc.utf8_trim_whitespace(column)
     if pa.types.is_float16(column.type):  # which pyarrow casts to nothing else before version 16
         return column.to_numpy(zero_copy_only=False).astype(np.float64)
     return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def is_text_type(kind: Any) -> bool:
+    """Whether it is an Arrow type of text."""
+    types = arrow("types")
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def counted(batches: Iterable[Any]) -> Iterator[tuple[int, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fasttangent.common.tables.arrow import arrow
+from fasttangent.common.tables.arrow import arrow, is_text_type
 from fasttangent.common.tables.cells import MISSING, is_number
 from fasttangent.common.tables.table import Table
 
@@ -36,8 +36,7 @@ def typed_columns(table: Table, columns: Sequence[int], words: Sequence[int] = (
 
 def is_text(values: Any) -> bool:
     """Whether an Arrow array holds text."""
-    kinds = arrow("types")
-    return bool(kinds.is_string(values.type) or kinds.is_large_string(values.type))
+    return is_text_type(values.type)
 
 
 def is_numeric(values: Any) -> bool:
