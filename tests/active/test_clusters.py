@@ -2,20 +2,17 @@
 
 import numpy as np
 import pytest
+from helpers.pools import compare_in_parts
 
 import fasttangent as ft
-from fasttangent.active import candidates, cluster_parts, clusters, picking
+from fasttangent.active import clusters, picking
 
 K = 12
 
 
 @pytest.fixture
 def in_parts(monkeypatch):
-    """As if a few rows were a large pool."""
-    monkeypatch.setattr(candidates, "HELD", 1)
-    monkeypatch.setattr(picking, "WHOLE", 0)
-    monkeypatch.setattr(picking, "SAMPLE", 30)
-    monkeypatch.setattr(cluster_parts, "PART", 64)
+    compare_in_parts(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ import numpy as np
 import pandas
 import pytest
 from dask.delayed import delayed
+from helpers.pools import compare_in_parts
 
 import fasttangent as ft
-from fasttangent.active import candidates, cluster_parts, picking, two_level
+from fasttangent.active import picking
 from fasttangent.active.strategies.table import STRATEGIES
 from fasttangent.dask import _packed
 
@@ -37,11 +38,7 @@ def rows():
 
 @pytest.fixture
 def in_parts(monkeypatch):
-    monkeypatch.setattr(candidates, "HELD", 1)
-    monkeypatch.setattr(picking, "WHOLE", 0)
-    monkeypatch.setattr(picking, "SAMPLE", 50)
-    monkeypatch.setattr(two_level, "PART", 256)
-    monkeypatch.setattr(cluster_parts, "PART", 256)
+    compare_in_parts(monkeypatch, sample=50, part=256)
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import pandas
 import pytest
 from helpers import noisy
 from helpers.batches import TELLING
-from helpers.pools import Chunks, selected
+from helpers.pools import Chunks, compare_in_parts, selected, whole
 
 import fasttangent as ft
-from fasttangent.active import candidates, picking, two_level
+from fasttangent.active import candidates
 from fasttangent.active.pool import ArrayPool
 from fasttangent.active.strategies.table import STRATEGIES
 
@@ -46,18 +46,7 @@ def noise():
 
 @pytest.fixture
 def in_parts(monkeypatch):
-    """As if a few rows were a large pool."""
-    monkeypatch.setattr(candidates, "HELD", 1)
-    monkeypatch.setattr(picking, "WHOLE", 0)
-    monkeypatch.setattr(picking, "SAMPLE", 30)
-    monkeypatch.setattr(two_level, "PART", 64)
-
-
-def whole(model, rows, k, monkeypatch, **asked):
-    """The picks of the whole pool in memory."""
-    with monkeypatch.context() as patch:
-        patch.setattr(picking, "WHOLE", 1 << 40)
-        return ft.select(model, rows, k, prefilter=None, **asked)
+    compare_in_parts(monkeypatch)
 
 
 # ---- by definition ----

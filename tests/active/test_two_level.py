@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.pools import Chunks, selected
+from helpers.pools import Chunks, compare_in_parts, selected, whole
 
 import fasttangent as ft
-from fasttangent.active import candidates, cluster_parts, picking, pool, two_level
+from fasttangent.active import picking, pool, two_level
 from fasttangent.active.covariances import AverageVariance
 from fasttangent.active.exact_sums import ExactSum
 from fasttangent.active.greedy import along
@@ -20,19 +20,7 @@ PARTED = [name for name, strategy in STRATEGIES.items() if strategy.parted is no
 
 @pytest.fixture
 def in_parts(monkeypatch):
-    """As if a few rows were a large pool."""
-    monkeypatch.setattr(candidates, "HELD", 1)
-    monkeypatch.setattr(picking, "WHOLE", 0)
-    monkeypatch.setattr(picking, "SAMPLE", 30)
-    monkeypatch.setattr(two_level, "PART", 64)
-    monkeypatch.setattr(cluster_parts, "PART", 64)
-
-
-def whole(model, rows, k, monkeypatch, **asked):
-    """The picks of the whole pool in memory."""
-    with monkeypatch.context() as patch:
-        patch.setattr(picking, "WHOLE", 1 << 40)
-        return ft.select(model, rows, k, prefilter=None, **asked)
+    compare_in_parts(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Pools that are read in chunks."""
+"""Pools that are read in chunks, and in parts."""
+
+from fasttangent.active import candidates, cluster_parts, picking, two_level
 
 
 class Chunks:
@@ -28,3 +30,21 @@ def selected(model, pool, k, **asked):
     from fasttangent.active.selection import selected as of_a_pool
 
     return of_a_pool(model, pool, Asked(k, **asked))[0]
+
+
+def compare_in_parts(monkeypatch, sample=30, part=64):
+    """As if a few rows were a large pool."""
+    monkeypatch.setattr(candidates, "HELD", 1)
+    monkeypatch.setattr(picking, "WHOLE", 0)
+    monkeypatch.setattr(picking, "SAMPLE", sample)
+    monkeypatch.setattr(two_level, "PART", part)
+    monkeypatch.setattr(cluster_parts, "PART", part)
+
+
+def whole(model, rows, k, monkeypatch, **asked):
+    """The picks of the whole pool in memory."""
+    import fasttangent as ft
+
+    with monkeypatch.context() as patch:
+        patch.setattr(picking, "WHOLE", 1 << 40)
+        return ft.select(model, rows, k, prefilter=None, **asked)
