@@ -10,13 +10,13 @@ Scores of all kinds must be the same to the bit.  Needs pandas, polars and pyarr
 
 from __future__ import annotations
 
-import argparse
 import time
 import warnings
 
 import numpy as np
 
 import fasttangent as ft
+from bench.common import options
 
 WORDS = np.array(["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"])
 TEXT, GAPS, MISSING = [f"t{j}" for j in range(4)], [f"g{j}" for j in range(4)], 0.1
@@ -64,23 +64,21 @@ def kinds(dictionaries):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options.parser(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     how = {"hidden": (64, 64), "strength": 1e-3, "settle": False, "epochs": 2}
     learned = table(2000, 0)
     y = np.asarray(learned["g0"].fill_null(0.0))
     model = ft.fit(learned, y, **how)
-    floats = np.random.default_rng(1).normal(size=(options.rows, 8))
+    floats = np.random.default_rng(1).normal(size=(chosen.rows, 8))
     cases = {"floats": (ft.fit(floats[:2000], y, **how), floats)}
-    cases |= {kind: (model, rows) for kind, rows in kinds(table(options.rows, 2)).items()}
+    cases |= {kind: (model, rows) for kind, rows in kinds(table(chosen.rows, 2)).items()}
     seconds: dict[str, list[float]] = {kind: [] for kind in cases}
     scores = {kind: one.curiosity(rows, threads=1) for kind, (one, rows) in cases.items()}
-    for _ in range(options.repeats):
+    for _ in range(chosen.repeats):
         for kind, (one, rows) in cases.items():
             began = time.process_time()
             one.curiosity(rows, threads=1)
@@ -89,7 +87,7 @@ def main() -> None:
     whole = np.median(seconds["floats"])
     for kind, taken in seconds.items():
         middle = np.median(taken)
-        print(f"| {kind} | {options.rows / middle / 1e6:.2f} | {whole / middle:.0%} |")
+        print(f"| {kind} | {chosen.rows / middle / 1e6:.2f} | {whole / middle:.0%} |")
     wanted = scores["Arrow, text"]
     assert all(np.array_equal(one, wanted) for kind, one in scores.items() if kind != "floats")
 

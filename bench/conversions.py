@@ -7,19 +7,16 @@ A table: the largest relative difference of predictions, each way.  Needs torch 
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 
 import fasttangent as ft
+from bench.common import options
 
 ALLOWED = 1e-12
 
 
 def main() -> None:
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    options.parser(__doc__).parse_args()
     rng = np.random.default_rng(0)
     X = rng.normal(size=(500, 6))
     rows = [*_torch(X), *_sklearn(X, np.sin(X[:, 0]) + X[:, 1] * X[:, 2])]

@@ -8,12 +8,12 @@ Needs scikit-learn, LightGBM and torch.  Each function is an example to copy.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 import fasttangent as ft
+from bench.common import options
 from bench.common.data import parted
 
 LABELLED, BATCH, POOL, NOISE = 60, 60, 1000, 0.1
@@ -97,20 +97,18 @@ MODELS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options.parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sets", nargs="+", default=["pol", "kin8nm"])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seeds", type=int, default=5)
-    options = parser.parse_args()
+    chosen = parser.parse_args()
     print(f"| model | set | before | {' | '.join(STRATEGIES)} |\n|---|---|---|{'---|' * len(STRATEGIES)}")
-    for name in options.models:
+    for name in chosen.models:
         make = MODELS[name]
-        for data in options.sets:
+        for data in chosen.sets:
             errors = np.mean(
-                [_errors(options.folder, data, make, seed) for seed in range(options.seeds)], axis=0
+                [_errors(chosen.folder, data, make, seed) for seed in range(chosen.seeds)], axis=0
             )
             print(f"| {name} | {data} | {' | '.join(f'{one:.3f}' for one in errors)} |", flush=True)
 

@@ -15,11 +15,12 @@ modAL 0.4.2 calls scikit-learn by a name that 1.8 took away.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
+
+from bench.common import options
 
 LABELED, POOL, FRESH = 20, 300, 2000
 CANDIDATES = 20  # of a strategy that fits anew for each
@@ -28,9 +29,7 @@ Choose = Callable[[np.ndarray, int], np.ndarray]  # labels (nan: none), how many
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)

@@ -7,7 +7,6 @@ A table: a line for each set and number of labels, means over the splits.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import fasttangent as ft
+from bench.common import options
 from bench.quality.splits import Split, split
 from fasttangent.common.powers import inverse, likeliest, slopes, transformed
 
@@ -24,18 +24,16 @@ POINTS = 41
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = options.parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--splits", type=int, nargs="+", default=[100, 101, 102])
-    options = parser.parse_args()
+    chosen = parser.parse_args()
     print(
         "| set | labels | transformed | rms none | median | mean | abs none | median | mean | nll none | transformed |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name, size in CASES:
-        figures = [_one(_split(options.folder, name, number, size)) for number in options.splits]
+        figures = [_one(_split(chosen.folder, name, number, size)) for number in chosen.splits]
         used = sum(used for used, _ in figures)
         mean = np.mean([found for _, found in figures], axis=0)
         print(

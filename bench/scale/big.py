@@ -17,11 +17,9 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ import fasttangent as ft
 from bench.common import options, results
 from bench.common.machine import processor
 from bench.common.markdown import markdown
+from bench.common.memory import watched
 from bench.common.places import environment, threads
 
 FEATURES, CHUNK, NOISE = 32, 1 << 17, 0.1
@@ -117,37 +116,13 @@ def theirs(
     return predict, {}
 
 
-def anonymous() -> float:
-    """MB of this process that no file holds."""
-    with open("/proc/self/status") as file:
-        return int(next(line for line in file if line.startswith("RssAnon")).split()[1]) / 1024
-
-
-@contextmanager
-def watched() -> Iterator[list[tuple[float, float]]]:
-    """(second, MB) every twentieth of a second."""
-    seen, done, began = [(0.0, anonymous())], threading.Event(), time.perf_counter()
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            seen.append((time.perf_counter() - began, anonymous()))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        done.set()
-        watcher.join()
-
-
 def one(folder: str, cell: dict[str, Any]) -> None:
     """Print the figures of a cell, in this process."""
     X, y = data(Path(folder), cell["rows"])
     fit = theirs if cell["contender"] == PEER else ours
     warm = rows_of(np.random.default_rng(1), 300)
     fit({**cell, "epochs": 1, "settle": False}, warm, truth(warm))
-    with watched() as memory:
+    with watched(0.05) as memory:
         clock, cpu = time.perf_counter(), time.process_time()
         predict, more = fit(cell, X, y)
         seconds, cpu = time.perf_counter() - clock, time.process_time() - cpu

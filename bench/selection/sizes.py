@@ -15,7 +15,6 @@ import os
 import resource
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ import numpy as np
 
 import fasttangent as ft
 from bench.common import options
-from bench.common.machine import resident
+from bench.common.memory import watched
 from fasttangent.active.asked import Asked
 from fasttangent.active.selection import selected
 
@@ -65,26 +64,10 @@ class Generated:
             yield start, self.take(np.arange(start, min(start + CHUNK, self.n)))
 
 
-class Curve:
-    """What the process has for itself alone while it works, in MB."""
-
-    def __enter__(self) -> Curve:
-        self.seen, self._done = [resident("RssAnon")], threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._thread.start()
-        return self
-
-    def _look(self) -> None:
-        while not self._done.wait(0.5):
-            self.seen.append(resident("RssAnon"))
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        self._thread.join()
-        self.seen.append(resident("RssAnon"))
-
-    def tenths(self) -> list[float]:
-        return [round(float(part.max())) for part in np.array_split(self.seen, TENTHS) if len(part)]
+def tenths(curve: list[tuple[float, float]]) -> list[float]:
+    """The most of its own, in MB, in each tenth of the time."""
+    own = [mb for _, mb in curve]
+    return [round(float(part.max())) for part in np.array_split(own, TENTHS) if len(part)]
 
 
 def one(title: str, n: int, hidden: tuple[int, ...]) -> None:
@@ -102,13 +85,13 @@ def one(title: str, n: int, hidden: tuple[int, ...]) -> None:
         for _ in pool.chunks():
             pass
         reading, clock = time.process_time() - clock, time.process_time()
-        with Curve() as curve:
+        with watched(0.5) as curve:
             found, _ = selected(model, pool, asked)
     figures = {
         "cpu_seconds": time.process_time() - clock,
         "reading": reading,
         "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "own": curve.tenths(),
+        "own": tenths(curve),
         "passes": found.passes,
         "verified": found.verified,
         "shortfall": found.shortfall,

@@ -13,13 +13,12 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 
 from bench.common import networks
+from bench.common.memory import watched
 from bench.common.places import environment
 from bench.common.turns import Contender, race, summary
 from bench.speed.section import print_section
@@ -35,28 +34,11 @@ def write_rows(path: Path, n: int) -> None:
             rng.standard_normal((min(PART, n - start), SIZES[0]), dtype=np.float32).tofile(file)
 
 
-def anonymous_megabytes() -> float:
-    """Resident memory that no file backs."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1024
-
-
 def megabytes_during(function) -> float:
     """The most that `function` needed above what was resident before."""
-    before, highest, over = anonymous_megabytes(), 0.0, threading.Event()
-
-    def watch() -> None:
-        nonlocal highest
-        while not over.is_set():
-            highest = max(highest, anonymous_megabytes())
-            time.sleep(SAMPLE_SECONDS)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    function()
-    over.set()
-    watcher.join()
-    return max(highest, anonymous_megabytes()) - before
+    with watched(SAMPLE_SECONDS) as seen:
+        function()
+    return max(mb for _, mb in seen) - seen[0][1]
 
 
 def measure_here(n: int, budget: float) -> dict:
